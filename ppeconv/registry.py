@@ -68,14 +68,14 @@ class Registry:
         """Names that match, each with the first line of its docstring."""
         return {name: (inspect.getdoc(self._entries[name]) or "").partition("\n")[0] for name in self.names(pattern)}
 
-    def check(self, name: str, arguments: Mapping[str, Any]) -> None:
-        """Raise a UserError unless `arguments` fit the entry's keyword-only parameters."""
-        check(_schema(self.get(name)), arguments, self.canonical(name))
+    def check(self, name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """`arguments` as the entry takes them; a UserError where they do not fit its keyword-only parameters."""
+        checked = check(_schema(self.get(name)), arguments, self.canonical(name))
+        return {key: getattr(checked, key) for key in arguments}
 
     def create(self, name: str, *args: Any, **arguments: Any) -> Any:
         """Call the entry with `args` from the program and checked `arguments` from the user."""
-        self.check(name, arguments)
-        return self.get(name)(*args, **arguments)
+        return self.get(name)(*args, **self.check(name, arguments))
 
     def accepts(self, name: str, argument: str) -> bool:
         """Whether the entry has a keyword-only parameter of that name."""
