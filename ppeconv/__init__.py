@@ -3,6 +3,7 @@
 Importing this package does not import Paddle; that happens when one of its names is first used, so that the command
 line can answer at once and set the number of threads before Paddle reads it.
 """
+
 from __future__ import annotations
 
 import importlib
@@ -11,12 +12,19 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOMES = {
-    "create_backbone": "build", "create_model": "build", "create_operator": "build",
-    "list_backbones": "build", "list_operators": "build",
-    "replace_conv": "replace", "Rules": "replace",
-    "count": "counting", "parameter_count": "counting",
-    "Predictor": "deploy.predictor", "export": "deploy.export",
-    "OPERATORS": "registry", "BACKBONES": "registry",
+    "create_backbone": "build",
+    "create_model": "build",
+    "create_operator": "build",
+    "list_backbones": "build",
+    "list_operators": "build",
+    "replace_conv": "replace",
+    "Rules": "replace",
+    "count": "counting",
+    "parameter_count": "counting",
+    "Predictor": "deploy.predictor",
+    "export": "deploy.export",
+    "OPERATORS": "registry",
+    "BACKBONES": "registry",
     "UserError": "errors",
 }
 __all__ = [*_HOMES, "__version__"]

@@ -1,4 +1,5 @@
 """From names to networks: a backbone, and operators put into it."""
+
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
@@ -11,18 +12,27 @@ from ppeconv.registry import BACKBONES, OPERATORS
 from ppeconv.replace import Rules, replace_conv
 
 
-def create_operator(name: str, in_channels: int, out_channels: int, kernel_size: int | Sequence[int],
-                    stride: int | Sequence[int] = 1, padding: int | str | Sequence[Any] = 0,
-                    dilation: int | Sequence[int] = 1, groups: int = 1, bias_attr: Any = None,
-                    **own: Any) -> nn.Layer:
+def create_operator(
+    name: str,
+    in_channels: int,
+    out_channels: int,
+    kernel_size: int | Sequence[int],
+    stride: int | Sequence[int] = 1,
+    padding: int | str | Sequence[Any] = 0,
+    dilation: int | Sequence[int] = 1,
+    groups: int = 1,
+    bias_attr: Any = None,
+    **own: Any,
+) -> nn.Layer:
     """One operator layer, called like `nn.Conv2D`, with the operator's own arguments behind.
 
     Raises:
         UserError: an unknown name or argument, or a convolution the operator has no definition for.
     """
     OPERATORS.check(name, own)
-    return OPERATORS.get(name)(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias_attr,
-                               **own)
+    return OPERATORS.get(name)(
+        in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias_attr, **own
+    )
 
 
 def create_backbone(name: str, **arguments: Any) -> nn.Layer:
@@ -30,8 +40,14 @@ def create_backbone(name: str, **arguments: Any) -> nn.Layer:
     return create_external(name, **arguments) if is_external(name) else BACKBONES.create(name, **arguments)
 
 
-def create_model(name: str, *, operator: str | None = None, operator_args: Mapping[str, Any] | None = None,
-                 rules: Rules | Mapping[str, Any] | None = None, **arguments: Any) -> nn.Layer:
+def create_model(
+    name: str,
+    *,
+    operator: str | None = None,
+    operator_args: Mapping[str, Any] | None = None,
+    rules: Rules | Mapping[str, Any] | None = None,
+    **arguments: Any,
+) -> nn.Layer:
     """A network by name, with its convolutions replaced by an operator when one is named.
 
     Args:

@@ -1,4 +1,5 @@
 """Configs: YAML files that inherit with `_base_`, overridden with `-o Section.key=value`, checked against a schema."""
+
 from __future__ import annotations
 
 import re
@@ -36,6 +37,7 @@ def _of(registry: Registry) -> BeforeValidator:
             arguments = {key: argument for key, argument in value.items() if key not in ("name", "rules", "lr")}
             registry.check(value["name"], arguments)
         return value
+
     return BeforeValidator(known)
 
 
@@ -47,6 +49,7 @@ def _list_of(registry: Registry) -> BeforeValidator:
             for name, arguments in entry.items():
                 registry.check(name, arguments or {})
         return value
+
     return BeforeValidator(known)
 
 
@@ -216,8 +219,9 @@ def parse(values: Mapping[str, Any]) -> Config:
     """Plain values as a checked config."""
     version = values.get("format", FORMAT)
     if version != FORMAT:
-        raise UserError(f"this config has format {version!r}, and this ppeconv reads format {FORMAT}; use the ppeconv "
-                        "that wrote it")
+        raise UserError(
+            f"this config has format {version!r}, and this ppeconv reads format {FORMAT}; use the ppeconv that wrote it"
+        )
     config = check(Config, values)
     for section in (config.DataLoader.Train.dataset, config.DataLoader.Eval.dataset):
         DATASETS.check(section.name, section.arguments)
@@ -237,7 +241,12 @@ def with_values(config: Config, values: Mapping[str, Any]) -> Config:
 
 def dump(config: Config) -> str:
     """The config as YAML that `load` reads back as the same."""
-    return yaml.safe_dump(config.model_dump(), sort_keys=False, allow_unicode=True, width=120)
+    return to_yaml(config.model_dump())
+
+
+def to_yaml(values: Mapping[str, Any]) -> str:
+    """Plain values as YAML, innermost lists and mappings on one line."""
+    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=120, default_flow_style=None)
 
 
 def find(name: str) -> Path:
@@ -266,8 +275,9 @@ class _Loader(yaml.SafeLoader):
 
 
 _Loader.yaml_implicit_resolvers = {key: list(value) for key, value in yaml.SafeLoader.yaml_implicit_resolvers.items()}
-_Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"),
-                              list("-+0123456789"))
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
+)
 
 
 def _parse_yaml(text: str, where: str) -> Any:
@@ -320,8 +330,10 @@ def _set(values: Any, path: Sequence[str], value: Any) -> None:
         last = depth == len(path) - 1
         if isinstance(values, list):
             if not part.isdigit() or int(part) >= len(values):
-                raise UserError(f"{'.'.join(path[:depth])} is a list of {len(values)}; {part!r} is not one of its "
-                                f"positions 0 to {len(values) - 1}")
+                raise UserError(
+                    f"{'.'.join(path[:depth])} is a list of {len(values)}; {part!r} is not one of its "
+                    f"positions 0 to {len(values) - 1}"
+                )
             part = int(part)
         elif not isinstance(values, dict):
             raise UserError(f"{'.'.join(path[:depth])} is the value {values!r} and has no key {part!r}")

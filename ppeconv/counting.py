@@ -3,6 +3,7 @@
 Convention: 1 multiply-add = 1 MAC; MACs are those of convolutions and of linear layers, for one image; parameters are
 those that training changes, so batch-norm statistics are left out. What ran besides is listed, never silently lost.
 """
+
 from __future__ import annotations
 
 import math
@@ -45,11 +46,15 @@ class Counts:
         """The rows and the totals, as text."""
         width = max((len(row.path) for row in self.rows), default=5)
         lines = [f"{'layer':<{width}}  {'kind':<14} {'output':<20} {'params':>12} {'MACs':>16}"]
-        lines += [f"{row.path:<{width}}  {row.kind:<14} {row.output!s:<20} {row.params:>12,} {row.macs:>16,}"
-                  for row in self.rows]
+        lines += [
+            f"{row.path:<{width}}  {row.kind:<14} {row.output!s:<20} {row.params:>12,} {row.macs:>16,}"
+            for row in self.rows
+        ]
         lines.append(f"{'total':<{width}}  {'':<14} {'':<20} {self.params:>12,} {self.macs:>16,}")
-        lines.append("1 MAC = 1 multiply-add of a convolution or linear layer, one image; batch-norm statistics are not "
-                     "parameters")
+        lines.append(
+            "1 MAC = 1 multiply-add of a convolution or linear layer, one image; batch-norm statistics are not "
+            "parameters"
+        )
         others = ", ".join(f"{name} x{calls}" for name, calls in sorted(self.uncounted.items()))
         return "\n".join(lines + ([f"counted as zero: {others}"] if others else []))
 
@@ -118,21 +123,29 @@ def _matmul_macs(arguments: Sequence[Any], result: Any) -> int:
 
 
 _COUNTED: dict[str, Callable[[Sequence[Any], Any], int]] = {
-    "conv2d": _convolution_macs, "depthwise_conv2d": _convolution_macs, "conv3d": _convolution_macs,
-    "conv2d_transpose": _transposed_macs, "depthwise_conv2d_transpose": _transposed_macs,
-    "conv3d_transpose": _transposed_macs, "conv2d_transpose_bias": _transposed_macs,
-    "linear": _linear_macs, "linear_v2": _linear_macs, "matmul": _matmul_macs,
+    "conv2d": _convolution_macs,
+    "depthwise_conv2d": _convolution_macs,
+    "conv3d": _convolution_macs,
+    "conv2d_transpose": _transposed_macs,
+    "depthwise_conv2d_transpose": _transposed_macs,
+    "conv3d_transpose": _transposed_macs,
+    "conv2d_transpose_bias": _transposed_macs,
+    "linear": _linear_macs,
+    "linear_v2": _linear_macs,
+    "matmul": _matmul_macs,
 }
 
 
 @contextmanager
 def _operations_observed(tally: _Tally) -> Iterator[None]:
     """Every dygraph operation reports to `tally` while this is open."""
+
     def observed(name: str, operation: Callable) -> Callable:
         def call(*args: Any, **kwargs: Any) -> Any:
             result = operation(*args, **kwargs)
             tally.book(name, args, result)
             return result
+
         return call
 
     with ExitStack() as undo:
@@ -145,14 +158,18 @@ def _operations_observed(tally: _Tally) -> Iterator[None]:
 
 def _observable() -> Iterator[tuple[Any, str, str]]:
     operations = paddle._C_ops
-    yield from ((operations, name, name) for name in dir(operations)
-                if not name.startswith("_") and callable(getattr(operations, name)))
+    yield from (
+        (operations, name, name)
+        for name in dir(operations)
+        if not name.startswith("_") and callable(getattr(operations, name))
+    )
     yield paddle.Tensor, "__matmul__", "matmul"  # the @ operator does not pass through _C_ops
 
 
 @contextmanager
 def _layers_followed(model: nn.Layer, tally: _Tally) -> Iterator[None]:
     """`tally.running` holds the layers whose forward is under way."""
+
     def enter(layer: nn.Layer, inputs: Any) -> None:
         tally.running.append(layer)
 
@@ -169,9 +186,16 @@ def _layers_followed(model: nn.Layer, tally: _Tally) -> Iterator[None]:
 
 def _rows(model: nn.Layer, tally: _Tally) -> list[LayerCount]:
     named = {id(layer): (path, layer) for path, layer in reversed(list(model.named_sublayers(include_self=True)))}
-    rows = [LayerCount(path or type(model).__name__, type(layer).__name__, tally.outputs.get(key, []),
-                       sum(math.prod(p.shape) for p in _own_parameters(layer)), tally.macs[key])
-            for key, (path, layer) in reversed(named.items())]
+    rows = [
+        LayerCount(
+            path or type(model).__name__,
+            type(layer).__name__,
+            tally.outputs.get(key, []),
+            sum(math.prod(p.shape) for p in _own_parameters(layer)),
+            tally.macs[key],
+        )
+        for key, (path, layer) in reversed(named.items())
+    ]
     return [row for row in rows if row.params or row.macs]
 
 

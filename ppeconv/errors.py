@@ -1,4 +1,5 @@
 """Errors that are meant for the user's eyes."""
+
 from __future__ import annotations
 
 import difflib

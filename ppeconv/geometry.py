@@ -1,4 +1,5 @@
 """The shape of one 2-D convolution, in one normal form for every way Paddle lets it be written."""
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -29,22 +30,51 @@ class ConvGeometry:
     data_format: str = "NCHW"
 
     @classmethod
-    def of(cls, in_channels: int, out_channels: int, kernel_size: int | Sequence[int], stride: int | Sequence[int] = 1,
-           padding: int | str | Sequence[Any] = 0, dilation: int | Sequence[int] = 1, groups: int = 1,
-           bias_attr: Any = None, padding_mode: str = "zeros", data_format: str = "NCHW") -> ConvGeometry:
+    def of(
+        cls,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | Sequence[int],
+        stride: int | Sequence[int] = 1,
+        padding: int | str | Sequence[Any] = 0,
+        dilation: int | Sequence[int] = 1,
+        groups: int = 1,
+        bias_attr: Any = None,
+        padding_mode: str = "zeros",
+        data_format: str = "NCHW",
+    ) -> ConvGeometry:
         """The geometry of `nn.Conv2D(...)` called with these arguments."""
         kernel, stride, dilation = pair(kernel_size), pair(stride), pair(dilation)
         if isinstance(padding, str) and padding.upper() == "SAME":
             dilation = (1, 1)  # Paddle drops the dilation under SAME
-        return cls(in_channels, out_channels, kernel, stride, _sides(padding, kernel, stride), dilation, groups,
-                   bias_attr is not False, padding_mode, data_format)
+        return cls(
+            in_channels,
+            out_channels,
+            kernel,
+            stride,
+            _sides(padding, kernel, stride),
+            dilation,
+            groups,
+            bias_attr is not False,
+            padding_mode,
+            data_format,
+        )
 
     @classmethod
     def of_layer(cls, conv: nn.Conv2D) -> ConvGeometry:
         """The geometry of an existing `nn.Conv2D`."""
-        return cls.of(conv._in_channels, conv._out_channels, conv._kernel_size, conv._stride, conv._padding,
-                      conv._dilation, conv._groups, None if conv.bias is not None else False,
-                      conv._padding_mode, conv._data_format)
+        return cls.of(
+            conv._in_channels,
+            conv._out_channels,
+            conv._kernel_size,
+            conv._stride,
+            conv._padding,
+            conv._dilation,
+            conv._groups,
+            None if conv.bias is not None else False,
+            conv._padding_mode,
+            conv._data_format,
+        )
 
     @property
     def depthwise(self) -> bool:
@@ -56,16 +86,25 @@ class ConvGeometry:
         if self.padding == "SAME":
             return -(-height // self.stride[0]), -(-width // self.stride[1])
         top, bottom, left, right = self.padding
-        return (_steps(height + top + bottom, self.kernel_size[0], self.stride[0], self.dilation[0]),
-                _steps(width + left + right, self.kernel_size[1], self.stride[1], self.dilation[1]))
+        return (
+            _steps(height + top + bottom, self.kernel_size[0], self.stride[0], self.dilation[0]),
+            _steps(width + left + right, self.kernel_size[1], self.stride[1], self.dilation[1]),
+        )
 
     def conv_arguments(self) -> dict[str, Any]:
         """The keyword arguments of `nn.Conv2D` that give this geometry."""
-        return {"in_channels": self.in_channels, "out_channels": self.out_channels, "kernel_size": self.kernel_size,
-                "stride": self.stride, "dilation": self.dilation, "groups": self.groups,
-                "padding": self.padding if isinstance(self.padding, str) else list(self.padding),
-                "bias_attr": None if self.bias else False, "padding_mode": self.padding_mode,
-                "data_format": self.data_format}
+        return {
+            "in_channels": self.in_channels,
+            "out_channels": self.out_channels,
+            "kernel_size": self.kernel_size,
+            "stride": self.stride,
+            "dilation": self.dilation,
+            "groups": self.groups,
+            "padding": self.padding if isinstance(self.padding, str) else list(self.padding),
+            "bias_attr": None if self.bias else False,
+            "padding_mode": self.padding_mode,
+            "data_format": self.data_format,
+        }
 
     def __str__(self) -> str:
         kernel, stride = ("x".join(map(str, sides)) for sides in (self.kernel_size, self.stride))

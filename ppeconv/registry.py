@@ -2,6 +2,7 @@
 
 What a user may set of such a thing are the keyword-only parameters of its signature; there is no second list.
 """
+
 from __future__ import annotations
 
 import fnmatch
@@ -31,8 +32,9 @@ class Registry:
         self._entries: dict[str, Callable] = {}
         self._aliases: dict[str, str] = {}
 
-    def register(self, target: Callable | None = None, *, name: str | None = None,
-                 aliases: tuple[str, ...] = ()) -> Callable:
+    def register(
+        self, target: Callable | None = None, *, name: str | None = None, aliases: tuple[str, ...] = ()
+    ) -> Callable:
         """Decorator: enter a class or function under its own name, or `name`, and any `aliases`."""
         if target is None:
             return lambda target: self.register(target, name=name, aliases=aliases)
@@ -40,8 +42,10 @@ class Registry:
         for key in (name, *aliases):
             known = self._entries.get(self._aliases.get(key.lower(), key))
             if known is not None and known is not target:
-                raise UserError(f"two {self.kind}s are called {key!r}: one in {inspect.getfile(known)}, "
-                                f"one in {inspect.getfile(target)}; rename one of them")
+                raise UserError(
+                    f"two {self.kind}s are called {key!r}: one in {inspect.getfile(known)}, "
+                    f"one in {inspect.getfile(target)}; rename one of them"
+                )
             self._aliases[key.lower()] = name
         self._entries[name] = target
         return target
@@ -61,8 +65,9 @@ class Registry:
         """Names that match a shell pattern in any letter case, ResNet18 before ResNet110."""
         self._discover()
         found = [name for name in self._entries if fnmatch.fnmatch(name.lower(), pattern.lower())]
-        return sorted(found, key=lambda name: [int(part) if part.isdigit() else part.lower()
-                                               for part in re.split(r"(\d+)", name)])
+        return sorted(
+            found, key=lambda name: [int(part) if part.isdigit() else part.lower() for part in re.split(r"(\d+)", name)]
+        )
 
     def summaries(self, pattern: str = "*") -> dict[str, str]:
         """Names that match, each with the first line of its docstring."""

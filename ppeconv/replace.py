@@ -1,4 +1,5 @@
 """Putting operators into a network in place of its convolutions: rules -> new layers -> report."""
+
 from __future__ import annotations
 
 import fnmatch
@@ -95,15 +96,23 @@ class Report:
 
     def summary(self) -> str:
         """One line: how many were replaced and what that did to the counts."""
-        text = (f"{self.operator}: {len(self.replaced)} of {len(self.rows)} convolutions replaced, "
-                f"parameters {self.params[0]:,} -> {self.params[1]:,}")
+        text = (
+            f"{self.operator}: {len(self.replaced)} of {len(self.rows)} convolutions replaced, "
+            f"parameters {self.params[0]:,} -> {self.params[1]:,}"
+        )
         return text + (f", MACs {self.macs[0]:,} -> {self.macs[1]:,}" if self.macs else "")
 
     def __str__(self) -> str:
         width = max((len(row.path) for row in self.rows), default=0)
-        lines = [f"  {row.path:<{width}}  {row.before}  "
-                 + (f"-> {row.after}, parameters {row.params_before:,} -> {row.params_after:,}" if row.after
-                    else f"kept: {row.reason}") for row in self.rows]
+        lines = [
+            f"  {row.path:<{width}}  {row.before}  "
+            + (
+                f"-> {row.after}, parameters {row.params_before:,} -> {row.params_after:,}"
+                if row.after
+                else f"kept: {row.reason}"
+            )
+            for row in self.rows
+        ]
         return "\n".join([self.summary(), *lines])
 
 
@@ -117,9 +126,14 @@ class _Site:
     superfluous: list[nn.Layer] = field(default_factory=list)
 
 
-def replace_conv(model: nn.Layer, operator: str, rules: Rules | Mapping[str, Any] | None = None,
-                 input_size: Sequence[int] | None = None, dry_run: bool = False,
-                 **own: Any) -> tuple[nn.Layer, Report]:
+def replace_conv(
+    model: nn.Layer,
+    operator: str,
+    rules: Rules | Mapping[str, Any] | None = None,
+    input_size: Sequence[int] | None = None,
+    dry_run: bool = False,
+    **own: Any,
+) -> tuple[nn.Layer, Report]:
     """Replace convolutions of any network, in place, by an operator.
 
     Args:
@@ -163,8 +177,9 @@ def replace_conv(model: nn.Layer, operator: str, rules: Rules | Mapping[str, Any
     return model, report
 
 
-def _choose(model: nn.Layer, make: type[ConvOperator], rules: Rules, own: Mapping[str, Any],
-            report: Report) -> list[tuple[Row, _Site]]:
+def _choose(
+    model: nn.Layer, make: type[ConvOperator], rules: Rules, own: Mapping[str, Any], report: Report
+) -> list[tuple[Row, _Site]]:
     """The sites that are replaced; every convolution of the network gets its row in the report."""
     chosen, first = [], True
     for site in _sites(model, rules.pairs):
@@ -225,10 +240,14 @@ def _pairs(model: nn.Layer) -> dict[int, _Site]:
         chain = list(_flatten(layer))
         for start, depthwise in enumerate(chain):
             between = []
-            for follower in chain[start + 1:] if _is_depthwise(depthwise) else []:
+            for follower in chain[start + 1 :] if _is_depthwise(depthwise) else []:
                 if _is_pointwise(follower, depthwise._out_channels):
-                    merged = replace(ConvGeometry.of_layer(depthwise), out_channels=follower._out_channels, groups=1,
-                                     bias=follower.bias is not None)
+                    merged = replace(
+                        ConvGeometry.of_layer(depthwise),
+                        out_channels=follower._out_channels,
+                        groups=1,
+                        bias=follower.bias is not None,
+                    )
                     found[id(depthwise)] = _Site("", merged, [depthwise, follower], between)
                 if not isinstance(follower, (nn.BatchNorm2D, *_ACTIVATIONS)):
                     break
@@ -286,12 +305,17 @@ def _nothing_replaced(model: nn.Layer, report: Report, rules: Rules) -> str:
     others = [name for name in OPERATORS.names() if name != report.operator and _applies(model, OPERATORS.get(name))]
     hints = [f"operators that apply by their own rules: {', '.join(others)}"] if others else []
     if not rules.pairs and (pairs := _pairs(model)):
-        hints.append(f"rules.pairs=true replaces its {len(pairs)} pairs of a depthwise convolution and the 1x1 after it")
-    return (f"{report.operator} replaces none of the {len(report.rows)} convolutions of {type(model).__name__} "
-            f"(mostly: {common}); " + "; ".join(hints or ["change the rules or the operator"]))
+        hints.append(
+            f"rules.pairs=true replaces its {len(pairs)} pairs of a depthwise convolution and the 1x1 after it"
+        )
+    return (
+        f"{report.operator} replaces none of the {len(report.rows)} convolutions of {type(model).__name__} "
+        f"(mostly: {common}); " + "; ".join(hints or ["change the rules or the operator"])
+    )
 
 
 def _applies(model: nn.Layer, make: type[ConvOperator]) -> bool:
     rules = check(Rules, make.default_rules, "rules")
-    return any(not _reason(site, make, rules, {}, first=index == 0)
-               for index, site in enumerate(_sites(model, rules.pairs)))
+    return any(
+        not _reason(site, make, rules, {}, first=index == 0) for index, site in enumerate(_sites(model, rules.pairs))
+    )

@@ -1,4 +1,5 @@
 """Checking values against declared types, with errors that read as sentences."""
+
 from __future__ import annotations
 
 import inspect

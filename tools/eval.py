@@ -1,4 +1,5 @@
 """Evaluate a trained network: python tools/eval.py --run output/resnet18_spconv_cifar10"""
+
 import sys
 from pathlib import Path
 

@@ -1,4 +1,5 @@
 """Export a trained network: python tools/export.py --run output/resnet18_spconv_cifar10"""
+
 import sys
 from pathlib import Path
 

@@ -1,4 +1,5 @@
 """List operators, backbones and configs: python tools/list.py [operators|backbones|configs]"""
+
 import sys
 from pathlib import Path
 

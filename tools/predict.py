@@ -1,4 +1,5 @@
 """Classify images: python tools/predict.py --model output/resnet18_spconv_cifar10/inference IMAGE|FOLDER|PATTERN"""
+
 import sys
 from pathlib import Path
 

@@ -1,4 +1,5 @@
 """Train a network: python tools/train.py -c configs/resnet18_spconv_cifar10.yaml -o Global.epochs=1"""
+
 import sys
 from pathlib import Path
 

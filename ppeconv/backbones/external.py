@@ -1,4 +1,5 @@
 """Any network of paddle.vision or paddleclas, by its name there."""
+
 from __future__ import annotations
 
 import contextlib
@@ -45,6 +46,7 @@ def _builder(networks: dict[str, Callable], name: str, prefix: str) -> Callable:
 
 def _paddle_vision() -> dict[str, Callable]:
     from paddle.vision import models
+
     return {name: getattr(models, name) for name in models.__all__}
 
 
@@ -53,16 +55,21 @@ def _paddleclas() -> dict[str, Callable]:
     if "paddleclas" not in sys.modules:
         spec = importlib.util.find_spec("paddleclas")
         if spec is None or not spec.submodule_search_locations:
-            raise UserError("this network needs paddleclas, which is not installed; it supports Python 3.10 and 3.11: "
-                            "pip install paddleclas==2.6.0")
+            raise UserError(
+                "this network needs paddleclas, which is not installed; it supports Python 3.10 and 3.11: "
+                "pip install paddleclas==2.6.0"
+            )
         package = types.ModuleType("paddleclas")
         package.__path__ = list(spec.submodule_search_locations)
         sys.modules["paddleclas"] = package
     with _root_logger_kept(), contextlib.redirect_stdout(sys.stderr):
         importlib.import_module("paddleclas.ppcls.utils.logger").init_logger()
         backbones = importlib.import_module("paddleclas.ppcls.arch.backbone")
-    return {name: value for name, value in vars(backbones).items()
-            if callable(value) and not name.startswith("_") and inspect.getmodule(value) is not backbones}
+    return {
+        name: value
+        for name, value in vars(backbones).items()
+        if callable(value) and not name.startswith("_") and inspect.getmodule(value) is not backbones
+    }
 
 
 @contextlib.contextmanager

@@ -1,4 +1,5 @@
 """LeNet and LeNet-3C1L."""
+
 from __future__ import annotations
 
 from paddle import Tensor, nn
@@ -22,12 +23,21 @@ class LeNet(nn.Layer):
         side = (image_size // 2 - 4) // 2
         _require(side >= 1, "LeNet", image_size, 12)
         self.features = nn.Sequential(
-            nn.Conv2D(in_channels, first, 3, padding=1), nn.ReLU(), nn.MaxPool2D(2),
-            nn.Conv2D(first, second, 5), nn.ReLU(), nn.MaxPool2D(2))
+            nn.Conv2D(in_channels, first, 3, padding=1),
+            nn.ReLU(),
+            nn.MaxPool2D(2),
+            nn.Conv2D(first, second, 5),
+            nn.ReLU(),
+            nn.MaxPool2D(2),
+        )
         hidden = [scaled(120, width), scaled(84, width)]
         self.fc = nn.Sequential(
-            nn.Linear(second * side * side, hidden[0]), nn.ReLU(),
-            nn.Linear(hidden[0], hidden[1]), nn.ReLU(), nn.Linear(hidden[1], class_num))
+            nn.Linear(second * side * side, hidden[0]),
+            nn.ReLU(),
+            nn.Linear(hidden[0], hidden[1]),
+            nn.ReLU(),
+            nn.Linear(hidden[1], class_num),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return self.fc(self.features(x).flatten(1))
@@ -47,8 +57,12 @@ class LeNet3C1L(nn.Layer):
         side = ((image_size - 4) // 2 - 4) // 2
         _require(side >= 1, "LeNet3C1L", image_size, 16)
         self.features = nn.Sequential(
-            *_conv_bn_relu(in_channels, channels, 3), *_conv_bn_relu(channels, channels, 3), nn.MaxPool2D(2),
-            *_conv_bn_relu(channels, channels, 5), nn.MaxPool2D(2))
+            *_conv_bn_relu(in_channels, channels, 3),
+            *_conv_bn_relu(channels, channels, 3),
+            nn.MaxPool2D(2),
+            *_conv_bn_relu(channels, channels, 5),
+            nn.MaxPool2D(2),
+        )
         self.fc = nn.Linear(channels * side * side, class_num)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 Paper: MobileNetV2: Inverted Residuals and Linear Bottlenecks, arXiv 1801.04381.
 Parameter names are those of `paddle.vision.models.mobilenet_v2`, so its weights load.
 """
+
 from __future__ import annotations
 
 from typing import Literal
@@ -24,8 +25,12 @@ class InvertedResidual(nn.Layer):
         super().__init__()
         hidden = inputs * expansion
         expand = [_conv_bn_relu(inputs, hidden, 1)] if expansion > 1 else []
-        self.conv = nn.Sequential(*expand, _conv_bn_relu(hidden, hidden, 3, stride, groups=hidden),
-                                  nn.Conv2D(hidden, outputs, 1, bias_attr=False), nn.BatchNorm2D(outputs))
+        self.conv = nn.Sequential(
+            *expand,
+            _conv_bn_relu(hidden, hidden, 3, stride, groups=hidden),
+            nn.Conv2D(hidden, outputs, 1, bias_attr=False),
+            nn.BatchNorm2D(outputs),
+        )
         self.residual = stride == 1 and inputs == outputs
 
     def forward(self, x: Tensor) -> Tensor:
@@ -45,9 +50,18 @@ class MobileNetV2(nn.Layer):
         dropout: before the classifier.
     """
 
-    def __init__(self, *, class_num: int = 1000, width: float = 1.0, divisor: int = 8,
-                 stem: Literal["imagenet", "cifar"] = "imagenet", in_channels: int = 3, dropout: float = 0.2):
+    def __init__(
+        self,
+        *,
+        class_num: int = 1000,
+        width: float = 1.0,
+        divisor: int = 8,
+        stem: Literal["imagenet", "cifar"] = "imagenet",
+        in_channels: int = 3,
+        dropout: float = 0.2,
+    ):
         super().__init__()
+
         def channels(base: int, width: float = width) -> int:
             return scaled(base, width) if divisor == 1 else make_divisible(base * width, divisor)
 
@@ -68,5 +82,8 @@ class MobileNetV2(nn.Layer):
 
 
 def _conv_bn_relu(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Sequential:
-    return nn.Sequential(nn.Conv2D(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias_attr=False),
-                         nn.BatchNorm2D(outputs), nn.ReLU6())
+    return nn.Sequential(
+        nn.Conv2D(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias_attr=False),
+        nn.BatchNorm2D(outputs),
+        nn.ReLU6(),
+    )

@@ -3,6 +3,7 @@
 Paper: Deep Residual Learning for Image Recognition, arXiv 1512.03385. Stride on the 3x3 of a bottleneck.
 Parameter names are those of `paddle.vision.models.resnet`, so its weights load.
 """
+
 from __future__ import annotations
 
 from typing import ClassVar, Literal
@@ -70,8 +71,14 @@ class ResNet(nn.Layer):
     block: ClassVar[type[BasicBlock] | type[Bottleneck]]
     depths: ClassVar[tuple[int, ...]]
 
-    def __init__(self, *, class_num: int = 1000, width: float = 1.0, stem: Literal["imagenet", "cifar"] = "imagenet",
-                 in_channels: int = 3):
+    def __init__(
+        self,
+        *,
+        class_num: int = 1000,
+        width: float = 1.0,
+        stem: Literal["imagenet", "cifar"] = "imagenet",
+        in_channels: int = 3,
+    ):
         super().__init__()
         inputs = scaled(64, width)
         if stem == "imagenet":
@@ -83,7 +90,7 @@ class ResNet(nn.Layer):
         self.bn1 = nn.BatchNorm2D(inputs)
         self.relu = nn.ReLU()
         for stage, depth in enumerate(self.depths):
-            planes = scaled(64 * 2 ** stage, width)
+            planes = scaled(64 * 2**stage, width)
             self.add_sublayer(f"layer{stage + 1}", _stage(self.block, inputs, planes, depth, 1 if stage == 0 else 2))
             inputs = planes * self.block.expansion
         self.fc = nn.Linear(inputs, class_num)
@@ -95,14 +102,16 @@ class ResNet(nn.Layer):
         return self.fc(F.adaptive_avg_pool2d(x, 1).flatten(1))
 
 
-def _stage(block: type[BasicBlock] | type[Bottleneck], inputs: int, planes: int, depth: int,
-           stride: int) -> nn.Sequential:
+def _stage(
+    block: type[BasicBlock] | type[Bottleneck], inputs: int, planes: int, depth: int, stride: int
+) -> nn.Sequential:
     outputs = planes * block.expansion
     downsample = None
     if stride != 1 or inputs != outputs:
         downsample = nn.Sequential(nn.Conv2D(inputs, outputs, 1, stride, bias_attr=False), nn.BatchNorm2D(outputs))
-    return nn.Sequential(block(inputs, planes, stride, downsample),
-                         *[block(outputs, planes, 1, None) for _ in range(depth - 1)])
+    return nn.Sequential(
+        block(inputs, planes, stride, downsample), *[block(outputs, planes, 1, None) for _ in range(depth - 1)]
+    )
 
 
 @BACKBONES.register

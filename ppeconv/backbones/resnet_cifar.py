@@ -1,4 +1,5 @@
 """The three-stage CIFAR ResNets, section 4.2 of arXiv 1512.03385."""
+
 from __future__ import annotations
 
 from functools import partial
@@ -22,7 +23,7 @@ class ShortcutA(nn.Layer):
         self.back = outputs - inputs - self.front
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.pad(x[:, :, ::self.stride, ::self.stride], [0, 0, self.front, self.back, 0, 0, 0, 0])
+        return F.pad(x[:, :, :: self.stride, :: self.stride], [0, 0, self.front, self.back, 0, 0, 0, 0])
 
 
 class CifarResNet(nn.Layer):
@@ -37,17 +38,20 @@ class CifarResNet(nn.Layer):
 
     depth: ClassVar[int]
 
-    def __init__(self, *, class_num: int = 10, width: float = 1.0, shortcut: Literal["A", "B"] = "B",
-                 in_channels: int = 3):
+    def __init__(
+        self, *, class_num: int = 10, width: float = 1.0, shortcut: Literal["A", "B"] = "B", in_channels: int = 3
+    ):
         super().__init__()
         inputs = scaled(16, width)
         self.conv1 = nn.Conv2D(in_channels, inputs, 3, 1, 1, bias_attr=False)
         self.bn1 = nn.BatchNorm2D(inputs)
         self.relu = nn.ReLU()
         for stage in range(3):
-            outputs = scaled(16 * 2 ** stage, width)
-            blocks = [_block(inputs if index == 0 else outputs, outputs, 2 if stage and index == 0 else 1, shortcut)
-                      for index in range((self.depth - 2) // 6)]
+            outputs = scaled(16 * 2**stage, width)
+            blocks = [
+                _block(inputs if index == 0 else outputs, outputs, 2 if stage and index == 0 else 1, shortcut)
+                for index in range((self.depth - 2) // 6)
+            ]
             self.add_sublayer(f"layer{stage + 1}", nn.Sequential(*blocks))
             inputs = outputs
         self.fc = nn.Linear(inputs, class_num)

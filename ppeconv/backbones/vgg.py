@@ -2,6 +2,7 @@
 
 Paper: Very Deep Convolutional Networks for Large-Scale Image Recognition, arXiv 1409.1556.
 """
+
 from __future__ import annotations
 
 from typing import Literal
@@ -33,8 +34,14 @@ class VGG16(nn.Layer):
         self.features = _features(in_channels, width, batch_norm)
         hidden = scaled(4096, width)
         self.classifier = nn.Sequential(
-            nn.Linear(scaled(512, width) * 49, hidden), nn.ReLU(), nn.Dropout(),
-            nn.Linear(hidden, hidden), nn.ReLU(), nn.Dropout(), nn.Linear(hidden, class_num))
+            nn.Linear(scaled(512, width) * 49, hidden),
+            nn.ReLU(),
+            nn.Dropout(),
+            nn.Linear(hidden, hidden),
+            nn.ReLU(),
+            nn.Dropout(),
+            nn.Linear(hidden, class_num),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return self.classifier(F.adaptive_avg_pool2d(self.features(x), 7).flatten(1))
@@ -51,8 +58,9 @@ class VGG16Cifar(nn.Layer):
         in_channels: channels of the image.
     """
 
-    def __init__(self, *, class_num: int = 10, width: float = 1.0, head_layers: Literal[1, 2] = 2,
-                 in_channels: int = 3):
+    def __init__(
+        self, *, class_num: int = 10, width: float = 1.0, head_layers: Literal[1, 2] = 2, in_channels: int = 3
+    ):
         super().__init__()
         self.features = _features(in_channels, width, batch_norm=True)
         channels = scaled(512, width)

@@ -1,4 +1,5 @@
 """How a width multiplier becomes a channel count."""
+
 from __future__ import annotations
 
 

@@ -1,4 +1,5 @@
 """`eval`."""
+
 from __future__ import annotations
 
 import argparse

@@ -1,4 +1,5 @@
 """`export`."""
+
 from __future__ import annotations
 
 import argparse
@@ -9,8 +10,10 @@ from ppeconv.cli.options import add_trained, command_parser, trained
 
 def parser() -> argparse.ArgumentParser:
     """Options of the command."""
-    parser = command_parser("export", "Export a trained network for Paddle Inference, to <run>/inference or "
-                                      "-o Global.save_inference_dir=DIR.")
+    parser = command_parser(
+        "export",
+        "Export a trained network for Paddle Inference, to <run>/inference or -o Global.save_inference_dir=DIR.",
+    )
     add_trained(parser)
     return parser
 

@@ -1,4 +1,5 @@
 """`list`."""
+
 from __future__ import annotations
 
 import argparse
@@ -16,8 +17,11 @@ def run(arguments: argparse.Namespace) -> None:
     from ppeconv import config as configs
     from ppeconv.build import list_backbones, list_operators
 
-    kinds = {"operators": list_operators, "backbones": list_backbones,
-             "configs": lambda: dict.fromkeys(configs.shipped(), "")}
+    kinds = {
+        "operators": list_operators,
+        "backbones": list_backbones,
+        "configs": lambda: dict.fromkeys(configs.shipped(), ""),
+    }
     for kind in [arguments.kind] if arguments.kind else kinds:
         print(f"{kind}:")
         for name, summary in kinds[kind]().items():

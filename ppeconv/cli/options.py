@@ -1,4 +1,5 @@
 """Options that several commands share."""
+
 from __future__ import annotations
 
 import argparse
@@ -10,8 +11,15 @@ from ppeconv.engine.run import Run
 def command_parser(name: str, description: str) -> argparse.ArgumentParser:
     """A parser with -o."""
     parser = argparse.ArgumentParser(prog=f"ppeconv {name}", description=description)
-    parser.add_argument("-o", "--override", action="extend", nargs="+", default=[], metavar="Section.key=value",
-                        help="set a config value; may be repeated")
+    parser.add_argument(
+        "-o",
+        "--override",
+        action="extend",
+        nargs="+",
+        default=[],
+        metavar="Section.key=value",
+        help="set a config value; may be repeated",
+    )
     return parser
 
 
@@ -19,8 +27,12 @@ def add_trained(parser: argparse.ArgumentParser) -> None:
     """--run, or -c with Global.pretrained_model: what was trained."""
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--run", metavar="DIR", help="run folder, such as output/resnet18_spconv_cifar10")
-    source.add_argument("-c", "--config", metavar="FILE", help="config; weights from -o Global.pretrained_model=PATH, "
-                        "else from the config's own run folder")
+    source.add_argument(
+        "-c",
+        "--config",
+        metavar="FILE",
+        help="config; weights from -o Global.pretrained_model=PATH, else from the config's own run folder",
+    )
 
 
 def trained(arguments: argparse.Namespace) -> tuple[Run, Config]:

@@ -1,4 +1,5 @@
 """`predict`."""
+
 from __future__ import annotations
 
 import argparse
@@ -27,6 +28,7 @@ def run(arguments: argparse.Namespace) -> None:
         if arguments.json:
             print(json.dumps(asdict(prediction), ensure_ascii=False))
         else:
-            classes = ", ".join(f"{name} {score:.3f}"
-                                for name, score in zip(prediction.class_names, prediction.scores, strict=True))
+            classes = ", ".join(
+                f"{name} {score:.3f}" for name, score in zip(prediction.class_names, prediction.scores, strict=True)
+            )
             print(f"{prediction.file}: {classes}")

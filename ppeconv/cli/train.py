@@ -1,4 +1,5 @@
 """`train`."""
+
 from __future__ import annotations
 
 import argparse
@@ -9,7 +10,9 @@ from ppeconv.cli.options import command_parser
 def parser() -> argparse.ArgumentParser:
     """Options of the command."""
     parser = command_parser("train", "Train the network of a config; results go to <Global.output_dir>/<config name>/.")
-    parser.add_argument("-c", "--config", required=True, metavar="FILE", help="config file, or the name of a shipped one")
+    parser.add_argument(
+        "-c", "--config", required=True, metavar="FILE", help="config file, or the name of a shipped one"
+    )
     return parser
 
 

@@ -3,6 +3,7 @@
 The order of the images depends on (seed, epoch), the augmentation of one image on (seed, epoch, index), for any number
 of workers and processes.
 """
+
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -41,7 +42,7 @@ class Pipeline:
         random = np.zeros((len(images), self.draws)) if random is None else random
         column = 0
         for transform in self.transforms:
-            images = transform(images, random[:, column:column + transform.draws])
+            images = transform(images, random[:, column : column + transform.draws])
             column += transform.draws
         return images
 
@@ -63,13 +64,24 @@ class Batches:
         num_workers: processes that prepare batches; 0 is this one.
     """
 
-    def __init__(self, dataset: ArraySet | FileSet, pipeline: Pipeline, batch_size: int, *, shuffle: bool = False,
-                 drop_last: bool = False, seed: int = 0, num_workers: int = 0):
+    def __init__(
+        self,
+        dataset: ArraySet | FileSet,
+        pipeline: Pipeline,
+        batch_size: int,
+        *,
+        shuffle: bool = False,
+        drop_last: bool = False,
+        seed: int = 0,
+        num_workers: int = 0,
+    ):
         if batch_size < 1:
             raise UserError(f"batch_size should be at least 1; got {batch_size}")
         if len(dataset) < (batch_size if drop_last else 1):
-            raise UserError(f"with {len(dataset)} images there is no full batch of {batch_size}; lower batch_size or "
-                            "set drop_last to false")
+            raise UserError(
+                f"with {len(dataset)} images there is no full batch of {batch_size}; lower batch_size or "
+                "set drop_last to false"
+            )
         self.dataset, self.pipeline, self.batch_size = dataset, pipeline, batch_size
         self.shuffle, self.drop_last, self.seed, self.num_workers = shuffle, drop_last, seed, num_workers
 
@@ -80,8 +92,12 @@ class Batches:
     def epoch(self, epoch: int = 0, start: int = 0) -> Iterator[tuple[Any, Any]]:
         """The batches of one epoch from number `start` on."""
         sampler = _Order(self._order(epoch), self.batch_size, start, len(self))
-        loader = DataLoader(_Positions(len(self.dataset)), batch_sampler=sampler, num_workers=self.num_workers,
-                            collate_fn=_Collate(self, epoch))
+        loader = DataLoader(
+            _Positions(len(self.dataset)),
+            batch_sampler=sampler,
+            num_workers=self.num_workers,
+            collate_fn=_Collate(self, epoch),
+        )
         return iter(loader)
 
     def _order(self, epoch: int) -> np.ndarray:
@@ -128,7 +144,7 @@ class _Order(BatchSampler):
 
     def __iter__(self) -> Iterator[list[int]]:
         for batch in range(self.start, self.stop):
-            yield self.order[batch * self.size:(batch + 1) * self.size].tolist()
+            yield self.order[batch * self.size : (batch + 1) * self.size].tolist()
 
 
 def _generator(seed: int, epoch: int, purpose: int) -> np.random.Generator:

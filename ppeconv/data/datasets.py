@@ -1,4 +1,5 @@
 """Where images and labels come from. A data set reads uint8 images by index and knows its class names."""
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -62,15 +63,21 @@ class ArraySet:
             arguments |= {argument: str(path) for argument, path in paths.items()}
         try:
             source = getattr(datasets, name)(mode=self.split, download=True, backend="cv2", **arguments)
-            pairs = [(np.asarray(image, np.uint8), int(np.asarray(label).item()))
-                     for image, label in (source[index] for index in range(len(source)))]
+            pairs = [
+                (np.asarray(image, np.uint8), int(np.asarray(label).item()))
+                for image, label in (source[index] for index in range(len(source)))
+            ]
         except Exception as error:
             if missing:
-                raise UserError(f"{name} needs {missing[0].name} in {missing[0].parent}, and it could not be "
-                                f"downloaded ({_first_line(error)}); put the file there, or name its folder with "
-                                "-o Global.data_root=DIR or the variable PPECONV_DATA") from None
-            raise UserError(f"{', '.join(map(str, paths.values()))} cannot be read as {name} "
-                            f"({type(error).__name__}: {_first_line(error)}); fetch the file anew") from None
+                raise UserError(
+                    f"{name} needs {missing[0].name} in {missing[0].parent}, and it could not be "
+                    f"downloaded ({_first_line(error)}); put the file there, or name its folder with "
+                    "-o Global.data_root=DIR or the variable PPECONV_DATA"
+                ) from None
+            raise UserError(
+                f"{', '.join(map(str, paths.values()))} cannot be read as {name} "
+                f"({type(error).__name__}: {_first_line(error)}); fetch the file anew"
+            ) from None
         return np.stack([image for image, _ in pairs]), np.array([label for _, label in pairs])
 
 
@@ -93,13 +100,15 @@ class Cifar10(ArraySet):
 class Cifar100(ArraySet):
     """CIFAR-100 from `cifar-100-python.tar.gz`: 50,000 + 10,000 images of 32x32, 100 classes."""
 
-    class_names = """apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly
-        camel can castle caterpillar cattle chair chimpanzee clock cloud cockroach couch crab crocodile cup dinosaur
-        dolphin elephant flatfish forest fox girl hamster house kangaroo keyboard lamp lawn_mower leopard lion lizard
-        lobster man maple_tree motorcycle mountain mouse mushroom oak_tree orange orchid otter palm_tree pear
-        pickup_truck pine_tree plain plate poppy porcupine possum rabbit raccoon ray road rocket rose sea seal shark
-        shrew skunk skyscraper snail snake spider squirrel streetcar sunflower sweet_pepper table tank telephone
-        television tiger tractor train trout tulip turtle wardrobe whale willow_tree wolf woman worm""".split()
+    class_names = """
+        apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly camel
+        can castle caterpillar cattle chair chimpanzee clock cloud cockroach couch crab crocodile cup dinosaur
+        dolphin elephant flatfish forest fox girl hamster house kangaroo keyboard lamp lawn_mower leopard lion
+        lizard lobster man maple_tree motorcycle mountain mouse mushroom oak_tree orange orchid otter palm_tree
+        pear pickup_truck pine_tree plain plate poppy porcupine possum rabbit raccoon ray road rocket rose sea
+        seal shark shrew skunk skyscraper snail snake spider squirrel streetcar sunflower sweet_pepper table
+        tank telephone television tiger tractor train trout tulip turtle wardrobe whale willow_tree wolf woman
+        worm""".split()  # noqa: SIM905
     shape = (32, 32, 3)
 
     def load(self) -> tuple[np.ndarray, np.ndarray]:
@@ -116,22 +125,34 @@ class MNIST(ArraySet):
 
     def load(self) -> tuple[np.ndarray, np.ndarray]:
         prefix = f"{self.folder}/{'train' if self.split == 'train' else 't10k'}"
-        return self._from_paddle(type(self).__name__, {"image_path": f"{prefix}-images-idx3-ubyte.gz",
-                                                       "label_path": f"{prefix}-labels-idx1-ubyte.gz"})
+        return self._from_paddle(
+            type(self).__name__,
+            {"image_path": f"{prefix}-images-idx3-ubyte.gz", "label_path": f"{prefix}-labels-idx1-ubyte.gz"},
+        )
 
 
 @DATASETS.register
 class FashionMNIST(MNIST):
     """Fashion-MNIST from the four official files in `fashion-mnist/`: 60,000 + 10,000 grey images of 28x28."""
 
-    class_names = ["T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag",
-                   "Ankle boot"]
+    class_names = [
+        "T-shirt/top",
+        "Trouser",
+        "Pullover",
+        "Dress",
+        "Coat",
+        "Sandal",
+        "Shirt",
+        "Sneaker",
+        "Bag",
+        "Ankle boot",
+    ]
     folder = "fashion-mnist"
 
 
 @DATASETS.register
 class Digits(ArraySet):
-    """scikit-learn's 1,797 handwritten digits (UCI), enlarged from 8x8 to 28x28; every fifth is held out. No files."""
+    """scikit-learn's 1,797 handwritten digits (UCI), enlarged from 8x8 to 28x28; 360 are held out. No files."""
 
     class_names = [str(digit) for digit in range(10)]
     shape = (28, 28, 1)
@@ -140,11 +161,12 @@ class Digits(ArraySet):
         try:
             from sklearn.datasets import load_digits
         except ImportError:
-            raise UserError("the data set Digits is part of scikit-learn, which is not installed: "
-                            "pip install scikit-learn") from None
+            raise UserError(
+                "the data set Digits is part of scikit-learn, which is not installed: pip install scikit-learn"
+            ) from None
         digits = load_digits()
-        held_out = np.arange(len(digits.target)) % 5 == 4
-        chosen = held_out if self.split == "test" else ~held_out
+        order = np.random.default_rng(0).permutation(len(digits.target))
+        chosen = order[:360] if self.split == "test" else order[360:]
         pixels = (digits.images[chosen] * (255 / 16)).astype(np.uint8)[..., None]
         return np.stack([resize(image, 28, 28) for image in pixels]), digits.target[chosen]
 
@@ -179,11 +201,17 @@ class ImageFolder(FileSet):
         folders = [base / "train"] if split == "train" else [base / "val", base / "test"]
         folder = next((folder for folder in folders if folder.is_dir()), None)
         if folder is None:
-            raise UserError(f"ImageFolder needs the folder {' or '.join(map(str, folders))}, with a folder of images "
-                            "for each class; set image_root, -o Global.data_root=DIR or the variable PPECONV_DATA")
+            raise UserError(
+                f"ImageFolder needs the folder {' or '.join(map(str, folders))}, with a folder of images "
+                "for each class; set image_root, -o Global.data_root=DIR or the variable PPECONV_DATA"
+            )
         self.class_names = sorted(entry.name for entry in folder.iterdir() if entry.is_dir())
-        files = [(path, label) for label, name in enumerate(self.class_names)
-                 for path in sorted((folder / name).rglob("*")) if is_image(path)]
+        files = [
+            (path, label)
+            for label, name in enumerate(self.class_names)
+            for path in sorted((folder / name).rglob("*"))
+            if is_image(path)
+        ]
         if not files:
             raise UserError(f"{folder} holds no image in a class folder such as {folder}/cat/1.jpg")
         self.paths = [path for path, _ in files]
@@ -200,23 +228,36 @@ class ImageList(FileSet):
         class_names: a name for each label; the labels themselves when not given.
     """
 
-    def __init__(self, root: str | Path, split: str, *, image_root: str, cls_label_path: str,
-                 class_names: list[str] | None = None):
+    def __init__(
+        self,
+        root: str | Path,
+        split: str,
+        *,
+        image_root: str,
+        cls_label_path: str,
+        class_names: list[str] | None = None,
+    ):
         listing = Path(root) / cls_label_path
         try:
-            lines = [line.rsplit(maxsplit=1) for line in listing.read_text(encoding="utf-8").splitlines()
-                     if line.strip()]
+            lines = [
+                line.rsplit(maxsplit=1) for line in listing.read_text(encoding="utf-8").splitlines() if line.strip()
+            ]
             self.labels = np.array([int(label) for _, label in lines])
         except OSError:
-            raise UserError(f"there is no list file {listing}; set cls_label_path, or -o Global.data_root=DIR") from None
+            raise UserError(
+                f"there is no list file {listing}; set cls_label_path, or -o Global.data_root=DIR"
+            ) from None
         except ValueError:
-            raise UserError(f"{listing} should have lines of a path and a label number, such as 'cats/1.jpg 0'") from None
+            raise UserError(
+                f"{listing} should have lines of a path and a label number, such as 'cats/1.jpg 0'"
+            ) from None
         if not lines:
             raise UserError(f"{listing} names no image")
         if self.labels.min() < 0:
             raise UserError(f"{listing} has the label {self.labels.min()}; labels start at 0")
         self.class_names = class_names or [str(label) for label in range(self.labels.max() + 1)]
         if self.labels.max() >= len(self.class_names):
-            raise UserError(f"{listing} has the label {self.labels.max()}, but there are only {len(self.class_names)} "
-                            "class_names")
+            raise UserError(
+                f"{listing} has the label {self.labels.max()}, but there are only {len(self.class_names)} class_names"
+            )
         self.paths = [Path(root) / image_root / path for path, _ in lines]

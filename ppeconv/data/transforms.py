@@ -4,6 +4,7 @@ A transform maps uint8 images ([N, H, W, C], or a list of [H, W, C] of several s
 images. The table, uniform in [0, 1) with `draws` columns for each transform, is all the randomness there is: a batch is
 a pure function of its images and of the table, whoever computes it.
 """
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -57,7 +58,7 @@ class CenterCrop(Transform):
         if min(image.shape[:2]) < self.size:
             image = Resize(size=self.size)([image], None)[0]
         top, left = ((side - self.size) // 2 for side in image.shape[:2])
-        return image[top:top + self.size, left:left + self.size]
+        return image[top : top + self.size, left : left + self.size]
 
 
 @TRANSFORMS.register
@@ -72,8 +73,7 @@ class RandomResizedCrop(Transform):
 
     draws = 4
 
-    def __init__(self, *, size: int, scale: list[float] = [0.08, 1.0],  # noqa: B006 (never changed)
-                 ratio: list[float] = [3 / 4, 4 / 3]):  # noqa: B006
+    def __init__(self, *, size: int, scale: Sequence[float] = (0.08, 1.0), ratio: Sequence[float] = (3 / 4, 4 / 3)):
         self.size, self.scale, self.ratio = _positive("RandomResizedCrop", size), scale, ratio
 
     def __call__(self, images: Images, random: np.ndarray) -> Images:
@@ -86,7 +86,7 @@ class RandomResizedCrop(Transform):
         rows = min(height, max(1, round((area / aspect) ** 0.5)))
         columns = min(width, max(1, round((area * aspect) ** 0.5)))
         top, left = int(down * (height - rows + 1)), int(right * (width - columns + 1))
-        return resize(np.ascontiguousarray(image[top:top + rows, left:left + columns]), self.size, self.size)
+        return resize(np.ascontiguousarray(image[top : top + rows, left : left + columns]), self.size, self.size)
 
 
 @TRANSFORMS.register
@@ -102,12 +102,13 @@ class RandomCrop(Transform):
         images, border, side = _same_size("RandomCrop", images), self.padding, self.size
         places = [length + 2 * border - side + 1 for length in images.shape[1:3]]
         if min(places) < 1:
-            raise UserError(f"RandomCrop of {side} pixels needs larger images than {images.shape[1:3]} with a padding "
-                            f"of {border}")
+            raise UserError(
+                f"RandomCrop of {side} pixels needs larger images than {images.shape[1:3]} with a padding of {border}"
+            )
         padded = np.pad(images, ((0, 0), (border, border), (border, border), (0, 0)))
         out = np.empty((len(images), side, side, images.shape[3]), images.dtype)
         for cut, image, (top, left) in zip(out, padded, (random * places).astype(np.int64).tolist(), strict=True):
-            cut[...] = image[top:top + side, left:left + side]
+            cut[...] = image[top : top + side, left : left + side]
         return out
 
 
@@ -131,7 +132,7 @@ class RandomHorizontalFlip(Transform):
 
 @TRANSFORMS.register
 class Normalize(Transform):
-    """To float32 [N, C, H, W]: divide by 255, subtract the mean and divide by the standard deviation of each channel."""
+    """To float32 [N, C, H, W]: divide by 255, subtract each channel's mean and divide by its standard deviation."""
 
     def __init__(self, *, mean: list[float], std: list[float]):
         if len(mean) != len(std) or min(std) <= 0:
@@ -152,8 +153,10 @@ def _same_size(name: str, images: Images) -> np.ndarray:
     images = _stacked(images)
     if isinstance(images, list):
         sizes = sorted({image.shape[:2] for image in images})
-        raise UserError(f"{name} needs images of one size, got {sizes[0]} and {sizes[-1]}; put a Resize to [height, "
-                        "width], a CenterCrop or a RandomResizedCrop before it")
+        raise UserError(
+            f"{name} needs images of one size, got {sizes[0]} and {sizes[-1]}; put a Resize to [height, "
+            "width], a CenterCrop or a RandomResizedCrop before it"
+        )
     return images
 
 
@@ -166,6 +169,7 @@ def _stacked(images: Images) -> Images:
 def _positive(name: str, size: int | Sequence[int]) -> int | Sequence[int]:
     sides = [size] if isinstance(size, int) else size
     if min(sides, default=0) < 1 or len(sides) > 2 or (len(sides) == 1 and sides is size):
-        raise UserError(f"{name}.size should be a positive number of pixels, or [height, width] where it takes two; "
-                        f"got {size}")
+        raise UserError(
+            f"{name}.size should be a positive number of pixels, or [height, width] where it takes two; got {size}"
+        )
     return size

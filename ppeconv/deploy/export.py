@@ -1,4 +1,5 @@
 """Export of a trained network to Paddle Inference, checked against the network itself."""
+
 from __future__ import annotations
 
 import shutil
@@ -9,10 +10,10 @@ from typing import Any
 
 import numpy as np
 import paddle
-import yaml
 from paddle import nn
 
 import ppeconv
+from ppeconv.config import to_yaml
 from ppeconv.deploy.runtime import PREFIX, PaddleRuntime
 from ppeconv.errors import UserError
 
@@ -21,8 +22,9 @@ TOLERANCE = 1e-5
 """Largest difference between exported and trained network, relative to the largest output."""
 
 
-def export(model: nn.Layer, folder: str | Path, input_shape: Sequence[int],
-           description: Mapping[str, Any] | None = None) -> float:
+def export(
+    model: nn.Layer, folder: str | Path, input_shape: Sequence[int], description: Mapping[str, Any] | None = None
+) -> float:
     """Write `inference.json|.pdmodel`, `inference.pdiparams` and `inference.yml` with a dynamic batch size.
 
     Args:
@@ -49,11 +51,18 @@ def export(model: nn.Layer, folder: str | Path, input_shape: Sequence[int],
         _save(model, staged, input_shape)
         difference = _difference(model, PaddleRuntime(staged), input_shape)
         if not difference <= TOLERANCE:
-            raise UserError(f"the exported network differs from the trained one by {difference:.2g} of its largest "
-                            f"output, more than {TOLERANCE:g}; nothing was written to {folder}")
-        facts = {"format": FORMAT, "ppeconv": ppeconv.__version__, "paddle": paddle.__version__,
-                 "input_shape": list(input_shape), **(description or {})}
-        (staged / f"{PREFIX}.yml").write_text(yaml.safe_dump(facts, sort_keys=False, allow_unicode=True), "utf-8")
+            raise UserError(
+                f"the exported network differs from the trained one by {difference:.2g} of its largest "
+                f"output, more than {TOLERANCE:g}; nothing was written to {folder}"
+            )
+        facts = {
+            "format": FORMAT,
+            "ppeconv": ppeconv.__version__,
+            "paddle": paddle.__version__,
+            "input_shape": list(input_shape),
+            **(description or {}),
+        }
+        (staged / f"{PREFIX}.yml").write_text(to_yaml(facts), "utf-8")
         _publish(staged, folder)
     finally:
         shutil.rmtree(staged, ignore_errors=True)

@@ -1,4 +1,5 @@
 """Classification of images with an exported network; the exported folder is all it needs."""
+
 from __future__ import annotations
 
 import glob
@@ -44,19 +45,21 @@ class Predictor:
         self.pipeline = Pipeline(facts["transform_ops"])
         self.runtime = PaddleRuntime(self.folder, threads, device)
 
-    def predict(self, images: Sequence[str | Path | np.ndarray], topk: int = 5,
-                batch_size: int = 32) -> Iterator[Prediction]:
+    def predict(
+        self, images: Sequence[str | Path | np.ndarray], topk: int = 5, batch_size: int = 32
+    ) -> Iterator[Prediction]:
         """A Prediction for each image file or uint8 [H, W, C] array, in their order."""
         if topk < 1 or batch_size < 1:
             raise UserError(f"topk and batch_size should be at least 1; got {topk} and {batch_size}")
         for start in range(0, len(images), batch_size):
-            chunk = images[start:start + batch_size]
+            chunk = images[start : start + batch_size]
             scores = self.probabilities([self._pixels(image) for image in chunk])
             for image, row in zip(chunk, scores, strict=True):
                 best = np.argsort(-row, kind="stable")[:topk].tolist()
                 name = "" if isinstance(image, np.ndarray) else str(image)
-                yield Prediction(name, best, [self.class_names[index] for index in best],
-                                 [float(row[index]) for index in best])
+                yield Prediction(
+                    name, best, [self.class_names[index] for index in best], [float(row[index]) for index in best]
+                )
 
     def probabilities(self, images: Sequence[np.ndarray]) -> np.ndarray:
         """[N, classes] for uint8 [H, W, C] images of any size."""
@@ -78,8 +81,9 @@ def find_images(patterns: Sequence[str]) -> list[Path]:
         else:
             matches = [path] if path.is_file() else [Path(name) for name in sorted(glob.glob(pattern, recursive=True))]
         if not matches:
-            raise UserError(f"there is no image {pattern}; give image files, a folder of them, or a pattern such as "
-                            "'photos/*.jpg'")
+            raise UserError(
+                f"there is no image {pattern}; give image files, a folder of them, or a pattern such as 'photos/*.jpg'"
+            )
         found += matches
     return found
 
@@ -88,12 +92,15 @@ def _facts(file: Path) -> dict[str, Any]:
     try:
         facts = yaml.safe_load(file.read_text("utf-8"))
     except OSError:
-        raise UserError(f"{file.parent} is not an exported model: it has no {file.name}; tools/export.py makes one") from None
+        raise UserError(
+            f"{file.parent} is not an exported model: it has no {file.name}; tools/export.py makes one"
+        ) from None
     except (yaml.YAMLError, UnicodeDecodeError):
         facts = None
     if not isinstance(facts, dict) or not {"format", "input_shape", "class_names", "transform_ops"} <= facts.keys():
         raise UserError(f"{file} is damaged; export the run again with tools/export.py")
     if facts["format"] != FORMAT:
-        raise UserError(f"{file} has format {facts['format']}, and this ppeconv reads format {FORMAT}; export the run "
-                        "again")
+        raise UserError(
+            f"{file} has format {facts['format']}, and this ppeconv reads format {FORMAT}; export the run again"
+        )
     return facts

@@ -1,4 +1,5 @@
 """Running an exported network with Paddle Inference."""
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -23,12 +24,20 @@ class PaddleRuntime:
     def __init__(self, folder: Path, threads: int | None = None, device: str = "cpu", onednn: bool = True):
         from paddle import inference
 
-        program = next((folder / f"{PREFIX}{suffix}" for suffix in (".json", ".pdmodel")
-                        if (folder / f"{PREFIX}{suffix}").is_file()), None)
+        program = next(
+            (
+                folder / f"{PREFIX}{suffix}"
+                for suffix in (".json", ".pdmodel")
+                if (folder / f"{PREFIX}{suffix}").is_file()
+            ),
+            None,
+        )
         parameters = folder / f"{PREFIX}.pdiparams"
         if program is None or not parameters.is_file():
-            raise UserError(f"{folder} holds no exported network: it needs {PREFIX}.json (or .pdmodel) and "
-                            f"{PREFIX}.pdiparams, which tools/export.py writes")
+            raise UserError(
+                f"{folder} holds no exported network: it needs {PREFIX}.json (or .pdmodel) and "
+                f"{PREFIX}.pdiparams, which tools/export.py writes"
+            )
         config = inference.Config(str(program), str(parameters))
         config.disable_glog_info()
         if device == "gpu":

@@ -4,6 +4,7 @@ A checkpoint PREFIX is PREFIX.pdparams (weights), .pdopt (optimizer), .pdstates 
 PREFIX.json, which holds their SHA-256 sums. Writing is all or nothing: new files are written under another name, the
 manifest last, and then renamed; a renaming that was cut short is finished by whoever comes next.
 """
+
 from __future__ import annotations
 
 import hashlib
@@ -21,11 +22,16 @@ from ppeconv.errors import UserError
 
 FORMAT = 1
 _PARTS = (".pdparams", ".pdopt", ".pdstates", ".json")
-_SAFE = {("builtins", name) for name in ("tuple", "list", "dict", "set", "int", "float", "bool", "bytes", "str",
-                                         "complex", "bytearray")}
+_SAFE = {
+    ("builtins", name)
+    for name in ("tuple", "list", "dict", "set", "int", "float", "bool", "bytes", "str", "complex", "bytearray")
+}
 _SAFE |= {("collections", "OrderedDict"), ("numpy", "ndarray"), ("numpy", "dtype"), ("_codecs", "encode")}
-_SAFE |= {(f"numpy.{core}.{module}", name) for core in ("core", "_core")
-          for module, name in (("multiarray", "_reconstruct"), ("multiarray", "scalar"), ("numeric", "_frombuffer"))}
+_SAFE |= {
+    (f"numpy.{core}.{module}", name)
+    for core in ("core", "_core")
+    for module, name in (("multiarray", "_reconstruct"), ("multiarray", "scalar"), ("numeric", "_frombuffer"))
+}
 
 
 def save(prefix: Path, parts: Mapping[str, Any], keep: Path | None = None) -> None:
@@ -105,12 +111,19 @@ def read_weights(path: Path) -> dict[str, np.ndarray]:
 def weight_file(path: str | Path) -> Path:
     """The weight file that a user means: with or without suffix, or a run folder, whose best weights are taken."""
     path = Path(path)
-    candidates = [path, path.with_name(path.name + ".pdparams"), path.with_name(path.name + ".safetensors"),
-                  path / "best_model.pdparams", path / "latest.pdparams"]
+    candidates = [
+        path,
+        path.with_name(path.name + ".pdparams"),
+        path.with_name(path.name + ".safetensors"),
+        path / "best_model.pdparams",
+        path / "latest.pdparams",
+    ]
     found = next((candidate for candidate in candidates if candidate.is_file()), None)
     if found is None:
-        raise UserError(f"there are no weights {path}; looked for {', '.join(map(str, candidates[:3]))} and for a run "
-                        "folder of that name")
+        raise UserError(
+            f"there are no weights {path}; looked for {', '.join(map(str, candidates[:3]))} and for a run "
+            "folder of that name"
+        )
     return found
 
 
@@ -119,8 +132,10 @@ class _Unpickler(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in _SAFE:
-            raise UserError(f"this file wants to call {module}.{name}; weights are arrays only, so it is not opened. "
-                            "Do not use it, or convert it to .safetensors where you trust it")
+            raise UserError(
+                f"this file wants to call {module}.{name}; weights are arrays only, so it is not opened. "
+                "Do not use it, or convert it to .safetensors where you trust it"
+            )
         return super().find_class(module, name)
 
 

@@ -1,4 +1,5 @@
 """Evaluation of a network over a whole data set."""
+
 from __future__ import annotations
 
 from collections.abc import Sequence

@@ -1,4 +1,5 @@
 """What listens to a run: it is told of every step and epoch and changes nothing of the training."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass

@@ -1,4 +1,5 @@
 """Losses, called with logits [N, classes], labels [N, 1] and the images, for a scalar each."""
+
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
@@ -42,6 +43,7 @@ class DistillLoss(nn.Layer):
         self.weight, self.temperature = weight, temperature
         if isinstance(teacher, str):
             from ppeconv.engine.run import Run
+
             teacher = Run(teacher).load_model()
         teacher.eval()
         object.__setattr__(self, "teacher", teacher)  # not a sub-layer: neither trained nor saved
@@ -49,7 +51,7 @@ class DistillLoss(nn.Layer):
     def forward(self, logits: Tensor, labels: Tensor, images: Tensor) -> Tensor:
         with paddle.no_grad():
             target = F.softmax(self.teacher(images) / self.temperature)
-        return self.temperature ** 2 * F.cross_entropy(logits / self.temperature, target, soft_label=True)
+        return self.temperature**2 * F.cross_entropy(logits / self.temperature, target, soft_label=True)
 
 
 class CombinedLoss(nn.Layer):
@@ -57,8 +59,9 @@ class CombinedLoss(nn.Layer):
 
     def __init__(self, entries: Sequence[Mapping[str, Mapping[str, Any] | None]]):
         super().__init__()
-        self.terms = nn.LayerList([LOSSES.create(name, **(arguments or {}))
-                                   for entry in entries for name, arguments in entry.items()])
+        self.terms = nn.LayerList(
+            [LOSSES.create(name, **(arguments or {})) for entry in entries for name, arguments in entry.items()]
+        )
 
     def forward(self, logits: Tensor, labels: Tensor, images: Tensor) -> Tensor:
         return sum(term.weight * term(logits, labels, images) for term in self.terms)
@@ -66,5 +69,7 @@ class CombinedLoss(nn.Layer):
 
 def auxiliary_loss(model: nn.Layer) -> Tensor | float:
     """The sum of what layers add to the loss themselves: those that define `auxiliary_loss()`."""
-    return sum((layer.auxiliary_loss() for layer in model.sublayers(include_self=True)
-                if hasattr(layer, "auxiliary_loss")), 0.0)
+    return sum(
+        (layer.auxiliary_loss() for layer in model.sublayers(include_self=True) if hasattr(layer, "auxiliary_loss")),
+        0.0,
+    )

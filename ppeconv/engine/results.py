@@ -1,4 +1,5 @@
 """`results.csv`, a row for each epoch, and `curves.png` drawn from it."""
+
 from __future__ import annotations
 
 import csv

@@ -1,4 +1,5 @@
 """Checkpoints of a run under way, and going on from one."""
+
 from __future__ import annotations
 
 import os
@@ -40,10 +41,15 @@ class Checkpoints(Listener):
 
     def _save(self, trainer: Trainer, prefix: Path) -> None:
         keep = self.run.previous if prefix == self.run.latest else None
-        checkpoint.save(prefix, {
-            ".pdparams": _arrays(trainer.model.state_dict()),
-            ".pdopt": _renamed(_arrays(trainer.optimizer.state_dict()), _names(trainer.model)),
-            ".pdstates": {**trainer.state(), "threads": paddle_threads()}}, keep)
+        checkpoint.save(
+            prefix,
+            {
+                ".pdparams": _arrays(trainer.model.state_dict()),
+                ".pdopt": _renamed(_arrays(trainer.optimizer.state_dict()), _names(trainer.model)),
+                ".pdstates": {**trainer.state(), "threads": paddle_threads()},
+            },
+            keep,
+        )
 
 
 def find_checkpoint(target: str, run: Run) -> Path | None:
@@ -60,21 +66,26 @@ def find_checkpoint(target: str, run: Run) -> Path | None:
     for candidate, problem in zip(candidates, problems, strict=True):
         if problem is None:
             return candidate
-    if target == "auto" and not any(candidate.with_name(candidate.name + ".pdparams").exists()
-                                    for candidate in candidates):
+    if target == "auto" and not any(
+        candidate.with_name(candidate.name + ".pdparams").exists() for candidate in candidates
+    ):
         return None
     raise UserError(f"there is no checkpoint to resume from: {'; '.join(problems)}")
 
 
 def resume(trainer: Trainer, prefix: Path) -> None:
     """Put a trainer into the state of a checkpoint."""
-    weights, optimizer, states = (checkpoint.read(prefix.with_name(prefix.name + suffix))
-                                  for suffix in (".pdparams", ".pdopt", ".pdstates"))
+    weights, optimizer, states = (
+        checkpoint.read(prefix.with_name(prefix.name + suffix)) for suffix in (".pdparams", ".pdopt", ".pdstates")
+    )
     own = trainer.model.state_dict()
-    if {name: list(value.shape) for name, value in own.items()} != \
-            {name: list(value.shape) for name, value in weights.items()}:
-        raise UserError(f"the checkpoint {prefix} is of another network than this config's; to start from its weights "
-                        "alone use Global.pretrained_model")
+    if {name: list(value.shape) for name, value in own.items()} != {
+        name: list(value.shape) for name, value in weights.items()
+    }:
+        raise UserError(
+            f"the checkpoint {prefix} is of another network than this config's; to start from its weights "
+            "alone use Global.pretrained_model"
+        )
     trainer.model.set_state_dict(weights)
     names = {new: old for old, new in _names(trainer.model).items()}
     trainer.optimizer.set_state_dict(_tensors(_renamed(optimizer, names)))

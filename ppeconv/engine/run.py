@@ -1,4 +1,5 @@
 """The run folder: everything about one training run, and the way back from it to its network."""
+
 from __future__ import annotations
 
 from pathlib import Path

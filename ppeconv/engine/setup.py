@@ -1,4 +1,5 @@
 """From a config to the parts of a run: data, network, optimizer."""
+
 from __future__ import annotations
 
 import os
@@ -24,8 +25,10 @@ def select_device(name: str) -> str:
     """Make "cpu" or "gpu" Paddle's device; "auto" takes a GPU where this Paddle has one."""
     has_gpu = paddle.is_compiled_with_cuda() and paddle.device.cuda.device_count() > 0
     if name == "gpu" and not has_gpu:
-        raise UserError("Global.device is gpu, but this Paddle sees no GPU; use auto or cpu, or install a GPU build of "
-                        "Paddle (requirements-gpu.txt)")
+        raise UserError(
+            "Global.device is gpu, but this Paddle sees no GPU; use auto or cpu, or install a GPU build of "
+            "Paddle (requirements-gpu.txt)"
+        )
     device = ("gpu" if has_gpu else "cpu") if name == "auto" else name
     paddle.set_device(device)
     return device
@@ -46,13 +49,21 @@ def make_batches(config: Config, split: str) -> Batches:
     """Training or evaluation batches, their labels checked against the number of classes."""
     section = config.DataLoader.Train if split == "train" else config.DataLoader.Eval
     dataset = open_dataset(config, split)
-    batches = Batches(dataset, Pipeline(section.dataset.transform_ops), section.sampler.batch_size,
-                      shuffle=section.sampler.shuffle, drop_last=section.sampler.drop_last, seed=config.Global.seed,
-                      num_workers=section.loader.num_workers)
+    batches = Batches(
+        dataset,
+        Pipeline(section.dataset.transform_ops),
+        section.sampler.batch_size,
+        shuffle=section.sampler.shuffle,
+        drop_last=section.sampler.drop_last,
+        seed=config.Global.seed,
+        num_workers=section.loader.num_workers,
+    )
     highest, classes = int(dataset.labels.max()), config.Arch.class_num
     if highest >= classes:
-        raise UserError(f"the {split} data have the label {highest}, but Arch.class_num is {classes}; labels go from 0 "
-                        "to class_num - 1")
+        raise UserError(
+            f"the {split} data have the label {highest}, but Arch.class_num is {classes}; labels go from 0 "
+            "to class_num - 1"
+        )
     return batches
 
 
@@ -70,8 +81,11 @@ def with_data_facts(config: Config) -> Config:
         facts["Arch.class_num"] = len(facts.get("Infer.class_names") or config.Infer.class_names)
     known = {"in_channels": shape[0], "image_size": shape[1]}
     if not is_external(config.Arch.name):
-        facts |= {f"Arch.{key}": value for key, value in known.items()
-                  if key not in config.Arch.arguments and BACKBONES.accepts(config.Arch.name, key)}
+        facts |= {
+            f"Arch.{key}": value
+            for key, value in known.items()
+            if key not in config.Arch.arguments and BACKBONES.accepts(config.Arch.name, key)
+        }
     return with_values(config, facts)
 
 
@@ -102,11 +116,15 @@ def load_weights(model: nn.Layer, file: Path, complete: bool = False) -> str:
         complete: refuse a file that does not fit in every name and shape.
     """
     arrays, own = checkpoint.read_weights(file), model.state_dict()
-    fitting = {name: value for name, value in arrays.items()
-               if name in own and list(value.shape) == list(own[name].shape)}
+    fitting = {
+        name: value for name, value in arrays.items() if name in own and list(value.shape) == list(own[name].shape)
+    }
     skipped, missing = sorted(arrays.keys() - fitting.keys()), sorted(own.keys() - fitting.keys())
-    summary = (f"{file}: {len(fitting)} of the network's {len(own)} arrays loaded"
-               + _some(", skipped (other name or shape)", skipped) + _some(", not in the file", missing))
+    summary = (
+        f"{file}: {len(fitting)} of the network's {len(own)} arrays loaded"
+        + _some(", skipped (other name or shape)", skipped)
+        + _some(", not in the file", missing)
+    )
     if not fitting or (complete and (missing or skipped)):
         raise UserError(f"these weights are of another network: {summary}")
     model.set_state_dict(fitting)
@@ -124,4 +142,3 @@ def _wants_data(config: Config) -> bool:
 def _names(names: Sequence[str], class_num: int | None) -> list[str]:
     """As many names as there are classes; classes that the data do not name are numbered."""
     return list(names) + [str(label) for label in range(len(names), class_num or 0)]
-

@@ -3,6 +3,7 @@
 A strategy is called with (model, images, labels, backward), calls `backward(loss)` for every loss whose gradient it
 wants added up, and returns (loss, logits) for the log. The trainer updates the weights afterwards.
 """
+
 from __future__ import annotations
 
 from collections.abc import Callable

@@ -1,4 +1,5 @@
 """One training run, from its config to its folder."""
+
 from __future__ import annotations
 
 import sys
@@ -49,11 +50,20 @@ def train(config: Config, run: Run) -> Run:
     eval_loss = CombinedLoss(config.Loss.Eval)
     average = WeightAverage(model, config.Global.ema) if config.Global.ema else None
     trainer = Trainer(
-        model, optimizer, Supervised(CombinedLoss(config.Loss.Train)), batches,
+        model,
+        optimizer,
+        Supervised(CombinedLoss(config.Loss.Train)),
+        batches,
         lambda: evaluate(model, eval_batches, eval_loss, topk(config), config.Arch.class_num),
-        epochs=config.Global.epochs, max_steps=config.Global.max_steps, eval_interval=config.Global.eval_interval,
-        update_freq=config.Global.update_freq, average=average, early_stop=config.Global.early_stop,
-        precision=precision, listeners=make_listeners(config, run, eval_batches))
+        epochs=config.Global.epochs,
+        max_steps=config.Global.max_steps,
+        eval_interval=config.Global.eval_interval,
+        update_freq=config.Global.update_freq,
+        average=average,
+        early_stop=config.Global.early_stop,
+        precision=precision,
+        listeners=make_listeners(config, run, eval_batches),
+    )
     if start:
         resume(trainer, start)
         if trainer.finished:
@@ -62,17 +72,26 @@ def train(config: Config, run: Run) -> Run:
             return run
 
     open_folder(run, config)
-    for line in (f"network: {config.Arch.name}, {device}, {paddle_threads()} threads, Paddle {paddle.__version__}",
-                 *map(str, reports), _counts(model, config), loading, where(config, run)):
+    for line in (
+        f"network: {config.Arch.name}, {device}, {paddle_threads()} threads, Paddle {paddle.__version__}",
+        *map(str, reports),
+        _counts(model, config),
+        loading,
+        where(config, run),
+    ):
         if line:
             logger.info(line)
     if start:
         progress = trainer.progress
-        logger.info(f"resumed from {start}: epoch {progress.epoch}, batch {progress.batch}, step {progress.step}, lr "
-                    f"{optimizer.get_lr():g}, best top1 {progress.best_top1:.5f} in epoch {progress.best_epoch}")
+        logger.info(
+            f"resumed from {start}: epoch {progress.epoch}, batch {progress.batch}, step {progress.step}, lr "
+            f"{optimizer.get_lr():g}, best top1 {progress.best_top1:.5f} in epoch {progress.best_epoch}"
+        )
     trainer.fit()
-    logger.info(f"best top1 {trainer.progress.best_top1:.5f} in epoch {trainer.progress.best_epoch}; {run.path} holds "
-                f"best_model.pdparams, results.csv, curves.png")
+    logger.info(
+        f"best top1 {trainer.progress.best_top1:.5f} in epoch {trainer.progress.best_epoch}; {run.path} holds "
+        f"best_model.pdparams, results.csv, curves.png"
+    )
     logger.info(where(config, run))
     return run
 
@@ -82,8 +101,10 @@ def find_start(config: Config, run: Run) -> Any:
     if config.Global.checkpoints:
         return find_checkpoint(config.Global.checkpoints, run)
     if run.exists and not config.Global.overwrite:
-        raise UserError(f"{run.path} already holds a run; resume it with -o Global.checkpoints=auto, start anew with "
-                        "-o Global.overwrite=true, or write elsewhere with -o Global.output_dir=DIR")
+        raise UserError(
+            f"{run.path} already holds a run; resume it with -o Global.checkpoints=auto, start anew with "
+            "-o Global.overwrite=true, or write elsewhere with -o Global.output_dir=DIR"
+        )
     return None
 
 
@@ -93,19 +114,24 @@ def make_precision(config: Config, device: str) -> Precision:
         return Precision()
     if device == "cpu":
         raise UserError("AMP.use_amp needs a GPU: Paddle's CPU kernels train in float32 only; set AMP.use_amp to false")
-    scaler = paddle.amp.GradScaler(init_loss_scaling=config.AMP.scale_loss,
-                                   use_dynamic_loss_scaling=config.AMP.use_dynamic_loss_scaling)
+    scaler = paddle.amp.GradScaler(
+        init_loss_scaling=config.AMP.scale_loss, use_dynamic_loss_scaling=config.AMP.use_dynamic_loss_scaling
+    )
     return Precision(config.AMP.level, scaler)
 
 
 def make_listeners(config: Config, run: Run, eval_batches: Any) -> list[Any]:
     """All that listens to a run; the checkpoints last."""
     bar = sys.stdout.isatty()
-    listeners = [LogLines(config.Global.print_batch_step, quiet_steps=bar), Results(run.path / "results.csv")]
+    listeners = [
+        LogLines(config.Global.print_batch_step, config.Optimizer.lr.name, quiet_steps=bar),
+        Results(run.path / "results.csv"),
+    ]
     if bar:
         listeners.append(ProgressBar())
     if config.Global.use_visualdl:
         from ppeconv.engine.visualdl import VisualDL
+
         samples = eval_batches.dataset.read(range(min(8, len(eval_batches.dataset))))
         listeners.append(VisualDL(run.path / "vdl", hparams(config), samples, every=10))
     return [*listeners, Checkpoints(run, config.Global.save_interval, config.Global.save_step_interval)]
@@ -129,10 +155,15 @@ def topk(config: Config) -> list[int]:
 def hparams(config: Config) -> dict[str, Any]:
     """Settings that tell runs apart."""
     operators = "+".join(f"{section.name}{section.arguments or ''}" for section in config.operators)
-    return {"arch": config.Arch.name, "operator": operators or "none", "optimizer": config.Optimizer.name,
-            "learning_rate": str(config.Optimizer.lr.arguments.get("learning_rate", "")),
-            "batch_size": config.DataLoader.Train.sampler.batch_size, "epochs": config.Global.epochs,
-            "seed": config.Global.seed}
+    return {
+        "arch": config.Arch.name,
+        "operator": operators or "none",
+        "optimizer": config.Optimizer.name,
+        "learning_rate": str(config.Optimizer.lr.arguments.get("learning_rate", "")),
+        "batch_size": config.DataLoader.Train.sampler.batch_size,
+        "epochs": config.Global.epochs,
+        "seed": config.Global.seed,
+    }
 
 
 def where(config: Config, run: Run) -> str:

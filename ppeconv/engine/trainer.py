@@ -1,4 +1,5 @@
 """The training loop."""
+
 from __future__ import annotations
 
 import math
@@ -74,11 +75,24 @@ class Trainer:
         precision: mixed precision.
     """
 
-    def __init__(self, model: nn.Layer, optimizer: Optimizer, strategy: Strategy, batches: Batches,
-                 evaluate: Callable[[], Evaluation], *, epochs: int, max_steps: int | None = None,
-                 eval_interval: int = 1, update_freq: int = 1, listeners: Sequence[Listener] = (),
-                 after_step: Sequence[Callable[[nn.Layer], None]] = (), average: WeightAverage | None = None,
-                 early_stop: int | None = None, precision: Precision | None = None):
+    def __init__(
+        self,
+        model: nn.Layer,
+        optimizer: Optimizer,
+        strategy: Strategy,
+        batches: Batches,
+        evaluate: Callable[[], Evaluation],
+        *,
+        epochs: int,
+        max_steps: int | None = None,
+        eval_interval: int = 1,
+        update_freq: int = 1,
+        listeners: Sequence[Listener] = (),
+        after_step: Sequence[Callable[[nn.Layer], None]] = (),
+        average: WeightAverage | None = None,
+        early_stop: int | None = None,
+        precision: Precision | None = None,
+    ):
         self.model, self.optimizer, self.strategy = model, optimizer, strategy
         self.batches, self.evaluate = batches, evaluate
         self.epochs, self.max_steps, self.eval_interval = epochs, max_steps, eval_interval
@@ -90,8 +104,9 @@ class Trainer:
         """The newest evaluation."""
         self.improved = False
         """Whether it was the best so far."""
-        self._layer_hooks = [layer.after_step for layer in model.sublayers(include_self=True)
-                             if hasattr(layer, "after_step")]
+        self._layer_hooks = [
+            layer.after_step for layer in model.sublayers(include_self=True) if hasattr(layer, "after_step")
+        ]
 
     @property
     def schedule(self) -> Any:
@@ -130,9 +145,12 @@ class Trainer:
 
     def state(self) -> dict[str, Any]:
         """What a resumed run needs besides weights and optimizer; plain values and arrays."""
-        return {"progress": asdict(self.progress), "listeners": [listener.state() for listener in self.listeners],
-                "average": self.average.state() if self.average else {},
-                "scaler": self.precision.scaler.state_dict() if self.precision.scaler else {}}
+        return {
+            "progress": asdict(self.progress),
+            "listeners": [listener.state() for listener in self.listeners],
+            "average": self.average.state() if self.average else {},
+            "scaler": self.precision.scaler.state_dict() if self.precision.scaler else {},
+        }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Take up what `state` gave."""
@@ -166,9 +184,21 @@ class Trainer:
             progress.seconds += batch_cost
             meter.add(batch_cost, reader_cost, count)
             left = (self.total_steps - progress.step) * self.update_freq
-            self._tell("step_done", StepRecord(
-                progress.epoch + 1, progress.batch, progress.step, lr, loss_value, correct / count, meter.batch_cost,
-                meter.reader_cost, meter.ips, left * meter.batch_cost))
+            self._tell(
+                "step_done",
+                StepRecord(
+                    progress.epoch + 1,
+                    progress.batch,
+                    progress.step,
+                    lr,
+                    loss_value,
+                    correct / count,
+                    meter.batch_cost,
+                    meter.reader_cost,
+                    meter.ips,
+                    left * meter.batch_cost,
+                ),
+            )
             meter.lap()
             if progress.step >= self.total_steps:
                 return
@@ -225,15 +255,24 @@ class Trainer:
     def _epoch_record(self, epoch: int) -> EpochRecord:
         progress, evaluation = self.progress, self.evaluation
         return EpochRecord(
-            epoch, self.optimizer.get_lr(), progress.loss_sum / progress.images, progress.correct / progress.images,
-            evaluation.loss if evaluation else None, evaluation.top1 if evaluation else None,
-            evaluation.top5 if evaluation else None, progress.images / progress.seconds, progress.seconds)
+            epoch,
+            self.optimizer.get_lr(),
+            progress.loss_sum / progress.images,
+            progress.correct / progress.images,
+            evaluation.loss if evaluation else None,
+            evaluation.top1 if evaluation else None,
+            evaluation.top5 if evaluation else None,
+            progress.images / progress.seconds,
+            progress.seconds,
+        )
 
     def _require_finite(self, loss: float, lr: float) -> None:
         if not math.isfinite(loss):
-            raise UserError(f"the loss became {loss} in epoch {self.progress.epoch + 1}, step {self.progress.step}, at a "
-                            f"learning rate of {lr:g}; lower Optimizer.lr.learning_rate, add a warmup_epoch or set "
-                            "Optimizer.clip_norm")
+            raise UserError(
+                f"the loss became {loss} in epoch {self.progress.epoch + 1}, step {self.progress.step}, at a "
+                f"learning rate of {lr:g}; lower Optimizer.lr.learning_rate, add a warmup_epoch or set "
+                "Optimizer.clip_norm"
+            )
 
     def _tell(self, event: str, *arguments: Any) -> None:
         for listener in self.listeners:

@@ -1,4 +1,5 @@
 """Curves, sample images and hyper-parameters for VisualDL."""
+
 from __future__ import annotations
 
 from pathlib import Path

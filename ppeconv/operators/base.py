@@ -1,4 +1,5 @@
 """What every conv-like operator has in common."""
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -23,13 +24,33 @@ class ConvOperator(nn.Layer):
     default_rules: ClassVar[dict[str, Any]] = {}
     """Which convolutions `replace_conv` gives to this operator when the user names no rules."""
 
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: int | Sequence[int],
-                 stride: int | Sequence[int] = 1, padding: int | str | Sequence[Any] = 0,
-                 dilation: int | Sequence[int] = 1, groups: int = 1, bias_attr: Any = None,
-                 padding_mode: str = "zeros", data_format: str = "NCHW", **own: Any):
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | Sequence[int],
+        stride: int | Sequence[int] = 1,
+        padding: int | str | Sequence[Any] = 0,
+        dilation: int | Sequence[int] = 1,
+        groups: int = 1,
+        bias_attr: Any = None,
+        padding_mode: str = "zeros",
+        data_format: str = "NCHW",
+        **own: Any,
+    ):
         super().__init__()
-        self.geometry = ConvGeometry.of(in_channels, out_channels, kernel_size, stride, padding, dilation, groups,
-                                        bias_attr, padding_mode, data_format)
+        self.geometry = ConvGeometry.of(
+            in_channels,
+            out_channels,
+            kernel_size,
+            stride,
+            padding,
+            dilation,
+            groups,
+            bias_attr,
+            padding_mode,
+            data_format,
+        )
         self.check(self.geometry, **own)
         self.build(self.geometry, **own)
 
@@ -42,8 +63,10 @@ class ConvOperator(nn.Layer):
     def check(cls, geometry: ConvGeometry, **own: Any) -> None:
         """Raise `Unsupported` with the reason when the operator cannot stand in for such a convolution."""
         if geometry.padding_mode != "zeros" or geometry.data_format != "NCHW":
-            raise Unsupported(f"{cls.__name__} pads with zeros and reads NCHW; got padding_mode "
-                              f"{geometry.padding_mode!r} and data_format {geometry.data_format!r}")
+            raise Unsupported(
+                f"{cls.__name__} pads with zeros and reads NCHW; got padding_mode "
+                f"{geometry.padding_mode!r} and data_format {geometry.data_format!r}"
+            )
 
     def build(self, geometry: ConvGeometry) -> None:
         """Make the sub-layers."""

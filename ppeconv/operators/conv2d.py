@@ -1,4 +1,5 @@
 """The plain convolution, the baseline of every comparison."""
+
 from __future__ import annotations
 
 from typing import Any, ClassVar

@@ -2,6 +2,7 @@
 
 Paper: Split to Be Slim: An Overlooked Redundancy in Vanilla Convolution, IJCAI 2020, arXiv 2006.12085.
 """
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -30,7 +31,8 @@ class SPConv(ConvOperator):
         gwc_groups: groups of the k x k convolution; the paper's 2 for every ratio.
         branch_bias: a bias in GWC and PWC too. The published code has one in the redundant 1x1 alone.
 
-    Parameters: C_out * (r kh kw / g + C_in + 5) (+ 2 C_out with branch_bias); MACs: C_out * (r kh kw / g + C_in) * H' W'.
+    Parameters: C_out * (r kh kw / g + C_in + 5), with branch_bias 2 C_out more.
+    MACs: C_out * (r kh kw / g + C_in) * H' W'.
 
     Departures from the paper, which has k = 3, padding 1 and stride 1 or 2: any odd kernel, padding, dilation and
     stride. The 1x1 branches see the input cropped or zero-padded to the frame that the k x k kernel's centre visits,
@@ -39,8 +41,9 @@ class SPConv(ConvOperator):
     """
 
     @classmethod
-    def check(cls, geometry: ConvGeometry, *, ratio: float = 0.5, gwc_groups: int = 2,
-              branch_bias: bool = False) -> None:
+    def check(
+        cls, geometry: ConvGeometry, *, ratio: float = 0.5, gwc_groups: int = 2, branch_bias: bool = False
+    ) -> None:
         super().check(geometry)
         if not 0 < ratio < 1:
             raise Unsupported(f"SPConv needs a ratio between 0 and 1, both excluded; got {ratio}")
@@ -53,19 +56,31 @@ class SPConv(ConvOperator):
         if geometry.padding == "SAME":
             raise Unsupported("SPConv needs a padding that does not depend on the input size; got 'SAME' with a stride")
         if geometry.in_channels <= gwc_groups:
-            raise Unsupported(f"SPConv with gwc_groups={gwc_groups} needs more than {gwc_groups} input channels; "
-                              f"got {geometry.in_channels}")
+            raise Unsupported(
+                f"SPConv with gwc_groups={gwc_groups} needs more than {gwc_groups} input channels; "
+                f"got {geometry.in_channels}"
+            )
         if geometry.out_channels % gwc_groups:
-            raise Unsupported(f"SPConv needs output channels divisible by gwc_groups={gwc_groups}; "
-                              f"got {geometry.out_channels}")
+            raise Unsupported(
+                f"SPConv needs output channels divisible by gwc_groups={gwc_groups}; got {geometry.out_channels}"
+            )
 
-    def build(self, geometry: ConvGeometry, *, ratio: float = 0.5, gwc_groups: int = 2,
-              branch_bias: bool = False) -> None:
+    def build(
+        self, geometry: ConvGeometry, *, ratio: float = 0.5, gwc_groups: int = 2, branch_bias: bool = False
+    ) -> None:
         channels = geometry.out_channels
         bias = None if branch_bias else False
         self.representative = representative_channels(geometry.in_channels, ratio, gwc_groups)
-        self.gwc = nn.Conv2D(self.representative, channels, geometry.kernel_size, geometry.stride,
-                             list(geometry.padding), geometry.dilation, gwc_groups, bias_attr=bias)
+        self.gwc = nn.Conv2D(
+            self.representative,
+            channels,
+            geometry.kernel_size,
+            geometry.stride,
+            list(geometry.padding),
+            geometry.dilation,
+            gwc_groups,
+            bias_attr=bias,
+        )
         self.pwc = nn.Conv2D(self.representative, channels, 1, bias_attr=bias)
         self.redundant = nn.Conv2D(geometry.in_channels - self.representative, channels, 1)
         self.bn3 = nn.BatchNorm2D(channels)
@@ -74,8 +89,8 @@ class SPConv(ConvOperator):
 
     def forward(self, x: Tensor) -> Tensor:
         centre = self._downsample(reframe(x, self.margin))
-        u3 = self.bn3(self.gwc(x[:, :self.representative]) + self.pwc(centre[:, :self.representative]))
-        u1 = self.bn1(self.redundant(centre[:, self.representative:]))
+        u3 = self.bn3(self.gwc(x[:, : self.representative]) + self.pwc(centre[:, : self.representative]))
+        u1 = self.bn1(self.redundant(centre[:, self.representative :]))
         gate = F.sigmoid(F.adaptive_avg_pool2d(u3, 1) - F.adaptive_avg_pool2d(u1, 1))
         return u1 + gate * (u3 - u1)
 
@@ -84,8 +99,16 @@ class SPConv(ConvOperator):
         return x if stride == (1, 1) else F.avg_pool2d(x, stride, stride, ceil_mode=True)
 
     @classmethod
-    def formula(cls, geometry: ConvGeometry, height: int, width: int, *, ratio: float = 0.5, gwc_groups: int = 2,
-                branch_bias: bool = False) -> tuple[int, int]:
+    def formula(
+        cls,
+        geometry: ConvGeometry,
+        height: int,
+        width: int,
+        *,
+        ratio: float = 0.5,
+        gwc_groups: int = 2,
+        branch_bias: bool = False,
+    ) -> tuple[int, int]:
         kernel = geometry.kernel_size[0] * geometry.kernel_size[1]
         spatial = representative_channels(geometry.in_channels, ratio, gwc_groups) // gwc_groups * kernel
         weights = geometry.out_channels * (spatial + geometry.in_channels)
