@@ -19,6 +19,20 @@ FORMAT = 1
 """Version of the config layout; it changes when an older file would be read wrongly."""
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML without code, in which 3e-4 is a number (YAML 1.1 wants 3.0e-4)."""
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes the strings that `_Loader` would take for numbers."""
+
+
+for _flavour in (_Loader, _Dumper):
+    _flavour.add_implicit_resolver(
+        "tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
+    )
+
+
 class Named(Section):
     """One thing out of a registry: its name, the rest are its arguments."""
 
@@ -246,7 +260,7 @@ def dump(config: Config) -> str:
 
 def to_yaml(values: Mapping[str, Any]) -> str:
     """Plain values as YAML, innermost lists and mappings on one line."""
-    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=120, default_flow_style=None)
+    return yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120, default_flow_style=None)
 
 
 def find(name: str) -> Path:
@@ -268,16 +282,6 @@ def shipped() -> list[str]:
 def _shipped_folder() -> Path:
     installed = Path(__file__).parent / "configs"
     return installed if installed.is_dir() else Path(__file__).parent.parent / "configs"
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML without code, in which 3e-4 is a number (YAML 1.1 wants 3.0e-4)."""
-
-
-_Loader.yaml_implicit_resolvers = {key: list(value) for key, value in yaml.SafeLoader.yaml_implicit_resolvers.items()}
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
-)
 
 
 def _parse_yaml(text: str, where: str) -> Any:

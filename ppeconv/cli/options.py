@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
-from ppeconv.config import Config
-from ppeconv.engine.run import Run
+if TYPE_CHECKING:
+    from ppeconv.config import Config
+    from ppeconv.engine.run import Run
 
 
 def command_parser(name: str, description: str) -> argparse.ArgumentParser:
@@ -38,6 +40,7 @@ def add_trained(parser: argparse.ArgumentParser) -> None:
 def trained(arguments: argparse.Namespace) -> tuple[Run, Config]:
     """The run folder and the config, with data facts, that the options mean."""
     from ppeconv import config as configs
+    from ppeconv.engine.run import Run
     from ppeconv.engine.setup import with_data_facts
 
     if arguments.run:
