@@ -74,7 +74,7 @@ def test_commands_use_all_cores_unless_launched_or_told():
 def test_paddleclas_is_quiet_and_light():
     pytest.importorskip("paddleclas.ppcls", reason="paddleclas is not installed")
     done = python(
-        "import logging, sys, ppeconv; before = list(logging.getLogger().handlers)\n"
+        "import logging, sys, paddle, ppeconv; before = list(logging.getLogger().handlers)\n"
         "ppeconv.create_model('paddleclas.ResNet18', class_num=4)\n"
         "assert logging.getLogger().handlers == before\n"
         "print(sorted({'faiss', 'cv2', 'sklearn', 'pandas'} & set(sys.modules)))",

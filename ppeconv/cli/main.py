@@ -6,6 +6,7 @@ import contextlib
 import importlib
 import importlib.util
 import io
+import logging
 import os
 import sys
 import warnings
@@ -59,6 +60,7 @@ def _import_paddle() -> None:
         raise UserError("PaddlePaddle is not installed; pip install 'ppeconv[cpu]', or 'ppeconv[gpu]' for a GPU build")
     with contextlib.redirect_stderr(io.StringIO()):
         importlib.import_module("paddle")
+    logging.getLogger().handlers.clear()  # Paddle shows every library's notes on the screen
 
 
 def _use_all_cores() -> None:
