@@ -62,7 +62,9 @@ def _paddleclas() -> dict[str, Callable]:
             )
         package = types.ModuleType("paddleclas")
         package.__path__ = list(spec.submodule_search_locations)
-        sys.modules["paddleclas"] = package
+        metrics = types.ModuleType("paddleclas.ppcls.utils.metrics")
+        metrics.__getattr__ = lambda name: None  # no network uses them, and they load scikit-learn and pandas
+        sys.modules |= {package.__name__: package, metrics.__name__: metrics}
     importlib.import_module("paddleclas.ppcls.utils.logger").init_logger()
     logging.getLogger("ppcls").setLevel(logging.ERROR)
     backbones = importlib.import_module("paddleclas.ppcls.arch.backbone")

@@ -55,6 +55,7 @@ def _usage(arguments: Sequence[str]) -> int:
 def _import_paddle() -> None:
     """Import Paddle with all cores and without the warnings it has for users of its own."""
     _use_all_cores()
+    os.environ.setdefault("GLOG_minloglevel", "2")
     warnings.filterwarnings("ignore", module="paddle")
     if importlib.util.find_spec("paddle") is None:
         raise UserError("PaddlePaddle is not installed; pip install 'ppeconv[cpu]', or 'ppeconv[gpu]' for a GPU build")
