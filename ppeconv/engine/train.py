@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Any
 
 import paddle
@@ -71,6 +72,8 @@ def train(config: Config, run: Run) -> Run:
             logger.info(f"{run.path} is finished: {trainer.progress.epoch} epochs, {trainer.progress.step} steps")
             return run
 
+    if not start:
+        run.clear()
     open_folder(run, config)
     for line in (
         f"network: {config.Arch.name}, {device}, {paddle_threads()} threads, Paddle {paddle.__version__}",
@@ -96,16 +99,17 @@ def train(config: Config, run: Run) -> Run:
     return run
 
 
-def find_start(config: Config, run: Run) -> Any:
+def find_start(config: Config, run: Run) -> Path | None:
     """Prefix of the checkpoint to go on from, or None for a fresh run, which must not overwrite another."""
-    if config.Global.checkpoints:
-        return find_checkpoint(config.Global.checkpoints, run)
-    if run.exists and not config.Global.overwrite:
+    target = config.Global.checkpoints
+    start = find_checkpoint(target, run) if target else None
+    goes_on = target == "auto" or (start is not None and start.parent.resolve() == run.path.resolve())
+    if run.exists and not goes_on and not config.Global.overwrite:
         raise UserError(
             f"{run.path} already holds a run; resume it with -o Global.checkpoints=auto, start anew with "
             "-o Global.overwrite=true, or write elsewhere with -o Global.output_dir=DIR"
         )
-    return None
+    return start
 
 
 def make_precision(config: Config, device: str) -> Precision:
