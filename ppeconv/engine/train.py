@@ -11,11 +11,14 @@ import paddle
 from ppeconv import config as configs
 from ppeconv.config import Config
 from ppeconv.counting import count
+from ppeconv.data.check import check_files, describe, imbalance
 from ppeconv.engine import checkpoint
 from ppeconv.engine.average import WeightAverage
 from ppeconv.engine.evaluator import evaluate
+from ppeconv.engine.finetune import freeze, starting_weights
 from ppeconv.engine.log import LogLines, ProgressBar, log_to, logger
 from ppeconv.engine.losses import CombinedLoss
+from ppeconv.engine.mixing import Mixed
 from ppeconv.engine.results import Results
 from ppeconv.engine.resume import Checkpoints, find_checkpoint, paddle_threads, resume
 from ppeconv.engine.run import Run
@@ -28,7 +31,7 @@ from ppeconv.engine.setup import (
     with_data_facts,
 )
 from ppeconv.engine.step import Supervised
-from ppeconv.engine.trainer import Precision, Trainer
+from ppeconv.engine.trainer import Precision, Strategy, Trainer
 from ppeconv.errors import UserError
 
 
@@ -37,15 +40,17 @@ def train(config: Config, run: Run) -> Run:
     device = select_device(config.Global.device)
     precision = make_precision(config, device)
     start = find_start(config, run)
-    weights = checkpoint.weight_file(config.Global.pretrained_model) if config.Global.pretrained_model else None
+    weights = starting_weights(config)
     if weights:
         checkpoint.read_weights(weights)
     config = with_data_facts(config)
     batches, eval_batches = make_batches(config, "train"), make_batches(config, "test")
+    looked_at = check_files([batches.dataset, eval_batches.dataset])
 
     paddle.seed(config.Global.seed)
     model, reports = build_model(config)
     loading = load_weights(model, weights) if weights else ""
+    frozen = freeze(model, config.Arch.freeze)
     steps_per_epoch = -(-len(batches) // config.Global.update_freq)
     optimizer = build_optimizer(config, model, steps_per_epoch)
     eval_loss = CombinedLoss(config.Loss.Eval)
@@ -53,7 +58,7 @@ def train(config: Config, run: Run) -> Run:
     trainer = Trainer(
         model,
         optimizer,
-        Supervised(CombinedLoss(config.Loss.Train)),
+        make_strategy(config),
         batches,
         lambda: evaluate(model, eval_batches, eval_loss, topk(config), config.Arch.class_num),
         epochs=config.Global.epochs,
@@ -80,10 +85,16 @@ def train(config: Config, run: Run) -> Run:
         *map(str, reports),
         _counts(model, config),
         loading,
+        frozen,
+        describe(batches.dataset, "training"),
+        describe(eval_batches.dataset, "evaluation"),
+        looked_at,
         where(config, run),
     ):
         if line:
             logger.info(line)
+    if warning := imbalance(batches.dataset):
+        logger.warning(warning)
     if start:
         progress = trainer.progress
         logger.info(
@@ -110,6 +121,12 @@ def find_start(config: Config, run: Run) -> Path | None:
             "-o Global.overwrite=true, or write elsewhere with -o Global.output_dir=DIR"
         )
     return start
+
+
+def make_strategy(config: Config) -> Strategy:
+    """How a batch becomes gradients: plain, or on mixtures of images."""
+    loss, mixtures = CombinedLoss(config.Loss.Train), config.DataLoader.Train.dataset.batch_transform_ops
+    return Mixed(loss, mixtures) if mixtures else Supervised(loss)
 
 
 def make_precision(config: Config, device: str) -> Precision:
