@@ -16,6 +16,7 @@ LEVELS = [
     ["operators", "backbones", "data"],
     ["replace"],
     ["build", "config"],
+    ["models"],
     ["engine"],
     ["deploy"],
     ["cli"],

@@ -50,6 +50,8 @@ class MobileNetV2(nn.Layer):
         dropout: before the classifier.
     """
 
+    imagenet_weights = "mobilenetv2_1.0"
+
     def __init__(
         self,
         *,

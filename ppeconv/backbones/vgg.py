@@ -29,6 +29,8 @@ class VGG16(nn.Layer):
         in_channels: channels of the image.
     """
 
+    imagenet_weights = "vgg16"
+
     def __init__(self, *, class_num: int = 1000, width: float = 1.0, batch_norm: bool = False, in_channels: int = 3):
         super().__init__()
         self.features = _features(in_channels, width, batch_norm)
