@@ -6,7 +6,6 @@ import functools
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import paddle
 from paddle.autograd import PyLayer
 
 from . import layout, onednn
@@ -135,13 +134,13 @@ class Convolution(PyLayer):
 
     @staticmethod
     def forward(ctx, rows, weight, bias, steps):
-        weight = weight.contiguous()
+        operands = [rows, weight] if bias is None else [rows, weight, bias]
+        ctx.wanted = not rows.stop_gradient, not all(it.stop_gradient for it in operands[1:])
+        weight, *bias = (it.contiguous() for it in operands[1:])
         result = layout.new(steps.output)
-        operands = [rows, weight] if bias is None else [rows, weight, bias.contiguous()]
-        steps.forward(*[tensor.data_ptr() for tensor in operands], result.data_ptr())
+        steps.forward(*[tensor.data_ptr() for tensor in (rows, weight, *bias, result)])
         ctx.save_for_backward(rows, weight)
-        ctx.steps, ctx.biased = steps, bias is not None
-        ctx.wanted = not rows.stop_gradient, not (weight.stop_gradient and (bias is None or bias.stop_gradient))
+        ctx.steps, ctx.biased = steps, bool(bias)
         return result
 
     @staticmethod

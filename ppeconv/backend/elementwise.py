@@ -1,4 +1,8 @@
-"""Paddle's own element-by-element operators, applied to channels-last rows instead of to their image."""
+"""Element-by-element operators that leave an activation channels-last.
+
+Paddle's own operators are fast on contiguous tensors of one shape, so they are applied to the rows.
+Its broadcasting is not, so one value per channel is multiplied or added by oneDNN.
+"""
 
 from __future__ import annotations
 
@@ -7,18 +11,16 @@ from numbers import Number
 
 from paddle import Tensor
 
-from . import layout
+from . import broadcast, layout, onednn
 
 UNARY = (
     "relu", "relu6", "leaky_relu", "hardswish", "hardsigmoid", "hardtanh", "swish", "silu", "sigmoid",
     "tanh", "elu", "mish", "scale", "abs", "square", "sqrt", "exp",
 )  # fmt: skip
-BINARY = ("add", "subtract", "multiply", "maximum", "minimum")
-OPERATORS = ("__add__", "__radd__", "__sub__", "__rsub__", "__mul__", "__rmul__", "__truediv__")
 
 
 def unary(original: Callable) -> Callable:
-    """An operator of one activation that keeps it channels-last."""
+    """The operator of one activation."""
 
     def operator(x, *arguments, **named):
         rows = layout.remembered_rows(x) if type(x) is Tensor else None
@@ -29,25 +31,41 @@ def unary(original: Callable) -> Callable:
     return operator
 
 
-def binary(original: Callable) -> Callable:
-    """An operator of two activations of one shape, or of one and a number."""
+def binary(original: Callable, gated: type | None = None) -> Callable:
+    """The operator of two activations of one shape, of one and a number, or of one and a gate."""
 
     def operator(x, y, *arguments, **named):
-        pair = _matching_rows(x, y)
-        if pair is None:
+        x_rows, y_rows = _rows(x), _rows(y)
+        if x_rows is None and y_rows is None:
             return original(x, y, *arguments, **named)
-        return layout.image(original(*pair, *arguments, **named))
+        if isinstance(y, Number):
+            return layout.image(original(x_rows, y, *arguments, **named))
+        if not _alike(x, y):
+            return original(x, y, *arguments, **named)
+        if x.shape == y.shape:
+            pair = (layout.to_rows(tensor) for tensor in (x, y))
+            return layout.image(original(*pair, *arguments, **named))
+        if gated and x_rows is not None and _is_gate(y.shape, x.shape):
+            return _gated(gated, x_rows, y)
+        if gated and y_rows is not None and _is_gate(x.shape, y.shape):
+            return _gated(gated, y_rows, x)
+        return original(x, y, *arguments, **named)
 
     return operator
 
 
-def _matching_rows(x, y):
-    x_rows = layout.remembered_rows(x) if type(x) is Tensor else None
-    y_rows = layout.remembered_rows(y) if type(y) is Tensor else None
-    if x_rows is None and y_rows is None:
-        return None
-    if x_rows is not None and isinstance(y, Number):
-        return x_rows, y
-    if not (isinstance(x, Tensor) and isinstance(y, Tensor)) or x.shape != y.shape or x.dtype != y.dtype:
-        return None
-    return (layout.to_rows(x) if x_rows is None else x_rows), (layout.to_rows(y) if y_rows is None else y_rows)
+def _rows(x: object) -> Tensor | None:
+    return layout.remembered_rows(x) if type(x) is Tensor else None
+
+
+def _alike(x: object, y: object) -> bool:
+    return isinstance(x, Tensor) and isinstance(y, Tensor) and x.ndim == y.ndim and x.dtype == y.dtype
+
+
+def _is_gate(gate: list[int], image: list[int]) -> bool:
+    return gate[0] in (1, image[0]) and gate[1:] == [image[1], 1, 1]
+
+
+def _gated(operation: type, rows: Tensor, gate: Tensor) -> Tensor:
+    steps = broadcast.plan(tuple(rows.shape), gate.shape[0], onednn.threads())
+    return layout.image(operation.apply(rows, layout.to_rows(gate), steps))

@@ -8,6 +8,7 @@ sees an ordinary tensor. An edit in place makes the memory stale, and the image 
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 
 import paddle
 from paddle import _C_ops
@@ -18,7 +19,7 @@ from . import onednn
 _transpose, _empty = _C_ops.transpose, _C_ops.empty
 _TO_IMAGE, _TO_ROWS = [0, 3, 1, 2], [0, 2, 3, 1]
 _CPU, _FLOAT32 = paddle.CPUPlace(), paddle.float32
-_REMEMBERED = "_ppeconv_rows"
+_REMEMBERED, _DERIVED = "_ppeconv_rows", "_ppeconv_derived"
 
 
 def new(shape: list[int]) -> paddle.Tensor:
@@ -55,6 +56,16 @@ def to_rows(tensor: paddle.Tensor) -> paddle.Tensor:
         if tensor.stop_gradient or not tensor.is_leaf:
             setattr(tensor, _REMEMBERED, (rows, tensor.inplace_version))
     return rows
+
+
+def once(rows: paddle.Tensor, key: object, make: Callable[[], object]) -> object:
+    """What `make` returns for these rows, made at the first request and remembered with them."""
+    if not hasattr(rows, _DERIVED):
+        setattr(rows, _DERIVED, {})
+    derived = getattr(rows, _DERIVED)
+    if key not in derived:
+        derived[key] = make()
+    return derived[key]
 
 
 class _ToRows(PyLayer):

@@ -16,8 +16,7 @@ ANY_FORMAT = 1
 FORWARD_TRAINING, BACKWARD = 64, 128
 CONVOLUTION_DIRECT = 1
 POOLING_MAX, POOLING_AVERAGE_ALL, POOLING_AVERAGE_VALID = 0x1FF, 0x2FF, 0x3FF
-BINARY_MULTIPLY = 0x1FFF1
-REDUCTION_SUM = 0x2FFF4
+BINARY_ADD, BINARY_MULTIPLY = 0x1FFF0, 0x1FFF1
 GLOBAL_STATISTICS, USE_SCALE, USE_SHIFT, FUSE_RELU = 1, 2, 4, 8
 
 SRC, SRC_1, DST = 1, 2, 17
@@ -177,7 +176,7 @@ class _Memory(_Handle):
         super().__init__("memory", "memory_create", layout, _engine().pointer, None)
 
 
-class _Execution:
+class Execution:
     """A primitive and its memories; calling it with one address per argument runs it."""
 
     def __init__(self, recipe: Recipe, memories: dict[int, ctypes.c_void_p]):
@@ -222,7 +221,7 @@ class Primitive:
 
     def __init__(self, recipe: Recipe, inputs: dict[int, Layout | None], outputs: dict[int, Layout | None]):
         arguments = {**inputs, **outputs}
-        self._run = _Execution(recipe, {kind: recipe.layout(kind) for kind in arguments})
+        self._run = Execution(recipe, {kind: recipe.layout(kind) for kind in arguments})
         self._before, self._after, self._scratch_size = [], [], 0
         for position, (kind, layout) in enumerate(arguments.items()):
             preferred = recipe.layout(kind)
@@ -258,10 +257,10 @@ class Primitive:
             convert((scratch + offset, given[position]))
 
 
-def reorder(source: Layout | ctypes.c_void_p, target: Layout | ctypes.c_void_p) -> _Execution:
+def reorder(source: Layout | ctypes.c_void_p, target: Layout | ctypes.c_void_p) -> Execution:
     """A copy from one layout into another; called with a pair of addresses."""
     recipe = Recipe("reorder", source, _engine(), target, _engine())
-    return _Execution(recipe, {SRC: recipe.layout(SRC), DST: recipe.layout(DST)})
+    return Execution(recipe, {SRC: recipe.layout(SRC), DST: recipe.layout(DST)})
 
 
 def _renew_lock() -> None:
