@@ -1,0 +1,49 @@
+"""ppeconv: a PaddlePaddle model zoo in which the convolution operator is the thing you choose.
+
+Importing this package does not import Paddle; that happens when one of its names is first used, so that the command
+line can answer at once and set the number of threads before Paddle reads it.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "create_backbone": "build",
+    "create_model": "build",
+    "create_operator": "build",
+    "list_backbones": "build",
+    "list_operators": "build",
+    "replace_conv": "replace",
+    "Rules": "replace",
+    "count": "counting",
+    "parameter_count": "counting",
+    "Predictor": "deploy.predictor",
+    "export": "deploy.export",
+    "OPERATORS": "registry",
+    "BACKBONES": "registry",
+    "UserError": "errors",
+}
+__all__ = [*_HOMES, "__version__"]
+
+if TYPE_CHECKING:
+    from ppeconv.build import create_backbone, create_model, create_operator, list_backbones, list_operators
+    from ppeconv.counting import count, parameter_count
+    from ppeconv.deploy.export import export
+    from ppeconv.deploy.predictor import Predictor
+    from ppeconv.errors import UserError
+    from ppeconv.registry import BACKBONES, OPERATORS
+    from ppeconv.replace import Rules, replace_conv
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'ppeconv' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"ppeconv.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])

@@ -1,0 +1,1 @@
+"""Plain networks, one family a file; a new file here is found by itself."""

@@ -1,0 +1,89 @@
+"""MobileNetV2.
+
+Paper: MobileNetV2: Inverted Residuals and Linear Bottlenecks, arXiv 1801.04381.
+Parameter names are those of `paddle.vision.models.mobilenet_v2`, so its weights load.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import paddle.nn.functional as F
+from paddle import Tensor, nn
+
+from ppeconv.backbones.width import make_divisible, scaled
+from ppeconv.registry import BACKBONES
+
+_BLOCKS = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
+"""Expansion, output channels, repeats, stride of the first."""
+
+
+class InvertedResidual(nn.Layer):
+    """1x1 expansion, depthwise 3x3, linear 1x1, with a shortcut where the shape stays."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int, expansion: int):
+        super().__init__()
+        hidden = inputs * expansion
+        expand = [_conv_bn_relu(inputs, hidden, 1)] if expansion > 1 else []
+        self.conv = nn.Sequential(
+            *expand,
+            _conv_bn_relu(hidden, hidden, 3, stride, groups=hidden),
+            nn.Conv2D(hidden, outputs, 1, bias_attr=False),
+            nn.BatchNorm2D(outputs),
+        )
+        self.residual = stride == 1 and inputs == outputs
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.conv(x) if self.residual else self.conv(x)
+
+
+@BACKBONES.register
+class MobileNetV2(nn.Layer):
+    """MobileNetV2: [N, in_channels, H, W] -> [N, class_num].
+
+    Args:
+        class_num: number of classes.
+        width: channel multiplier; the last convolution keeps 1280 channels below width 1.
+        divisor: channels are rounded to a multiple of it, as the paper's 8; with 1 they are rounded as Python does.
+        stem: "cifar" has stride 1 in the first convolution and in the first 24-channel block.
+        in_channels: channels of the image.
+        dropout: before the classifier.
+    """
+
+    def __init__(
+        self,
+        *,
+        class_num: int = 1000,
+        width: float = 1.0,
+        divisor: int = 8,
+        stem: Literal["imagenet", "cifar"] = "imagenet",
+        in_channels: int = 3,
+        dropout: float = 0.2,
+    ):
+        super().__init__()
+
+        def channels(base: int, width: float = width) -> int:
+            return scaled(base, width) if divisor == 1 else make_divisible(base * width, divisor)
+
+        small = stem == "cifar"
+        inputs = channels(32)
+        layers: list[nn.Layer] = [_conv_bn_relu(in_channels, inputs, 3, 1 if small else 2)]
+        for expansion, base, repeats, stride in _BLOCKS:
+            for index in range(repeats):
+                step = stride if index == 0 and not (small and base == 24) else 1
+                layers.append(InvertedResidual(inputs, channels(base), step, expansion))
+                inputs = channels(base)
+        last = channels(1280, max(1.0, width))
+        self.features = nn.Sequential(*layers, _conv_bn_relu(inputs, last, 1))
+        self.classifier = nn.Sequential(nn.Dropout(dropout), nn.Linear(last, class_num))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.classifier(F.adaptive_avg_pool2d(self.features(x), 1).flatten(1))
+
+
+def _conv_bn_relu(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2D(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias_attr=False),
+        nn.BatchNorm2D(outputs),
+        nn.ReLU6(),
+    )

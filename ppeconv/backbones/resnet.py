@@ -1,0 +1,135 @@
+"""ResNet for ImageNet and, with a small stem, for CIFAR.
+
+Paper: Deep Residual Learning for Image Recognition, arXiv 1512.03385. Stride on the 3x3 of a bottleneck.
+Parameter names are those of `paddle.vision.models.resnet`, so its weights load.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+import paddle.nn.functional as F
+from paddle import Tensor, nn
+
+from ppeconv.backbones.width import scaled
+from ppeconv.registry import BACKBONES
+
+
+class BasicBlock(nn.Layer):
+    """Two 3x3 convolutions around a shortcut: [N, inputs, H, W] -> [N, planes, H/stride, W/stride]."""
+
+    expansion = 1
+
+    def __init__(self, inputs: int, planes: int, stride: int, downsample: nn.Layer | None):
+        super().__init__()
+        self.conv1 = nn.Conv2D(inputs, planes, 3, stride, 1, bias_attr=False)
+        self.bn1 = nn.BatchNorm2D(planes)
+        self.conv2 = nn.Conv2D(planes, planes, 3, 1, 1, bias_attr=False)
+        self.bn2 = nn.BatchNorm2D(planes)
+        self.relu = nn.ReLU()
+        self.downsample = downsample
+
+    def forward(self, x: Tensor) -> Tensor:
+        shortcut = x if self.downsample is None else self.downsample(x)
+        out = self.relu(self.bn1(self.conv1(x)))
+        return self.relu(self.bn2(self.conv2(out)) + shortcut)
+
+
+class Bottleneck(nn.Layer):
+    """1x1, 3x3, 1x1 around a shortcut: [N, inputs, H, W] -> [N, 4 planes, H/stride, W/stride]."""
+
+    expansion = 4
+
+    def __init__(self, inputs: int, planes: int, stride: int, downsample: nn.Layer | None):
+        super().__init__()
+        self.conv1 = nn.Conv2D(inputs, planes, 1, bias_attr=False)
+        self.bn1 = nn.BatchNorm2D(planes)
+        self.conv2 = nn.Conv2D(planes, planes, 3, stride, 1, bias_attr=False)
+        self.bn2 = nn.BatchNorm2D(planes)
+        self.conv3 = nn.Conv2D(planes, planes * self.expansion, 1, bias_attr=False)
+        self.bn3 = nn.BatchNorm2D(planes * self.expansion)
+        self.relu = nn.ReLU()
+        self.downsample = downsample
+
+    def forward(self, x: Tensor) -> Tensor:
+        shortcut = x if self.downsample is None else self.downsample(x)
+        out = self.relu(self.bn1(self.conv1(x)))
+        out = self.relu(self.bn2(self.conv2(out)))
+        return self.relu(self.bn3(self.conv3(out)) + shortcut)
+
+
+class ResNet(nn.Layer):
+    """[N, in_channels, H, W] -> [N, class_num].
+
+    Args:
+        class_num: number of classes.
+        width: channel multiplier.
+        stem: "imagenet" is a 7x7 convolution of stride 2 and a max pool; "cifar" one 3x3 convolution.
+        in_channels: channels of the image.
+    """
+
+    block: ClassVar[type[BasicBlock] | type[Bottleneck]]
+    depths: ClassVar[tuple[int, ...]]
+
+    def __init__(
+        self,
+        *,
+        class_num: int = 1000,
+        width: float = 1.0,
+        stem: Literal["imagenet", "cifar"] = "imagenet",
+        in_channels: int = 3,
+    ):
+        super().__init__()
+        inputs = scaled(64, width)
+        if stem == "imagenet":
+            self.conv1 = nn.Conv2D(in_channels, inputs, 7, 2, 3, bias_attr=False)
+            self.maxpool = nn.MaxPool2D(3, 2, 1)
+        else:
+            self.conv1 = nn.Conv2D(in_channels, inputs, 3, 1, 1, bias_attr=False)
+            self.maxpool = nn.Identity()
+        self.bn1 = nn.BatchNorm2D(inputs)
+        self.relu = nn.ReLU()
+        for stage, depth in enumerate(self.depths):
+            planes = scaled(64 * 2**stage, width)
+            self.add_sublayer(f"layer{stage + 1}", _stage(self.block, inputs, planes, depth, 1 if stage == 0 else 2))
+            inputs = planes * self.block.expansion
+        self.fc = nn.Linear(inputs, class_num)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
+        for stage in range(len(self.depths)):
+            x = getattr(self, f"layer{stage + 1}")(x)
+        return self.fc(F.adaptive_avg_pool2d(x, 1).flatten(1))
+
+
+def _stage(
+    block: type[BasicBlock] | type[Bottleneck], inputs: int, planes: int, depth: int, stride: int
+) -> nn.Sequential:
+    outputs = planes * block.expansion
+    downsample = None
+    if stride != 1 or inputs != outputs:
+        downsample = nn.Sequential(nn.Conv2D(inputs, outputs, 1, stride, bias_attr=False), nn.BatchNorm2D(outputs))
+    return nn.Sequential(
+        block(inputs, planes, stride, downsample), *[block(outputs, planes, 1, None) for _ in range(depth - 1)]
+    )
+
+
+@BACKBONES.register
+class ResNet18(ResNet):
+    """ResNet-18 of basic blocks."""
+
+    block, depths = BasicBlock, (2, 2, 2, 2)
+
+
+@BACKBONES.register
+class ResNet34(ResNet):
+    """ResNet-34 of basic blocks."""
+
+    block, depths = BasicBlock, (3, 4, 6, 3)
+
+
+@BACKBONES.register
+class ResNet50(ResNet):
+    """ResNet-50 of bottleneck blocks."""
+
+    block, depths = Bottleneck, (3, 4, 6, 3)

@@ -1,0 +1,71 @@
+"""From names to networks: a backbone, and operators put into it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from paddle import nn
+
+from ppeconv.backbones.external import create_external, is_external
+from ppeconv.registry import BACKBONES, OPERATORS
+from ppeconv.replace import Rules, replace_conv
+
+
+def create_operator(
+    name: str,
+    in_channels: int,
+    out_channels: int,
+    kernel_size: int | Sequence[int],
+    stride: int | Sequence[int] = 1,
+    padding: int | str | Sequence[Any] = 0,
+    dilation: int | Sequence[int] = 1,
+    groups: int = 1,
+    bias_attr: Any = None,
+    **own: Any,
+) -> nn.Layer:
+    """One operator layer, called like `nn.Conv2D`, with the operator's own arguments behind.
+
+    Raises:
+        UserError: an unknown name or argument, or a convolution the operator has no definition for.
+    """
+    OPERATORS.check(name, own)
+    return OPERATORS.get(name)(
+        in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias_attr, **own
+    )
+
+
+def create_backbone(name: str, **arguments: Any) -> nn.Layer:
+    """A plain network: one of `list_backbones()`, `paddle.vision.<name>` or `paddleclas.<name>`."""
+    return create_external(name, **arguments) if is_external(name) else BACKBONES.create(name, **arguments)
+
+
+def create_model(
+    name: str,
+    *,
+    operator: str | None = None,
+    operator_args: Mapping[str, Any] | None = None,
+    rules: Rules | Mapping[str, Any] | None = None,
+    **arguments: Any,
+) -> nn.Layer:
+    """A network by name, with its convolutions replaced by an operator when one is named.
+
+    Args:
+        name: see `create_backbone`.
+        operator: one of `list_operators()`.
+        operator_args: the operator's own arguments.
+        rules: which convolutions are replaced; see `ppeconv.replace.Rules`.
+        arguments: the backbone's, such as class_num=10.
+    """
+    model = create_backbone(name, **arguments)
+    return replace_conv(model, operator, rules, **(operator_args or {}))[0] if operator else model
+
+
+def list_operators(pattern: str = "*") -> dict[str, str]:
+    """Names of the operators that match a shell pattern, each with a line on what it is."""
+    return OPERATORS.summaries(pattern)
+
+
+def list_backbones(pattern: str = "*") -> dict[str, str]:
+    """Names of the backbones that match a shell pattern, each with a line on what it is."""
+    return BACKBONES.summaries(pattern)

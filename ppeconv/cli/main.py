@@ -1,0 +1,69 @@
+"""Dispatch to the commands; bad input ends with one sentence and exit code 2."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import importlib.util
+import io
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+
+from ppeconv.errors import UserError
+
+COMMANDS = {
+    "train": "train a network",
+    "eval": "evaluate a trained network",
+    "export": "export a trained network",
+    "predict": "classify images with an exported network",
+    "list": "list operators, backbones and configs",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if not arguments or arguments[0] not in COMMANDS:
+        return _usage(arguments)
+    command = importlib.import_module(f"ppeconv.cli.{arguments[0]}")
+    options = command.parser().parse_args(arguments[1:])
+    try:
+        _import_paddle()
+        command.run(options)
+    except UserError as error:
+        print(f"ppeconv: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("ppeconv: stopped", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader, such as head, has seen enough
+    return 0
+
+
+def _usage(arguments: Sequence[str]) -> int:
+    asked = bool(arguments) and arguments[0] in ("-h", "--help")
+    lines = ["usage: ppeconv COMMAND ..., with one of these commands (COMMAND --help tells more):"]
+    lines += [f"  {name:<8} {what}" for name, what in COMMANDS.items()]
+    print("\n".join(lines), file=sys.stdout if asked else sys.stderr)
+    return 0 if asked else 2
+
+
+def _import_paddle() -> None:
+    """Import Paddle with all cores and without the warnings it has for users of its own."""
+    _use_all_cores()
+    warnings.filterwarnings("ignore", module="paddle")
+    if importlib.util.find_spec("paddle") is None:
+        raise UserError("PaddlePaddle is not installed; pip install 'ppeconv[cpu]', or 'ppeconv[gpu]' for a GPU build")
+    with contextlib.redirect_stderr(io.StringIO()):
+        importlib.import_module("paddle")
+
+
+def _use_all_cores() -> None:
+    """Paddle reads the number of threads when it is imported; a distributed launcher gives each process its own."""
+    if "PADDLE_TRAINER_ID" in os.environ:
+        return
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    os.environ.setdefault("OMP_NUM_THREADS", str(cores))

@@ -1,0 +1,207 @@
+"""Parameters and multiply-adds, observed at operator level during one forward pass.
+
+Convention: 1 multiply-add = 1 MAC; MACs are those of convolutions and of linear layers, for one image; parameters are
+those that training changes, so batch-norm statistics are left out. What ran besides is listed, never silently lost.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import paddle
+from paddle import nn
+
+from ppeconv.errors import UserError
+
+
+@dataclass
+class LayerCount:
+    """One layer with work or parameters of its own."""
+
+    path: str
+    kind: str
+    output: list[int]
+    params: int = 0
+    macs: int = 0
+
+
+@dataclass
+class Counts:
+    """What `count` found."""
+
+    params: int
+    """Trainable parameters."""
+    macs: int
+    """Multiply-adds of convolutions and linear layers for one image."""
+    rows: list[LayerCount] = field(default_factory=list)
+    uncounted: dict[str, int] = field(default_factory=dict)
+    """Operations that count as zero, with the number of calls."""
+
+    def table(self) -> str:
+        """The rows and the totals, as text."""
+        width = max((len(row.path) for row in self.rows), default=5)
+        lines = [f"{'layer':<{width}}  {'kind':<14} {'output':<20} {'params':>12} {'MACs':>16}"]
+        lines += [
+            f"{row.path:<{width}}  {row.kind:<14} {row.output!s:<20} {row.params:>12,} {row.macs:>16,}"
+            for row in self.rows
+        ]
+        lines.append(f"{'total':<{width}}  {'':<14} {'':<20} {self.params:>12,} {self.macs:>16,}")
+        lines.append(
+            "1 MAC = 1 multiply-add of a convolution or linear layer, one image; batch-norm statistics are not "
+            "parameters"
+        )
+        others = ", ".join(f"{name} x{calls}" for name, calls in sorted(self.uncounted.items()))
+        return "\n".join(lines + ([f"counted as zero: {others}"] if others else []))
+
+
+def parameter_count(layer: nn.Layer) -> int:
+    """Trainable parameters of a layer and all below it; frozen ones count, batch-norm statistics do not."""
+    parameters = {id(p): p for sub in layer.sublayers(include_self=True) for p in _own_parameters(sub)}
+    return sum(math.prod(p.shape) for p in parameters.values())
+
+
+def count(model: nn.Layer, input_size: Sequence[int]) -> Counts:
+    """Count a network by running it once on zeros, in eval mode, leaving it as it was.
+
+    Args:
+        model: any network with one image tensor as its input.
+        input_size: [N, C, H, W] or [C, H, W]; N does not matter, the counts are for one image.
+    """
+    size = [1, *list(input_size)[-3:]]
+    if len(input_size) not in (3, 4) or min(size) < 1:
+        raise UserError(f"input_size is [N, C, H, W] with positive sizes; got {list(input_size)}")
+    tally = _Tally()
+    training = [layer for layer in model.sublayers(include_self=True) if layer.training]
+    model.eval()
+    try:
+        with paddle.no_grad(), _layers_followed(model, tally), _operations_observed(tally):
+            model(paddle.zeros(size))
+    finally:
+        for layer in training:
+            layer.training = True
+    rows = _rows(model, tally)
+    return Counts(parameter_count(model), sum(row.macs for row in rows), rows, dict(tally.uncounted))
+
+
+class _Tally:
+    """Work seen so far, booked on the innermost layer that runs."""
+
+    def __init__(self) -> None:
+        self.running: list[nn.Layer] = []
+        self.macs: Counter[int] = Counter()
+        self.outputs: dict[int, list[int]] = {}
+        self.uncounted: Counter[str] = Counter()
+
+    def book(self, name: str, arguments: Sequence[Any], result: Any) -> None:
+        macs = _COUNTED[name](arguments, result) if name in _COUNTED else 0
+        if macs:
+            self.macs[id(self.running[-1])] += macs
+        else:
+            self.uncounted[name.rstrip("_")] += 1
+
+
+def _convolution_macs(arguments: Sequence[Any], result: Any) -> int:
+    return math.prod(result.shape) * math.prod(arguments[1].shape[1:])
+
+
+def _transposed_macs(arguments: Sequence[Any], result: Any) -> int:
+    return math.prod(arguments[0].shape) * math.prod(arguments[1].shape[1:])
+
+
+def _linear_macs(arguments: Sequence[Any], result: Any) -> int:
+    return math.prod(result.shape) * arguments[0].shape[-1]
+
+
+def _matmul_macs(arguments: Sequence[Any], result: Any) -> int:
+    """A product with a matrix is a linear layer; one between stacks of matrices (attention) counts as zero."""
+    return _linear_macs(arguments, result) if min(a.ndim for a in arguments[:2]) == 2 else 0
+
+
+_COUNTED: dict[str, Callable[[Sequence[Any], Any], int]] = {
+    "conv2d": _convolution_macs,
+    "depthwise_conv2d": _convolution_macs,
+    "conv3d": _convolution_macs,
+    "conv2d_transpose": _transposed_macs,
+    "depthwise_conv2d_transpose": _transposed_macs,
+    "conv3d_transpose": _transposed_macs,
+    "conv2d_transpose_bias": _transposed_macs,
+    "linear": _linear_macs,
+    "linear_v2": _linear_macs,
+    "matmul": _matmul_macs,
+}
+
+
+@contextmanager
+def _operations_observed(tally: _Tally) -> Iterator[None]:
+    """Every dygraph operation reports to `tally` while this is open."""
+
+    def observed(name: str, operation: Callable) -> Callable:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            result = operation(*args, **kwargs)
+            tally.book(name, args, result)
+            return result
+
+        return call
+
+    with ExitStack() as undo:
+        for owner, attribute, name in _observable():
+            operation = getattr(owner, attribute)
+            setattr(owner, attribute, observed(name, operation))
+            undo.callback(setattr, owner, attribute, operation)
+        yield
+
+
+def _observable() -> Iterator[tuple[Any, str, str]]:
+    operations = paddle._C_ops
+    yield from (
+        (operations, name, name)
+        for name in dir(operations)
+        if not name.startswith("_") and callable(getattr(operations, name))
+    )
+    yield paddle.Tensor, "__matmul__", "matmul"  # the @ operator does not pass through _C_ops
+
+
+@contextmanager
+def _layers_followed(model: nn.Layer, tally: _Tally) -> Iterator[None]:
+    """`tally.running` holds the layers whose forward is under way."""
+
+    def enter(layer: nn.Layer, inputs: Any) -> None:
+        tally.running.append(layer)
+
+    def leave(layer: nn.Layer, inputs: Any, output: Any) -> None:
+        tally.running.pop()
+        tally.outputs[id(layer)] = list(output.shape) if isinstance(output, paddle.Tensor) else []
+
+    with ExitStack() as undo:
+        for layer in {id(layer): layer for layer in model.sublayers(include_self=True)}.values():
+            for hook in (layer.register_forward_pre_hook(enter), layer.register_forward_post_hook(leave)):
+                undo.callback(hook.remove)
+        yield
+
+
+def _rows(model: nn.Layer, tally: _Tally) -> list[LayerCount]:
+    named = {id(layer): (path, layer) for path, layer in reversed(list(model.named_sublayers(include_self=True)))}
+    rows = [
+        LayerCount(
+            path or type(model).__name__,
+            type(layer).__name__,
+            tally.outputs.get(key, []),
+            sum(math.prod(p.shape) for p in _own_parameters(layer)),
+            tally.macs[key],
+        )
+        for key, (path, layer) in reversed(named.items())
+    ]
+    return [row for row in rows if row.params or row.macs]
+
+
+def _own_parameters(layer: nn.Layer) -> Iterator[paddle.Tensor]:
+    statistics = ("_mean", "_variance") if isinstance(layer, _NORMS) else ()
+    return (p for name, p in layer._parameters.items() if p is not None and name not in statistics)
+
+
+_NORMS = (nn.BatchNorm, nn.BatchNorm1D, nn.BatchNorm2D, nn.BatchNorm3D, nn.SyncBatchNorm)

@@ -1,0 +1,151 @@
+"""From a data set to batches of tensors.
+
+The order of the images depends on (seed, epoch), the augmentation of one image on (seed, epoch, index), for any number
+of workers and processes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from paddle.io import BatchSampler, DataLoader, Dataset
+
+from ppeconv.data.datasets import ArraySet, FileSet
+from ppeconv.data.transforms import Normalize, Transform
+from ppeconv.errors import UserError
+from ppeconv.registry import TRANSFORMS
+
+_ORDER, _AUGMENTATION = 0, 1
+
+
+class Pipeline:
+    """A chain of transforms, from uint8 images to float32 [N, C, H, W].
+
+    Args:
+        operations: a list of `{name: arguments}`, the last one a Normalize.
+    """
+
+    def __init__(self, operations: Sequence[Mapping[str, Mapping[str, Any] | None]]):
+        steps = [(name, arguments or {}) for operation in operations for name, arguments in operation.items()]
+        self.transforms: list[Transform] = [TRANSFORMS.create(name, **arguments) for name, arguments in steps]
+        if not self.transforms or not isinstance(self.transforms[-1], Normalize):
+            raise UserError(f"transform_ops should end with Normalize; got {[name for name, _ in steps]}")
+
+    @property
+    def draws(self) -> int:
+        """Random numbers that one image needs."""
+        return sum(transform.draws for transform in self.transforms)
+
+    def __call__(self, images: Any, random: np.ndarray | None = None) -> np.ndarray:
+        random = np.zeros((len(images), self.draws)) if random is None else random
+        column = 0
+        for transform in self.transforms:
+            images = transform(images, random[:, column : column + transform.draws])
+            column += transform.draws
+        return images
+
+    def output_shape(self, shape: Sequence[int]) -> list[int]:
+        """[C, H, W] that an image of `shape` [H, W, C] becomes."""
+        return list(self(np.zeros((1, *shape), np.uint8)).shape[1:])
+
+
+class Batches:
+    """Batches (float32 [B, C, H, W], int64 [B, 1]) of a data set, epoch by epoch.
+
+    Args:
+        dataset: the images.
+        pipeline: their transforms.
+        batch_size: images per batch of this process.
+        shuffle: a new order every epoch, or the order of the data set.
+        drop_last: leave out an incomplete last batch.
+        seed: of order and augmentation.
+        num_workers: processes that prepare batches; 0 is this one.
+    """
+
+    def __init__(
+        self,
+        dataset: ArraySet | FileSet,
+        pipeline: Pipeline,
+        batch_size: int,
+        *,
+        shuffle: bool = False,
+        drop_last: bool = False,
+        seed: int = 0,
+        num_workers: int = 0,
+    ):
+        if batch_size < 1:
+            raise UserError(f"batch_size should be at least 1; got {batch_size}")
+        if len(dataset) < (batch_size if drop_last else 1):
+            raise UserError(
+                f"with {len(dataset)} images there is no full batch of {batch_size}; lower batch_size or "
+                "set drop_last to false"
+            )
+        self.dataset, self.pipeline, self.batch_size = dataset, pipeline, batch_size
+        self.shuffle, self.drop_last, self.seed, self.num_workers = shuffle, drop_last, seed, num_workers
+
+    def __len__(self) -> int:
+        full, rest = divmod(len(self.dataset), self.batch_size)
+        return full + (rest > 0 and not self.drop_last)
+
+    def epoch(self, epoch: int = 0, start: int = 0) -> Iterator[tuple[Any, Any]]:
+        """The batches of one epoch from number `start` on."""
+        sampler = _Order(self._order(epoch), self.batch_size, start, len(self))
+        loader = DataLoader(
+            _Positions(len(self.dataset)),
+            batch_sampler=sampler,
+            num_workers=self.num_workers,
+            collate_fn=_Collate(self, epoch),
+        )
+        return iter(loader)
+
+    def _order(self, epoch: int) -> np.ndarray:
+        count = len(self.dataset)
+        return _generator(self.seed, epoch, _ORDER).permutation(count) if self.shuffle else np.arange(count)
+
+
+class _Collate:
+    """Turns positions into a batch; this is what runs in a worker."""
+
+    def __init__(self, batches: Batches, epoch: int):
+        self.dataset, self.pipeline = batches.dataset, batches.pipeline
+        self.labels = batches.dataset.labels
+        draws = (len(batches.dataset), batches.pipeline.draws)
+        self.random = _generator(batches.seed, epoch, _AUGMENTATION).random(draws, np.float32)
+
+    def __call__(self, positions: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+        indices = np.asarray(positions)
+        images = self.pipeline(self.dataset.read(indices), self.random[indices])
+        return images, self.labels[indices, None]
+
+
+class _Positions(Dataset):
+    """The numbers 0 to count - 1; reading happens a batch at a time in `_Collate`."""
+
+    def __init__(self, count: int):
+        self.count = count
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> int:
+        return index
+
+
+class _Order(BatchSampler):
+    """Consecutive pieces of a given order."""
+
+    def __init__(self, order: np.ndarray, batch_size: int, start: int, stop: int):
+        self.order, self.size, self.start, self.stop = order, batch_size, start, stop
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for batch in range(self.start, self.stop):
+            yield self.order[batch * self.size : (batch + 1) * self.size].tolist()
+
+
+def _generator(seed: int, epoch: int, purpose: int) -> np.random.Generator:
+    return np.random.default_rng((seed, epoch, purpose))

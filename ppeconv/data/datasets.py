@@ -1,0 +1,263 @@
+"""Where images and labels come from. A data set reads uint8 images by index and knows its class names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ppeconv.data.images import is_image, read_image, resize
+from ppeconv.errors import UserError
+from ppeconv.registry import DATASETS
+
+Images = np.ndarray | list[np.ndarray]
+"""uint8 [N, H, W, C], or a list of [H, W, C] where sizes differ."""
+
+
+class ArraySet:
+    """A data set that fits into memory; its shape and classes are known without its files.
+
+    Args:
+        root: folder of the data files.
+        split: "train" or "test".
+    """
+
+    class_names: ClassVar[list[str]]
+    shape: tuple[int, int, int]
+
+    def __init__(self, root: str | Path, split: str):
+        self.root, self.split = Path(root), split
+
+    @cached_property
+    def arrays(self) -> tuple[np.ndarray, np.ndarray]:
+        """Images uint8 [N, H, W, C] and labels int64 [N]; read on first use."""
+        images, labels = self.load()
+        return images.reshape(len(labels), *self.shape), labels.astype(np.int64)
+
+    def load(self) -> tuple[np.ndarray, np.ndarray]:
+        """Read the files."""
+        raise TypeError(f"{type(self).__name__} defines no load()")
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def labels(self) -> np.ndarray:
+        """int64 [N]."""
+        return self.arrays[1]
+
+    def read(self, indices: np.ndarray) -> Images:
+        """The images at these positions."""
+        return self.arrays[0][indices]
+
+    def _from_paddle(self, name: str, files: dict[str, str], **arguments: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Read one of `paddle.vision.datasets`: from `files` (argument -> file name), else fetched by Paddle."""
+        from paddle.vision import datasets
+
+        paths = {argument: self.root / file for argument, file in files.items()}
+        missing = [path for path in paths.values() if not path.is_file()]
+        if not missing:
+            arguments |= {argument: str(path) for argument, path in paths.items()}
+        try:
+            source = getattr(datasets, name)(mode=self.split, download=True, backend="cv2", **arguments)
+            pairs = [
+                (np.asarray(image, np.uint8), int(np.asarray(label).item()))
+                for image, label in (source[index] for index in range(len(source)))
+            ]
+        except Exception as error:
+            if missing:
+                raise UserError(
+                    f"{name} needs {missing[0].name} in {missing[0].parent}, and it could not be "
+                    f"downloaded ({_first_line(error)}); put the file there, or name its folder with "
+                    "-o Global.data_root=DIR or the variable PPECONV_DATA"
+                ) from None
+            raise UserError(
+                f"{', '.join(map(str, paths.values()))} cannot be read as {name} "
+                f"({type(error).__name__}: {_first_line(error)}); fetch the file anew"
+            ) from None
+        return np.stack([image for image, _ in pairs]), np.array([label for _, label in pairs])
+
+
+def _first_line(error: Exception) -> str:
+    return next((line for line in str(error).strip().splitlines() if line.strip()), type(error).__name__)
+
+
+@DATASETS.register
+class Cifar10(ArraySet):
+    """CIFAR-10 from `cifar-10-python.tar.gz`: 50,000 + 10,000 images of 32x32, 10 classes."""
+
+    class_names = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
+    shape = (32, 32, 3)
+
+    def load(self) -> tuple[np.ndarray, np.ndarray]:
+        return self._from_paddle("Cifar10", {"data_file": "cifar-10-python.tar.gz"})
+
+
+@DATASETS.register
+class Cifar100(ArraySet):
+    """CIFAR-100 from `cifar-100-python.tar.gz`: 50,000 + 10,000 images of 32x32, 100 classes."""
+
+    class_names = """
+        apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly camel
+        can castle caterpillar cattle chair chimpanzee clock cloud cockroach couch crab crocodile cup dinosaur
+        dolphin elephant flatfish forest fox girl hamster house kangaroo keyboard lamp lawn_mower leopard lion
+        lizard lobster man maple_tree motorcycle mountain mouse mushroom oak_tree orange orchid otter palm_tree
+        pear pickup_truck pine_tree plain plate poppy porcupine possum rabbit raccoon ray road rocket rose sea
+        seal shark shrew skunk skyscraper snail snake spider squirrel streetcar sunflower sweet_pepper table
+        tank telephone television tiger tractor train trout tulip turtle wardrobe whale willow_tree wolf woman
+        worm""".split()  # noqa: SIM905
+    shape = (32, 32, 3)
+
+    def load(self) -> tuple[np.ndarray, np.ndarray]:
+        return self._from_paddle("Cifar100", {"data_file": "cifar-100-python.tar.gz"})
+
+
+@DATASETS.register
+class MNIST(ArraySet):
+    """MNIST from the four official files in `mnist/`: 60,000 + 10,000 grey images of 28x28, 10 digits."""
+
+    class_names = [str(digit) for digit in range(10)]
+    shape = (28, 28, 1)
+    folder = "mnist"
+
+    def load(self) -> tuple[np.ndarray, np.ndarray]:
+        prefix = f"{self.folder}/{'train' if self.split == 'train' else 't10k'}"
+        return self._from_paddle(
+            type(self).__name__,
+            {"image_path": f"{prefix}-images-idx3-ubyte.gz", "label_path": f"{prefix}-labels-idx1-ubyte.gz"},
+        )
+
+
+@DATASETS.register
+class FashionMNIST(MNIST):
+    """Fashion-MNIST from the four official files in `fashion-mnist/`: 60,000 + 10,000 grey images of 28x28."""
+
+    class_names = [
+        "T-shirt/top",
+        "Trouser",
+        "Pullover",
+        "Dress",
+        "Coat",
+        "Sandal",
+        "Shirt",
+        "Sneaker",
+        "Bag",
+        "Ankle boot",
+    ]
+    folder = "fashion-mnist"
+
+
+@DATASETS.register
+class Digits(ArraySet):
+    """scikit-learn's 1,797 handwritten digits (UCI), enlarged from 8x8 to 28x28; 360 are held out. No files."""
+
+    class_names = [str(digit) for digit in range(10)]
+    shape = (28, 28, 1)
+
+    def load(self) -> tuple[np.ndarray, np.ndarray]:
+        try:
+            from sklearn.datasets import load_digits
+        except ImportError:
+            raise UserError(
+                "the data set Digits is part of scikit-learn, which is not installed: pip install scikit-learn"
+            ) from None
+        digits = load_digits()
+        order = np.random.default_rng(0).permutation(len(digits.target))
+        chosen = order[:360] if self.split == "test" else order[360:]
+        pixels = (digits.images[chosen] * (255 / 16)).astype(np.uint8)[..., None]
+        return np.stack([resize(image, 28, 28) for image in pixels]), digits.target[chosen]
+
+
+class FileSet:
+    """Image files with labels, read when needed. Sub-classes set `paths`, `labels` and `class_names`."""
+
+    shape = (256, 256, 3)
+    """A size to try the transforms on; the files may have any."""
+    paths: Sequence[Path]
+    labels: np.ndarray
+    class_names: list[str]
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def read(self, indices: np.ndarray) -> Images:
+        """The images at these positions."""
+        return [read_image(self.paths[index]) for index in indices]
+
+
+@DATASETS.register
+class ImageFolder(FileSet):
+    """Image files in `train/<class>/` and `val/<class>/` or `test/<class>/` below a folder.
+
+    Args:
+        image_root: the folder; relative to Global.data_root unless absolute.
+    """
+
+    def __init__(self, root: str | Path, split: str, *, image_root: str):
+        base = Path(root) / image_root
+        folders = [base / "train"] if split == "train" else [base / "val", base / "test"]
+        folder = next((folder for folder in folders if folder.is_dir()), None)
+        if folder is None:
+            raise UserError(
+                f"ImageFolder needs the folder {' or '.join(map(str, folders))}, with a folder of images "
+                "for each class; set image_root, -o Global.data_root=DIR or the variable PPECONV_DATA"
+            )
+        self.class_names = sorted(entry.name for entry in folder.iterdir() if entry.is_dir())
+        files = [
+            (path, label)
+            for label, name in enumerate(self.class_names)
+            for path in sorted((folder / name).rglob("*"))
+            if is_image(path)
+        ]
+        if not files:
+            raise UserError(f"{folder} holds no image in a class folder such as {folder}/cat/1.jpg")
+        self.paths = [path for path, _ in files]
+        self.labels = np.array([label for _, label in files])
+
+
+@DATASETS.register
+class ImageList(FileSet):
+    """Image files named in a text file, a line `path label` each, with labels from 0.
+
+    Args:
+        image_root: folder that the paths start from; relative to Global.data_root unless absolute.
+        cls_label_path: the text file, likewise.
+        class_names: a name for each label; the labels themselves when not given.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        split: str,
+        *,
+        image_root: str,
+        cls_label_path: str,
+        class_names: list[str] | None = None,
+    ):
+        listing = Path(root) / cls_label_path
+        try:
+            lines = [
+                line.rsplit(maxsplit=1) for line in listing.read_text(encoding="utf-8").splitlines() if line.strip()
+            ]
+            self.labels = np.array([int(label) for _, label in lines])
+        except OSError:
+            raise UserError(
+                f"there is no list file {listing}; set cls_label_path, or -o Global.data_root=DIR"
+            ) from None
+        except ValueError:
+            raise UserError(
+                f"{listing} should have lines of a path and a label number, such as 'cats/1.jpg 0'"
+            ) from None
+        if not lines:
+            raise UserError(f"{listing} names no image")
+        if self.labels.min() < 0:
+            raise UserError(f"{listing} has the label {self.labels.min()}; labels start at 0")
+        self.class_names = class_names or [str(label) for label in range(self.labels.max() + 1)]
+        if self.labels.max() >= len(self.class_names):
+            raise UserError(
+                f"{listing} has the label {self.labels.max()}, but there are only {len(self.class_names)} class_names"
+            )
+        self.paths = [Path(root) / image_root / path for path, _ in lines]

@@ -1,0 +1,175 @@
+"""Transforms of whole batches, in numpy.
+
+A transform maps uint8 images ([N, H, W, C], or a list of [H, W, C] of several sizes) and a table of random numbers to
+images. The table, uniform in [0, 1) with `draws` columns for each transform, is all the randomness there is: a batch is
+a pure function of its images and of the table, whoever computes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import numpy as np
+
+from ppeconv.data.datasets import Images
+from ppeconv.data.images import resize
+from ppeconv.errors import UserError
+from ppeconv.registry import TRANSFORMS
+
+
+class Transform:
+    """A step from images to images; `draws` random numbers for each image."""
+
+    draws: ClassVar[int] = 0
+
+    def __call__(self, images: Images, random: np.ndarray) -> Images:
+        raise TypeError(f"{type(self).__name__} defines no __call__()")
+
+
+@TRANSFORMS.register
+class Resize(Transform):
+    """Resize to [height, width], or the short side to one number of pixels."""
+
+    def __init__(self, *, size: int | list[int]):
+        self.size = _positive("Resize", size)
+
+    def __call__(self, images: Images, random: np.ndarray) -> Images:
+        return _stacked([resize(image, *self._target(*image.shape[:2])) for image in images])
+
+    def _target(self, height: int, width: int) -> tuple[int, int]:
+        if isinstance(self.size, list):
+            return self.size[0], self.size[1]
+        scale = self.size / min(height, width)
+        return max(self.size, round(height * scale)), max(self.size, round(width * scale))
+
+
+@TRANSFORMS.register
+class CenterCrop(Transform):
+    """Cut size x size pixels from the middle; smaller images are enlarged first."""
+
+    def __init__(self, *, size: int):
+        self.size = _positive("CenterCrop", size)
+
+    def __call__(self, images: Images, random: np.ndarray) -> Images:
+        return _stacked([self._crop(image) for image in images])
+
+    def _crop(self, image: np.ndarray) -> np.ndarray:
+        if min(image.shape[:2]) < self.size:
+            image = Resize(size=self.size)([image], None)[0]
+        top, left = ((side - self.size) // 2 for side in image.shape[:2])
+        return image[top : top + self.size, left : left + self.size]
+
+
+@TRANSFORMS.register
+class RandomResizedCrop(Transform):
+    """Cut a rectangle of random area and aspect and resize it to size x size pixels.
+
+    Args:
+        size: pixels of a side of the result.
+        scale: smallest and largest share of the image's area.
+        ratio: smallest and largest width / height.
+    """
+
+    draws = 4
+
+    def __init__(self, *, size: int, scale: Sequence[float] = (0.08, 1.0), ratio: Sequence[float] = (3 / 4, 4 / 3)):
+        self.size, self.scale, self.ratio = _positive("RandomResizedCrop", size), scale, ratio
+
+    def __call__(self, images: Images, random: np.ndarray) -> Images:
+        return np.stack([self._crop(image, *row) for image, row in zip(images, random, strict=True)])
+
+    def _crop(self, image: np.ndarray, area: float, aspect: float, down: float, right: float) -> np.ndarray:
+        height, width = image.shape[:2]
+        area = height * width * (self.scale[0] + area * (self.scale[1] - self.scale[0]))
+        aspect = self.ratio[0] * (self.ratio[1] / self.ratio[0]) ** aspect
+        rows = min(height, max(1, round((area / aspect) ** 0.5)))
+        columns = min(width, max(1, round((area * aspect) ** 0.5)))
+        top, left = int(down * (height - rows + 1)), int(right * (width - columns + 1))
+        return resize(np.ascontiguousarray(image[top : top + rows, left : left + columns]), self.size, self.size)
+
+
+@TRANSFORMS.register
+class RandomCrop(Transform):
+    """Pad every side with black pixels and cut size x size pixels at a random place."""
+
+    draws = 2
+
+    def __init__(self, *, size: int, padding: int = 0):
+        self.size, self.padding = _positive("RandomCrop", size), padding
+
+    def __call__(self, images: Images, random: np.ndarray) -> Images:
+        images, border, side = _same_size("RandomCrop", images), self.padding, self.size
+        places = [length + 2 * border - side + 1 for length in images.shape[1:3]]
+        if min(places) < 1:
+            raise UserError(
+                f"RandomCrop of {side} pixels needs larger images than {images.shape[1:3]} with a padding of {border}"
+            )
+        padded = np.pad(images, ((0, 0), (border, border), (border, border), (0, 0)))
+        out = np.empty((len(images), side, side, images.shape[3]), images.dtype)
+        for cut, image, (top, left) in zip(out, padded, (random * places).astype(np.int64).tolist(), strict=True):
+            cut[...] = image[top : top + side, left : left + side]
+        return out
+
+
+@TRANSFORMS.register
+class RandomHorizontalFlip(Transform):
+    """Mirror an image left to right with probability `prob`."""
+
+    draws = 1
+
+    def __init__(self, *, prob: float = 0.5):
+        self.prob = prob
+
+    def __call__(self, images: Images, random: np.ndarray) -> Images:
+        flip = random[:, 0] < self.prob
+        if isinstance(images, list):
+            return [image[:, ::-1] if mirrored else image for image, mirrored in zip(images, flip, strict=True)]
+        images = images.copy()
+        images[flip] = images[flip, :, ::-1]
+        return images
+
+
+@TRANSFORMS.register
+class Normalize(Transform):
+    """To float32 [N, C, H, W]: divide by 255, subtract each channel's mean and divide by its standard deviation."""
+
+    def __init__(self, *, mean: list[float], std: list[float]):
+        if len(mean) != len(std) or min(std) <= 0:
+            raise UserError(f"Normalize needs as many positive std as mean; got mean {mean} and std {std}")
+        self.mean, self.std = np.float32(mean), np.float32(std)
+
+    def __call__(self, images: Images, random: np.ndarray) -> np.ndarray:
+        images = _same_size("Normalize", images)
+        if images.shape[3] != len(self.mean):
+            raise UserError(f"Normalize has {len(self.mean)} channels, the images have {images.shape[3]}")
+        planes = np.ascontiguousarray(images.transpose(0, 3, 1, 2))  # moving bytes is cheaper than moving floats
+        out = np.multiply(planes, (1 / (255 * self.std))[:, None, None], dtype=np.float32)
+        out -= (self.mean / self.std)[:, None, None]
+        return out
+
+
+def _same_size(name: str, images: Images) -> np.ndarray:
+    images = _stacked(images)
+    if isinstance(images, list):
+        sizes = sorted({image.shape[:2] for image in images})
+        raise UserError(
+            f"{name} needs images of one size, got {sizes[0]} and {sizes[-1]}; put a Resize to [height, "
+            "width], a CenterCrop or a RandomResizedCrop before it"
+        )
+    return images
+
+
+def _stacked(images: Images) -> Images:
+    if isinstance(images, list) and len({image.shape for image in images}) == 1:
+        return np.stack(images)
+    return images
+
+
+def _positive(name: str, size: int | Sequence[int]) -> int | Sequence[int]:
+    sides = [size] if isinstance(size, int) else size
+    if min(sides, default=0) < 1 or len(sides) > 2 or (len(sides) == 1 and sides is size):
+        raise UserError(
+            f"{name}.size should be a positive number of pixels, or [height, width] where it takes two; got {size}"
+        )
+    return size

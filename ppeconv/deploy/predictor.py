@@ -1,0 +1,106 @@
+"""Classification of images with an exported network; the exported folder is all it needs."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from ppeconv.data.batches import Pipeline
+from ppeconv.data.images import is_image, read_image
+from ppeconv.deploy.export import FORMAT
+from ppeconv.deploy.runtime import PREFIX, PaddleRuntime
+from ppeconv.errors import UserError
+
+
+@dataclass
+class Prediction:
+    """The best classes of one image, best first."""
+
+    file: str
+    class_ids: list[int]
+    class_names: list[str]
+    scores: list[float]
+    """Softmax probabilities."""
+
+
+class Predictor:
+    """Image files or arrays in, classes out.
+
+    Args:
+        folder: what `tools/export.py` wrote.
+        threads, device: see `PaddleRuntime`.
+    """
+
+    def __init__(self, folder: str | Path, threads: int | None = None, device: str = "cpu"):
+        self.folder = Path(folder)
+        facts = _facts(self.folder / f"{PREFIX}.yml")
+        self.input_shape: list[int] = facts["input_shape"]
+        self.class_names: list[str] = facts["class_names"]
+        self.pipeline = Pipeline(facts["transform_ops"])
+        self.runtime = PaddleRuntime(self.folder, threads, device)
+
+    def predict(
+        self, images: Sequence[str | Path | np.ndarray], topk: int = 5, batch_size: int = 32
+    ) -> Iterator[Prediction]:
+        """A Prediction for each image file or uint8 [H, W, C] array, in their order."""
+        if topk < 1 or batch_size < 1:
+            raise UserError(f"topk and batch_size should be at least 1; got {topk} and {batch_size}")
+        for start in range(0, len(images), batch_size):
+            chunk = images[start : start + batch_size]
+            scores = self.probabilities([self._pixels(image) for image in chunk])
+            for image, row in zip(chunk, scores, strict=True):
+                best = np.argsort(-row, kind="stable")[:topk].tolist()
+                name = "" if isinstance(image, np.ndarray) else str(image)
+                yield Prediction(
+                    name, best, [self.class_names[index] for index in best], [float(row[index]) for index in best]
+                )
+
+    def probabilities(self, images: Sequence[np.ndarray]) -> np.ndarray:
+        """[N, classes] for uint8 [H, W, C] images of any size."""
+        logits = self.runtime(self.pipeline(list(images)))
+        powers = np.exp(logits - logits.max(1, keepdims=True))
+        return powers / powers.sum(1, keepdims=True)
+
+    def _pixels(self, image: str | Path | np.ndarray) -> np.ndarray:
+        return image if isinstance(image, np.ndarray) else read_image(image, self.input_shape[0])
+
+
+def find_images(patterns: Sequence[str]) -> list[Path]:
+    """The image files that paths, folders (searched whole) and shell patterns mean."""
+    found: list[Path] = []
+    for pattern in patterns:
+        path = Path(pattern)
+        if path.is_dir():
+            matches = sorted(file for file in path.rglob("*") if is_image(file))
+        else:
+            matches = [path] if path.is_file() else [Path(name) for name in sorted(glob.glob(pattern, recursive=True))]
+        if not matches:
+            raise UserError(
+                f"there is no image {pattern}; give image files, a folder of them, or a pattern such as 'photos/*.jpg'"
+            )
+        found += matches
+    return found
+
+
+def _facts(file: Path) -> dict[str, Any]:
+    try:
+        facts = yaml.safe_load(file.read_text("utf-8"))
+    except OSError:
+        raise UserError(
+            f"{file.parent} is not an exported model: it has no {file.name}; tools/export.py makes one"
+        ) from None
+    except (yaml.YAMLError, UnicodeDecodeError):
+        facts = None
+    if not isinstance(facts, dict) or not {"format", "input_shape", "class_names", "transform_ops"} <= facts.keys():
+        raise UserError(f"{file} is damaged; export the run again with tools/export.py")
+    if facts["format"] != FORMAT:
+        raise UserError(
+            f"{file} has format {facts['format']}, and this ppeconv reads format {FORMAT}; export the run again"
+        )
+    return facts

@@ -1,0 +1,59 @@
+"""Running an exported network with Paddle Inference."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from ppeconv.errors import UserError
+
+PREFIX = "inference"
+
+
+class PaddleRuntime:
+    """An exported network: float32 [N, C, H, W] -> [N, classes].
+
+    Args:
+        folder: holds inference.json or inference.pdmodel, and inference.pdiparams.
+        threads: CPU threads; Paddle's own choice when not given.
+        device: "cpu" or "gpu".
+        onednn: use oneDNN's fused kernels on the CPU.
+    """
+
+    def __init__(self, folder: Path, threads: int | None = None, device: str = "cpu", onednn: bool = True):
+        from paddle import inference
+
+        program = next(
+            (
+                folder / f"{PREFIX}{suffix}"
+                for suffix in (".json", ".pdmodel")
+                if (folder / f"{PREFIX}{suffix}").is_file()
+            ),
+            None,
+        )
+        parameters = folder / f"{PREFIX}.pdiparams"
+        if program is None or not parameters.is_file():
+            raise UserError(
+                f"{folder} holds no exported network: it needs {PREFIX}.json (or .pdmodel) and "
+                f"{PREFIX}.pdiparams, which tools/export.py writes"
+            )
+        config = inference.Config(str(program), str(parameters))
+        config.disable_glog_info()
+        if device == "gpu":
+            config.enable_use_gpu(256, 0)
+        else:
+            config.disable_gpu()
+            if onednn:
+                config.enable_mkldnn()
+            if threads:
+                config.set_cpu_math_library_num_threads(threads)
+        self._predictor = inference.create_predictor(config)
+        self._input = self._predictor.get_input_handle(self._predictor.get_input_names()[0])
+        self._output = self._predictor.get_output_handle(self._predictor.get_output_names()[0])
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        self._input.reshape(images.shape)
+        self._input.copy_from_cpu(np.ascontiguousarray(images, np.float32))
+        self._predictor.run()
+        return self._output.copy_to_cpu()

@@ -1,0 +1,65 @@
+"""Evaluation of a network over a whole data set."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import paddle
+from paddle import nn
+
+from ppeconv.data.batches import Batches
+
+
+@dataclass
+class Evaluation:
+    """Result over all images."""
+
+    loss: float
+    topk: dict[int, float]
+    """Share of images whose label is among the k best, for each k asked for; k is clipped to the class count."""
+    confusion: np.ndarray
+    """[classes, classes] counts: row the label, column the prediction."""
+
+    @property
+    def top1(self) -> float:
+        """Share of images classified correctly."""
+        return float(np.trace(self.confusion) / self.confusion.sum())
+
+    @property
+    def top5(self) -> float | None:
+        """The top-5 share, of fewer than 5 where there are fewer classes; None when no top-k but 1 was asked for."""
+        return self.topk.get(min(5, len(self.confusion)))
+
+    @property
+    def per_class(self) -> np.ndarray:
+        """[classes] accuracy of each class; NaN where it has no image."""
+        with np.errstate(invalid="ignore"):
+            return np.diag(self.confusion) / self.confusion.sum(1)
+
+    def summary(self) -> str:
+        """One line."""
+        shares = [f"top1: {self.top1:.5f}"] + [f"top{k}: {share:.5f}" for k, share in self.topk.items() if k > 1]
+        return ", ".join([*shares, f"loss: {self.loss:.5f}"])
+
+
+def evaluate(model: nn.Layer, batches: Batches, loss: nn.Layer, topk: Sequence[int], class_num: int) -> Evaluation:
+    """Run the network in eval mode over every batch and leave its mode as it was."""
+    training = model.training
+    model.eval()
+    total, confusion = 0.0, np.zeros((class_num, class_num), np.int64)
+    hits = dict.fromkeys(topk, 0)
+    with paddle.no_grad():
+        for images, labels in batches.epoch():
+            logits = model(images)
+            total += float(loss(logits, labels, images)) * len(labels)
+            best = paddle.topk(logits, min(max(1, *topk), class_num)).indices.numpy()
+            truth = labels.numpy()
+            np.add.at(confusion, (truth[:, 0], best[:, 0]), 1)
+            for k in topk:
+                hits[k] += int((best[:, :k] == truth).any(1).sum())
+    if training:
+        model.train()
+    count = int(confusion.sum())
+    return Evaluation(total / count, {k: hit / count for k, hit in hits.items()}, confusion)

@@ -1,0 +1,106 @@
+"""What a run says on the screen and in its log file, in PaddleClas's format."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from datetime import timedelta
+from pathlib import Path
+
+from ppeconv.engine.listener import EpochRecord, Listener, StepRecord
+from ppeconv.engine.trainer import Trainer
+
+logger = logging.getLogger("ppeconv")
+logger.propagate = False
+
+
+def log_to(file: Path | None = None) -> None:
+    """Send the log to the screen and, when given, to the end of a file."""
+    for handler in list(logger.handlers):
+        logger.removeHandler(handler)
+        handler.close()
+    handlers = [_Screen()] + ([logging.FileHandler(file, encoding="utf-8")] if file else [])
+    for handler in handlers:
+        handler.setFormatter(logging.Formatter("[%(asctime)s] ppeconv %(levelname)s: %(message)s", "%Y/%m/%d %H:%M:%S"))
+        logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+
+
+class _Screen(logging.Handler):
+    """Lines on standard output that do not break a progress bar."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        from tqdm import tqdm
+
+        tqdm.write(self.format(record), file=sys.stdout)
+
+
+class LogLines(Listener):
+    """A line every few steps, one for each epoch and one for each evaluation.
+
+    Args:
+        every: steps between lines.
+        schedule: name of the learning rate schedule.
+        quiet_steps: leave the lines of single steps to the progress bar.
+    """
+
+    def __init__(self, every: int, schedule: str, quiet_steps: bool = False):
+        self.every, self.schedule, self.quiet_steps = every, schedule, quiet_steps
+        self.steps = 0
+
+    def step_done(self, trainer: Trainer, record: StepRecord) -> None:
+        self.steps += 1
+        if self.steps == min(10, len(trainer.batches)):
+            logger.info(
+                f"at this speed the remaining {trainer.total_steps - record.step} steps take about "
+                f"{_clock(record.eta)}, evaluation not included"
+            )
+        if self.quiet_steps or (record.batch - 1) % self.every:
+            return
+        logger.info(
+            f"[Train][Epoch {record.epoch}/{trainer.epochs}][Iter: {record.batch}/{len(trainer.batches)}]"
+            f"lr({self.schedule}): {record.lr:.8f}, top1: {record.top1:.5f}, loss: {record.loss:.5f}, "
+            f"batch_cost: {record.batch_cost:.5f}s, reader_cost: {record.reader_cost:.5f}, "
+            f"ips: {record.ips:.5f} samples/s, eta: {_clock(record.eta)}"
+        )
+
+    def epoch_done(self, trainer: Trainer, record: EpochRecord) -> None:
+        logger.info(
+            f"[Train][Epoch {record.epoch}/{trainer.epochs}][Avg]top1: {record.train_top1:.5f}, "
+            f"loss: {record.train_loss:.5f}, ips: {record.ips:.5f} samples/s"
+        )
+        if trainer.evaluation:
+            best = trainer.progress
+            logger.info(f"[Eval][Epoch {record.epoch}][Avg]{trainer.evaluation.summary()}")
+            logger.info(f"[Eval][Epoch {record.epoch}][best metric: {best.best_top1:.5f} in epoch {best.best_epoch}]")
+
+
+class ProgressBar(Listener):
+    """A bar for the epoch under way."""
+
+    def __init__(self) -> None:
+        self.bar = None
+
+    def step_done(self, trainer: Trainer, record: StepRecord) -> None:
+        from tqdm import tqdm
+
+        if self.bar is None:
+            self.bar = tqdm(
+                total=len(trainer.batches), initial=record.batch - 1, leave=False, unit="batch", dynamic_ncols=True
+            )
+        self.bar.set_description(f"epoch {record.epoch}/{trainer.epochs}", refresh=False)
+        self.bar.set_postfix_str(
+            f"loss {record.loss:.3f}, top1 {record.top1:.3f}, lr {record.lr:.4g}, "
+            f"{record.ips:.0f} images/s, eta {_clock(record.eta)}",
+            refresh=False,
+        )
+        self.bar.update()
+
+    def epoch_done(self, trainer: Trainer, record: EpochRecord) -> None:
+        if self.bar is not None:
+            self.bar.close()
+            self.bar = None
+
+
+def _clock(seconds: float) -> str:
+    return str(timedelta(seconds=round(seconds)))

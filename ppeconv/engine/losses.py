@@ -1,0 +1,75 @@
+"""Losses, called with logits [N, classes], labels [N, 1] and the images, for a scalar each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import paddle
+import paddle.nn.functional as F
+from paddle import Tensor, nn
+
+from ppeconv.errors import UserError
+from ppeconv.registry import LOSSES
+
+
+@LOSSES.register
+class CELoss(nn.Layer):
+    """Cross entropy; `epsilon` is the share of label smoothing."""
+
+    def __init__(self, *, weight: float = 1.0, epsilon: float = 0.0):
+        super().__init__()
+        if not 0 <= epsilon < 1:
+            raise UserError(f"CELoss.epsilon should be at least 0 and below 1; got {epsilon}")
+        self.weight, self.epsilon = weight, epsilon
+
+    def forward(self, logits: Tensor, labels: Tensor, images: Tensor) -> Tensor:
+        return F.cross_entropy(logits, labels, label_smoothing=self.epsilon)
+
+
+@LOSSES.register
+class DistillLoss(nn.Layer):
+    """Cross entropy against the softened predictions of a trained network, arXiv 1503.02531.
+
+    Args:
+        teacher: run folder of the trained network, or, from Python, the network itself.
+        temperature: divides both networks' logits; the loss is multiplied by its square.
+    """
+
+    def __init__(self, *, teacher: str | nn.Layer, weight: float = 1.0, temperature: float = 4.0):
+        super().__init__()
+        if temperature <= 0:
+            raise UserError(f"DistillLoss.temperature should be above 0; got {temperature}")
+        self.weight, self.temperature = weight, temperature
+        if isinstance(teacher, str):
+            from ppeconv.engine.run import Run
+
+            teacher = Run(teacher).load_model()
+        teacher.eval()
+        object.__setattr__(self, "teacher", teacher)  # not a sub-layer: neither trained nor saved
+
+    def forward(self, logits: Tensor, labels: Tensor, images: Tensor) -> Tensor:
+        with paddle.no_grad():
+            target = F.softmax(self.teacher(images) / self.temperature)
+        return self.temperature**2 * F.cross_entropy(logits / self.temperature, target, soft_label=True)
+
+
+class CombinedLoss(nn.Layer):
+    """The weighted sum of a config's losses."""
+
+    def __init__(self, entries: Sequence[Mapping[str, Mapping[str, Any] | None]]):
+        super().__init__()
+        self.terms = nn.LayerList(
+            [LOSSES.create(name, **(arguments or {})) for entry in entries for name, arguments in entry.items()]
+        )
+
+    def forward(self, logits: Tensor, labels: Tensor, images: Tensor) -> Tensor:
+        return sum(term.weight * term(logits, labels, images) for term in self.terms)
+
+
+def auxiliary_loss(model: nn.Layer) -> Tensor | float:
+    """The sum of what layers add to the loss themselves: those that define `auxiliary_loss()`."""
+    return sum(
+        (layer.auxiliary_loss() for layer in model.sublayers(include_self=True) if hasattr(layer, "auxiliary_loss")),
+        0.0,
+    )

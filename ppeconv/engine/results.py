@@ -1,0 +1,61 @@
+"""`results.csv`, a row for each epoch, and `curves.png` drawn from it."""
+
+from __future__ import annotations
+
+import csv
+import os
+from dataclasses import asdict, fields
+from pathlib import Path
+
+from ppeconv.engine.listener import EpochRecord, Listener
+from ppeconv.engine.trainer import Trainer
+
+COLUMNS = [field.name for field in fields(EpochRecord)]
+
+
+class Results(Listener):
+    """Writes the table anew after every epoch, so that it is whole at any moment."""
+
+    def __init__(self, file: Path):
+        self.file = file
+        self.rows: list[dict[str, float | None]] = []
+
+    def epoch_done(self, trainer: Trainer, record: EpochRecord) -> None:
+        self.rows = [row for row in self.rows if row["epoch"] < record.epoch] + [asdict(record)]
+        self._write()
+        draw_curves(self.rows, self.file.with_name("curves.png"))
+
+    def _write(self) -> None:
+        staged = self.file.with_name(self.file.name + ".writing")
+        with open(staged, "w", newline="", encoding="utf-8") as file:
+            table = csv.DictWriter(file, COLUMNS)
+            table.writeheader()
+            table.writerows(self.rows)
+        os.replace(staged, self.file)
+
+    def state(self) -> dict[str, list]:
+        return {"rows": self.rows}
+
+    def restore(self, state: dict[str, list]) -> None:
+        self.rows = state["rows"]
+        if self.rows:
+            self._write()
+
+
+def draw_curves(rows: list[dict[str, float | None]], file: Path) -> None:
+    """Loss, top-1 and learning rate over the epochs."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(12, 3.5), layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = {"loss": ("train_loss", "eval_loss"), "top-1": ("train_top1", "eval_top1"), "learning rate": ("lr",)}
+    for axes, (title, columns) in zip(figure.subplots(1, 3), panels.items(), strict=True):
+        for column in columns:
+            points = [(row["epoch"], row[column]) for row in rows if row[column] is not None]
+            axes.plot(*zip(*points, strict=True) if points else ([], []), marker=".", label=column)
+        axes.set_title(title)
+        axes.set_xlabel("epoch")
+        axes.grid(alpha=0.3)
+        axes.legend()
+    figure.savefig(file, dpi=100)

@@ -1,0 +1,101 @@
+"""Learning rate schedules: per step, from epochs as a config writes them.
+
+Each is called with (steps per epoch, steps of the whole run) and gives one of Paddle's schedulers.
+"""
+
+from __future__ import annotations
+
+from paddle.optimizer import lr
+
+from ppeconv.errors import UserError
+from ppeconv.registry import SCHEDULES
+
+
+@SCHEDULES.register(name="Constant")
+def constant(steps_per_epoch: int, steps: int, *, learning_rate: float, warmup_epoch: int = 0) -> lr.LRScheduler:
+    """The same rate throughout."""
+    return _warmed_up(lr.LambdaDecay(learning_rate, _one), learning_rate, steps_per_epoch * warmup_epoch)
+
+
+@SCHEDULES.register(name="Cosine")
+def cosine(
+    steps_per_epoch: int,
+    steps: int,
+    *,
+    learning_rate: float,
+    eta_min: float = 0.0,
+    warmup_epoch: int = 0,
+) -> lr.LRScheduler:
+    """Half a cosine from learning_rate to eta_min."""
+    warmup = steps_per_epoch * warmup_epoch
+    return _warmed_up(lr.CosineAnnealingDecay(learning_rate, max(1, steps - warmup), eta_min), learning_rate, warmup)
+
+
+@SCHEDULES.register(name="Linear")
+def linear(
+    steps_per_epoch: int,
+    steps: int,
+    *,
+    learning_rate: float,
+    end_lr: float = 0.0,
+    power: float = 1.0,
+    warmup_epoch: int = 0,
+) -> lr.LRScheduler:
+    """A straight line from learning_rate to end_lr, or a polynomial of another power."""
+    warmup = steps_per_epoch * warmup_epoch
+    line = lr.PolynomialDecay(learning_rate, max(1, steps - warmup), end_lr, power)
+    return _warmed_up(line, learning_rate, warmup)
+
+
+@SCHEDULES.register(name="Step")
+def step(
+    steps_per_epoch: int,
+    steps: int,
+    *,
+    learning_rate: float,
+    step_size: int,
+    gamma: float = 0.1,
+    warmup_epoch: int = 0,
+) -> lr.LRScheduler:
+    """Times gamma every step_size epochs."""
+    warmup = steps_per_epoch * warmup_epoch
+    return _warmed_up(lr.StepDecay(learning_rate, step_size * steps_per_epoch, gamma), learning_rate, warmup)
+
+
+@SCHEDULES.register(name="Piecewise")
+def piecewise(
+    steps_per_epoch: int,
+    steps: int,
+    *,
+    decay_epochs: list[int],
+    values: list[float],
+    warmup_epoch: int = 0,
+) -> lr.LRScheduler:
+    """values[0] until epoch decay_epochs[0], then values[1], and so on."""
+    if len(values) != len(decay_epochs) + 1:
+        raise UserError(f"Piecewise needs one more of values than of decay_epochs; got {values} and {decay_epochs}")
+    warmup = steps_per_epoch * warmup_epoch
+    boundaries = [epoch * steps_per_epoch - warmup for epoch in decay_epochs]
+    return _warmed_up(lr.PiecewiseDecay(boundaries, values), values[0], warmup)
+
+
+@SCHEDULES.register(name="OneCycle")
+def one_cycle(
+    steps_per_epoch: int,
+    steps: int,
+    *,
+    learning_rate: float,
+    divide_factor: float = 25.0,
+    end_lr: float = 1e-4,
+    peak: float = 0.3,
+) -> lr.LRScheduler:
+    """Up from learning_rate / divide_factor to learning_rate in the first `peak` of the run, then down to end_lr."""
+    return lr.OneCycleLR(learning_rate, max(2, steps), divide_factor, end_lr, peak)
+
+
+def _one(step: int) -> float:
+    return 1.0
+
+
+def _warmed_up(schedule: lr.LRScheduler, target: float, steps: int) -> lr.LRScheduler:
+    return lr.LinearWarmup(schedule, steps, 0.0, target) if steps else schedule

@@ -1,0 +1,144 @@
+"""From a config to the parts of a run: data, network, optimizer."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import paddle
+from paddle import nn
+
+from ppeconv.backbones.external import is_external
+from ppeconv.build import create_backbone
+from ppeconv.config import Config, with_values
+from ppeconv.data.batches import Batches, Pipeline
+from ppeconv.data.datasets import ArraySet, FileSet
+from ppeconv.engine import checkpoint
+from ppeconv.errors import UserError
+from ppeconv.registry import BACKBONES, DATASETS, OPTIMIZERS, SCHEDULES
+from ppeconv.replace import Report, replace_conv
+
+
+def select_device(name: str) -> str:
+    """Make "cpu" or "gpu" Paddle's device; "auto" takes a GPU where this Paddle has one."""
+    has_gpu = paddle.is_compiled_with_cuda() and paddle.device.cuda.device_count() > 0
+    if name == "gpu" and not has_gpu:
+        raise UserError(
+            "Global.device is gpu, but this Paddle sees no GPU; use auto or cpu, or install a GPU build of "
+            "Paddle (requirements-gpu.txt)"
+        )
+    device = ("gpu" if has_gpu else "cpu") if name == "auto" else name
+    paddle.set_device(device)
+    return device
+
+
+def data_root(config: Config) -> Path:
+    """Folder of the data sets."""
+    return Path(config.Global.data_root or os.environ.get("PPECONV_DATA") or "dataset")
+
+
+def open_dataset(config: Config, split: str) -> ArraySet | FileSet:
+    """The data set of "train" or "test"; large arrays are read only when used."""
+    section = config.DataLoader.Train if split == "train" else config.DataLoader.Eval
+    return DATASETS.create(section.dataset.name, data_root(config), split, **section.dataset.arguments)
+
+
+def make_batches(config: Config, split: str) -> Batches:
+    """Training or evaluation batches, their labels checked against the number of classes."""
+    section = config.DataLoader.Train if split == "train" else config.DataLoader.Eval
+    dataset = open_dataset(config, split)
+    batches = Batches(
+        dataset,
+        Pipeline(section.dataset.transform_ops),
+        section.sampler.batch_size,
+        shuffle=section.sampler.shuffle,
+        drop_last=section.sampler.drop_last,
+        seed=config.Global.seed,
+        num_workers=section.loader.num_workers,
+    )
+    highest, classes = int(dataset.labels.max()), config.Arch.class_num
+    if highest >= classes:
+        raise UserError(
+            f"the {split} data have the label {highest}, but Arch.class_num is {classes}; labels go from 0 "
+            "to class_num - 1"
+        )
+    return batches
+
+
+def with_data_facts(config: Config) -> Config:
+    """The config with class count, class names and image shape filled in from its data set, where not given."""
+    facts: dict[str, Any] = {}
+    dataset = open_dataset(config, "train") if _wants_data(config) else None
+    shape = config.Infer.image_shape
+    if shape is None:
+        shape = Pipeline(config.DataLoader.Eval.dataset.transform_ops).output_shape(dataset.shape)
+        facts["Infer.image_shape"] = shape
+    if config.Infer.class_names is None:
+        facts["Infer.class_names"] = _names(dataset.class_names, config.Arch.class_num)
+    if config.Arch.class_num is None:
+        facts["Arch.class_num"] = len(facts.get("Infer.class_names") or config.Infer.class_names)
+    known = {"in_channels": shape[0], "image_size": shape[1]}
+    if not is_external(config.Arch.name):
+        facts |= {
+            f"Arch.{key}": value
+            for key, value in known.items()
+            if key not in config.Arch.arguments and BACKBONES.accepts(config.Arch.name, key)
+        }
+    return with_values(config, facts)
+
+
+def build_model(config: Config) -> tuple[nn.Layer, list[Report]]:
+    """The network of a config whose data facts are filled in, and what each operator replaced."""
+    model = create_backbone(config.Arch.name, class_num=config.Arch.class_num, **config.Arch.arguments)
+    size, reports = [1, *config.Infer.image_shape], []
+    for section in config.operators:
+        model, report = replace_conv(model, section.name, section.rules, input_size=size, **section.arguments)
+        reports.append(report)
+    return model, reports
+
+
+def build_optimizer(config: Config, model: nn.Layer, steps_per_epoch: int) -> Any:
+    """The optimizer over a network's parameters, with its schedule."""
+    schedule_steps = steps_per_epoch * config.Global.epochs
+    lr = config.Optimizer.lr
+    schedule = SCHEDULES.create(lr.name, steps_per_epoch, schedule_steps, **lr.arguments)
+    return OPTIMIZERS.create(config.Optimizer.name, schedule, model, **config.Optimizer.arguments)
+
+
+def load_weights(model: nn.Layer, file: Path, complete: bool = False) -> str:
+    """Put the weights of a file into a network; returns what was loaded, skipped and missing, as a sentence.
+
+    Args:
+        model: the network.
+        file: the weights.
+        complete: refuse a file that does not fit in every name and shape.
+    """
+    arrays, own = checkpoint.read_weights(file), model.state_dict()
+    fitting = {
+        name: value for name, value in arrays.items() if name in own and list(value.shape) == list(own[name].shape)
+    }
+    skipped, missing = sorted(arrays.keys() - fitting.keys()), sorted(own.keys() - fitting.keys())
+    summary = (
+        f"{file}: {len(fitting)} of the network's {len(own)} arrays loaded"
+        + _some(", skipped (other name or shape)", skipped)
+        + _some(", not in the file", missing)
+    )
+    if not fitting or (complete and (missing or skipped)):
+        raise UserError(f"these weights are of another network: {summary}")
+    model.set_state_dict(fitting)
+    return summary
+
+
+def _some(label: str, names: Sequence[str]) -> str:
+    return f"{label}: {len(names)} ({', '.join(names[:4])}{', ...' if len(names) > 4 else ''})" if names else ""
+
+
+def _wants_data(config: Config) -> bool:
+    return config.Infer.image_shape is None or config.Infer.class_names is None
+
+
+def _names(names: Sequence[str], class_num: int | None) -> list[str]:
+    """As many names as there are classes; classes that the data do not name are numbered."""
+    return list(names) + [str(label) for label in range(len(names), class_num or 0)]

@@ -1,0 +1,28 @@
+"""Step strategies: how one batch becomes gradients. They are handed to the trainer, whose loop knows none of them.
+
+A strategy is called with (model, images, labels, backward), calls `backward(loss)` for every loss whose gradient it
+wants added up, and returns (loss, logits) for the log. The trainer updates the weights afterwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from paddle import Tensor, nn
+
+from ppeconv.engine.losses import auxiliary_loss
+
+Backward = Callable[[Tensor], None]
+
+
+class Supervised:
+    """One forward and one backward pass; the losses that layers declare themselves are added."""
+
+    def __init__(self, loss: nn.Layer):
+        self.loss = loss
+
+    def __call__(self, model: nn.Layer, images: Tensor, labels: Tensor, backward: Backward) -> tuple[Tensor, Tensor]:
+        logits = model(images)
+        loss = self.loss(logits, labels, images) + auxiliary_loss(model)
+        backward(loss)
+        return loss, logits

@@ -1,0 +1,307 @@
+"""The training loop."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import paddle
+from paddle import Tensor, nn
+from paddle.optimizer import Optimizer
+
+from ppeconv.data.batches import Batches
+from ppeconv.engine.average import WeightAverage
+from ppeconv.engine.evaluator import Evaluation
+from ppeconv.engine.listener import EpochRecord, Listener, StepRecord
+from ppeconv.errors import UserError
+
+Strategy = Callable[[nn.Layer, Tensor, Tensor, Callable[[Tensor], None]], tuple[Tensor, Tensor]]
+
+
+@dataclass
+class Progress:
+    """How far a run has come; what a checkpoint holds of it."""
+
+    epoch: int = 0
+    """Epochs finished."""
+    batch: int = 0
+    """Batches done of the epoch under way."""
+    step: int = 0
+    """Updates of the weights."""
+    best_top1: float = -1.0
+    best_epoch: int = 0
+    evaluations_since_best: int = 0
+    loss_sum: float = 0.0
+    """Sums over the images of the epoch under way."""
+    correct: int = 0
+    images: int = 0
+    seconds: float = 0.0
+    """Spent on the epoch under way."""
+
+
+@dataclass
+class Precision:
+    """Mixed precision: the Paddle level and a loss scaler, or neither."""
+
+    level: str = "O0"
+    scaler: Any = None
+
+    def cast(self) -> Any:
+        """Context in which the forward pass runs."""
+        return paddle.amp.auto_cast(level=self.level) if self.scaler else nullcontext()
+
+
+class Trainer:
+    """Trains a network, epoch by epoch.
+
+    Args:
+        model: the network; layers with `after_step()` have it called after every update.
+        optimizer: over its parameters, with a `paddle.optimizer.lr.LRScheduler` that advances every update.
+        strategy: how one batch becomes gradients; see `ppeconv.engine.step`.
+        batches: training data.
+        evaluate: called after an epoch for its Evaluation.
+        epochs: length of the run.
+        max_steps: ends the run earlier.
+        eval_interval: epochs between evaluations.
+        update_freq: batches per update.
+        listeners: told of everything, in their order.
+        after_step: called with the network after every update.
+        average: a moving average of the weights, which is evaluated instead of them.
+        early_stop: evaluations without a better top-1 after which the run ends.
+        precision: mixed precision.
+    """
+
+    def __init__(
+        self,
+        model: nn.Layer,
+        optimizer: Optimizer,
+        strategy: Strategy,
+        batches: Batches,
+        evaluate: Callable[[], Evaluation],
+        *,
+        epochs: int,
+        max_steps: int | None = None,
+        eval_interval: int = 1,
+        update_freq: int = 1,
+        listeners: Sequence[Listener] = (),
+        after_step: Sequence[Callable[[nn.Layer], None]] = (),
+        average: WeightAverage | None = None,
+        early_stop: int | None = None,
+        precision: Precision | None = None,
+    ):
+        self.model, self.optimizer, self.strategy = model, optimizer, strategy
+        self.batches, self.evaluate = batches, evaluate
+        self.epochs, self.max_steps, self.eval_interval = epochs, max_steps, eval_interval
+        self.update_freq, self.early_stop = update_freq, early_stop
+        self.listeners, self.after_step, self.average = list(listeners), list(after_step), average
+        self.precision = precision or Precision()
+        self.progress = Progress()
+        self.evaluation: Evaluation | None = None
+        """The newest evaluation."""
+        self.improved = False
+        """Whether it was the best so far."""
+        self._layer_hooks = [
+            layer.after_step for layer in model.sublayers(include_self=True) if hasattr(layer, "after_step")
+        ]
+
+    @property
+    def schedule(self) -> Any:
+        """The learning rate scheduler."""
+        return self.optimizer._learning_rate
+
+    @property
+    def updates_per_epoch(self) -> int:
+        """Updates of the weights in one epoch."""
+        return -(-len(self.batches) // self.update_freq)
+
+    @property
+    def total_steps(self) -> int:
+        """Updates in the whole run."""
+        return min(self.epochs * self.updates_per_epoch, self.max_steps or math.inf)
+
+    @property
+    def between_updates(self) -> bool:
+        """Whether no gradients are waiting for the rest of an update's batches."""
+        return self.progress.batch % self.update_freq == 0
+
+    @property
+    def finished(self) -> bool:
+        """Whether there is nothing left to train."""
+        progress, patience = self.progress, self.early_stop
+        return progress.step >= self.total_steps or bool(patience and progress.evaluations_since_best >= patience)
+
+    def fit(self) -> Progress:
+        """Train until the run is finished."""
+        self._tell("run_started")
+        while not self.finished:
+            self._train_epoch()
+            self._close_epoch()
+        self._tell("run_ended")
+        return self.progress
+
+    def state(self) -> dict[str, Any]:
+        """What a resumed run needs besides weights and optimizer; plain values and arrays."""
+        return {
+            "progress": asdict(self.progress),
+            "listeners": [listener.state() for listener in self.listeners],
+            "average": self.average.state() if self.average else {},
+            "scaler": self.precision.scaler.state_dict() if self.precision.scaler else {},
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take up what `state` gave."""
+        self.progress = Progress(**state["progress"])
+        for listener, own in zip(self.listeners, state["listeners"], strict=True):
+            listener.restore(own)
+        if self.average:
+            self.average.restore(state["average"])
+        if self.precision.scaler and state["scaler"]:
+            self.precision.scaler.load_state_dict(state["scaler"])
+
+    def _train_epoch(self) -> None:
+        """Run the epoch under way from where it stands to its end, or to the end of the run."""
+        progress, meter = self.progress, _Meter()
+        self.model.train()
+        for images, labels in self.batches.epoch(progress.epoch, progress.batch):
+            reader_cost = meter.lap()
+            lr = self.optimizer.get_lr()
+            paddle.seed(self.batches.seed * 1_000_003 + progress.step)  # dropout is then a function of the step
+            loss, logits = self._gradients(images, labels)
+            progress.batch += 1
+            if progress.batch % self.update_freq == 0 or progress.batch == len(self.batches):
+                self._update()
+            loss_value, count = float(loss), len(labels)
+            correct = int((logits.argmax(1, keepdim=True) == labels).sum())
+            self._require_finite(loss_value, lr)
+            progress.loss_sum += loss_value * count
+            progress.correct += correct
+            progress.images += count
+            batch_cost = reader_cost + meter.lap()
+            progress.seconds += batch_cost
+            meter.add(batch_cost, reader_cost, count)
+            left = (self.total_steps - progress.step) * self.update_freq
+            self._tell(
+                "step_done",
+                StepRecord(
+                    progress.epoch + 1,
+                    progress.batch,
+                    progress.step,
+                    lr,
+                    loss_value,
+                    correct / count,
+                    meter.batch_cost,
+                    meter.reader_cost,
+                    meter.ips,
+                    left * meter.batch_cost,
+                ),
+            )
+            meter.lap()
+            if progress.step >= self.total_steps:
+                return
+
+    def _gradients(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        scaler = self.precision.scaler
+
+        def backward(loss: Tensor) -> None:
+            loss = loss / self.update_freq if self.update_freq > 1 else loss
+            (scaler.scale(loss) if scaler else loss).backward()
+
+        with self.precision.cast():
+            return self.strategy(self.model, images, labels, backward)
+
+    def _update(self) -> None:
+        if self.precision.scaler:
+            self.precision.scaler.step(self.optimizer)
+            self.precision.scaler.update()
+        else:
+            self.optimizer.step()
+        self.optimizer.clear_grad()
+        self.schedule.step()
+        self.progress.step += 1
+        for hook in self._layer_hooks:
+            hook()
+        for hook in self.after_step:
+            hook(self.model)
+        if self.average:
+            self.average.update()
+
+    def _close_epoch(self) -> None:
+        """Evaluate, tell the listeners, and begin the count of the next epoch."""
+        progress = self.progress
+        number, complete = progress.epoch + 1, progress.batch == len(self.batches)
+        due = number % self.eval_interval == 0 or progress.step >= self.total_steps
+        self.evaluation, self.improved = None, False
+        if due:
+            with self.average.applied() if self.average else nullcontext():
+                self.evaluation = self.evaluate()
+            self._note_best(number)
+        record = self._epoch_record(number)
+        if complete:
+            progress.epoch, progress.batch = number, 0
+            progress.loss_sum, progress.correct, progress.images, progress.seconds = 0.0, 0, 0, 0.0
+        self._tell("epoch_done", record)
+
+    def _note_best(self, epoch: int) -> None:
+        progress = self.progress
+        self.improved = self.evaluation.top1 > progress.best_top1
+        progress.evaluations_since_best = 0 if self.improved else progress.evaluations_since_best + 1
+        if self.improved:
+            progress.best_top1, progress.best_epoch = self.evaluation.top1, epoch
+
+    def _epoch_record(self, epoch: int) -> EpochRecord:
+        progress, evaluation = self.progress, self.evaluation
+        return EpochRecord(
+            epoch,
+            self.optimizer.get_lr(),
+            progress.loss_sum / progress.images,
+            progress.correct / progress.images,
+            evaluation.loss if evaluation else None,
+            evaluation.top1 if evaluation else None,
+            evaluation.top5 if evaluation else None,
+            progress.images / progress.seconds,
+            progress.seconds,
+        )
+
+    def _require_finite(self, loss: float, lr: float) -> None:
+        if not math.isfinite(loss):
+            raise UserError(
+                f"the loss became {loss} in epoch {self.progress.epoch + 1}, step {self.progress.step}, at a "
+                f"learning rate of {lr:g}; lower Optimizer.lr.learning_rate, add a warmup_epoch or set "
+                "Optimizer.clip_norm"
+            )
+
+    def _tell(self, event: str, *arguments: Any) -> None:
+        for listener in self.listeners:
+            getattr(listener, event)(self, *arguments)
+
+
+class _Meter:
+    """Mean times of the recent steps; the first steps, slow by nature, are forgotten soon."""
+
+    def __init__(self) -> None:
+        self.recent: list[tuple[float, float, int]] = []
+        self.last = time.perf_counter()
+
+    def lap(self) -> float:
+        """Seconds since the last call."""
+        before, self.last = self.last, time.perf_counter()
+        return self.last - before
+
+    def add(self, batch_cost: float, reader_cost: float, images: int) -> None:
+        self.recent = [*self.recent[-49:], (batch_cost, reader_cost, images)]
+
+    @property
+    def batch_cost(self) -> float:
+        return sum(cost for cost, _, _ in self.recent) / len(self.recent)
+
+    @property
+    def reader_cost(self) -> float:
+        return sum(cost for _, cost, _ in self.recent) / len(self.recent)
+
+    @property
+    def ips(self) -> float:
+        return sum(count for _, _, count in self.recent) / sum(cost for cost, _, _ in self.recent)

@@ -1,0 +1,1 @@
+"""Efficient convolution operators, one file each; a new file here is found by itself."""

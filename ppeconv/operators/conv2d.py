@@ -1,0 +1,38 @@
+"""The plain convolution, the baseline of every comparison."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from paddle import Tensor, nn
+
+from ppeconv.geometry import ConvGeometry
+from ppeconv.operators.base import ConvOperator
+from ppeconv.registry import OPERATORS
+
+
+@OPERATORS.register
+class Conv2D(ConvOperator):
+    """Plain convolution, the baseline.
+
+    Parameters: C_in/groups * C_out * kh * kw (+ C_out with bias); MACs: the weights times H' * W'.
+    """
+
+    default_rules: ClassVar[dict[str, Any]] = {"min_kernel": 1, "groups": "any", "skip_first": False}
+
+    @classmethod
+    def check(cls, geometry: ConvGeometry, **own: Any) -> None:
+        """Every convolution qualifies."""
+
+    def build(self, geometry: ConvGeometry) -> None:
+        self.conv = nn.Conv2D(**geometry.conv_arguments())
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(x)
+
+    @classmethod
+    def formula(cls, geometry: ConvGeometry, height: int, width: int) -> tuple[int, int]:
+        kernel = geometry.kernel_size[0] * geometry.kernel_size[1]
+        weights = geometry.in_channels // geometry.groups * geometry.out_channels * kernel
+        rows, columns = geometry.output_size(height, width)
+        return weights + geometry.bias * geometry.out_channels, weights * rows * columns

@@ -1,0 +1,106 @@
+"""Things that are chosen by name: operators, backbones, data sets, transforms, losses, schedules.
+
+What a user may set of such a thing are the keyword-only parameters of its signature; there is no second list.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import importlib
+import inspect
+import pkgutil
+import re
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Any
+
+from ppeconv.errors import UserError, nearest
+from ppeconv.schema import check, signature_schema
+
+
+class Registry:
+    """Names of one kind of thing, with the callable that makes it.
+
+    Args:
+        kind: what the entries are, for messages ("operator").
+        package: the package whose modules hold the entries; they are imported when first needed.
+    """
+
+    def __init__(self, kind: str, package: str):
+        self.kind = kind
+        self._package = package
+        self._entries: dict[str, Callable] = {}
+        self._aliases: dict[str, str] = {}
+
+    def register(
+        self, target: Callable | None = None, *, name: str | None = None, aliases: tuple[str, ...] = ()
+    ) -> Callable:
+        """Decorator: enter a class or function under its own name, or `name`, and any `aliases`."""
+        if target is None:
+            return lambda target: self.register(target, name=name, aliases=aliases)
+        name = name or target.__name__
+        for key in (name, *aliases):
+            known = self._entries.get(self._aliases.get(key.lower(), key))
+            if known is not None and known is not target:
+                raise UserError(
+                    f"two {self.kind}s are called {key!r}: one in {inspect.getfile(known)}, "
+                    f"one in {inspect.getfile(target)}; rename one of them"
+                )
+            self._aliases[key.lower()] = name
+        self._entries[name] = target
+        return target
+
+    def get(self, name: str) -> Callable:
+        """The entry of that name, in any letter case; an unknown name is an error that suggests near ones."""
+        return self._entries[self.canonical(name)]
+
+    def canonical(self, name: str) -> str:
+        """The spelling under which a name was registered."""
+        self._discover()
+        if str(name).lower() not in self._aliases:
+            raise UserError(f"there is no {self.kind} called {name!r}{nearest(name, self._entries)}")
+        return self._aliases[name.lower()]
+
+    def names(self, pattern: str = "*") -> list[str]:
+        """Names that match a shell pattern in any letter case, ResNet18 before ResNet110."""
+        self._discover()
+        found = [name for name in self._entries if fnmatch.fnmatch(name.lower(), pattern.lower())]
+        return sorted(
+            found, key=lambda name: [int(part) if part.isdigit() else part.lower() for part in re.split(r"(\d+)", name)]
+        )
+
+    def summaries(self, pattern: str = "*") -> dict[str, str]:
+        """Names that match, each with the first line of its docstring."""
+        return {name: (inspect.getdoc(self._entries[name]) or "").partition("\n")[0] for name in self.names(pattern)}
+
+    def check(self, name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """`arguments` as the entry takes them; a UserError where they do not fit its keyword-only parameters."""
+        checked = check(_schema(self.get(name)), arguments, self.canonical(name))
+        return {key: getattr(checked, key) for key in arguments}
+
+    def create(self, name: str, *args: Any, **arguments: Any) -> Any:
+        """Call the entry with `args` from the program and checked `arguments` from the user."""
+        return self.get(name)(*args, **self.check(name, arguments))
+
+    def accepts(self, name: str, argument: str) -> bool:
+        """Whether the entry has a keyword-only parameter of that name."""
+        return argument in _schema(self.get(name)).model_fields
+
+    def _discover(self) -> None:
+        package = importlib.import_module(self._package)
+        for module in pkgutil.iter_modules(getattr(package, "__path__", ())):
+            importlib.import_module(f"{self._package}.{module.name}")
+
+
+@cache
+def _schema(entry: Callable) -> Any:
+    return signature_schema(getattr(entry, "build", entry))
+
+
+OPERATORS = Registry("operator", "ppeconv.operators")
+BACKBONES = Registry("backbone", "ppeconv.backbones")
+DATASETS = Registry("data set", "ppeconv.data.datasets")
+TRANSFORMS = Registry("transform", "ppeconv.data.transforms")
+LOSSES = Registry("loss", "ppeconv.engine.losses")
+OPTIMIZERS = Registry("optimizer", "ppeconv.engine.optimizers")
+SCHEDULES = Registry("learning rate schedule", "ppeconv.engine.schedules")

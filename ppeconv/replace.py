@@ -1,0 +1,321 @@
+"""Putting operators into a network in place of its convolutions: rules -> new layers -> report."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from paddle import nn
+
+from ppeconv.counting import count, parameter_count
+from ppeconv.errors import Unsupported, UserError
+from ppeconv.geometry import ConvGeometry
+from ppeconv.operators.base import ConvOperator
+from ppeconv.registry import OPERATORS
+from ppeconv.schema import Section, check
+
+
+class Rules(Section):
+    """Which convolutions are replaced. The default takes every dense one with a kernel above 1x1 but the first."""
+
+    min_kernel: int = 2
+    """Smallest kernel side that is replaced."""
+    kernel_size: list[int] | None = None
+    """Kernel sides that are replaced, instead of all from min_kernel on."""
+    stride: list[int] | None = None
+    """Strides that are replaced; all when not given."""
+    groups: Literal["dense", "grouped", "depthwise", "any"] = "dense"
+    min_channels: int = 1
+    """Fewest input and output channels that are replaced."""
+    include: list[str] = ["*"]
+    """Shell patterns of layer paths; a layer must match one."""
+    exclude: list[str] = []
+    """Shell patterns of layer paths that stay as they are."""
+    skip_first: bool = True
+    """Keep the network's first convolution, which reads the image."""
+    pairs: bool = False
+    """Replace a depthwise convolution and the 1x1 after it, taken together, instead of single convolutions."""
+
+    def reason_to_keep(self, path: str, geometry: ConvGeometry, first: bool) -> str | None:
+        """Why these rules leave a convolution alone, or None when they replace it."""
+        kernel, channels = geometry.kernel_size, min(geometry.in_channels, geometry.out_channels)
+        if not any(fnmatch.fnmatch(path, pattern) for pattern in self.include):
+            return "not named by rules.include"
+        if any(fnmatch.fnmatch(path, pattern) for pattern in self.exclude):
+            return "named by rules.exclude"
+        if first and self.skip_first:
+            return "the first convolution is kept (rules.skip_first)"
+        if self.kernel_size is not None and not set(kernel) <= set(self.kernel_size):
+            return f"kernel {kernel[0]}x{kernel[1]} is not in rules.kernel_size {self.kernel_size}"
+        if self.kernel_size is None and max(kernel) < self.min_kernel:
+            return f"kernel {kernel[0]}x{kernel[1]} is below rules.min_kernel {self.min_kernel}"
+        if self.stride is not None and not set(geometry.stride) <= set(self.stride):
+            return f"stride {geometry.stride} is not in rules.stride {self.stride}"
+        kind = "depthwise" if geometry.depthwise else "grouped" if geometry.groups > 1 else "dense"
+        if self.groups not in ("any", kind):
+            return f"{kind}, and rules.groups is {self.groups}"
+        if channels < self.min_channels:
+            return f"{channels} channels are fewer than rules.min_channels {self.min_channels}"
+        return None
+
+
+@dataclass
+class Row:
+    """What happened to one convolution; `reason` says why it stayed as it was."""
+
+    path: str
+    before: str
+    params_before: int
+    after: str | None = None
+    params_after: int | None = None
+    reason: str = ""
+
+
+@dataclass
+class Report:
+    """What `replace_conv` did: a row for every convolution of the network."""
+
+    operator: str
+    rows: list[Row] = field(default_factory=list)
+    params: tuple[int, int] = (0, 0)
+    """Trainable parameters of the network before and after."""
+    macs: tuple[int, int] | None = None
+    """MACs before and after, batch 1, when an input size was given."""
+
+    @property
+    def replaced(self) -> list[Row]:
+        """Rows of the convolutions that were replaced."""
+        return [row for row in self.rows if row.after]
+
+    @property
+    def skipped(self) -> list[Row]:
+        """Rows of the convolutions that stayed, each with its reason."""
+        return [row for row in self.rows if not row.after]
+
+    def summary(self) -> str:
+        """One line: how many were replaced and what that did to the counts."""
+        text = (
+            f"{self.operator}: {len(self.replaced)} of {len(self.rows)} convolutions replaced, "
+            f"parameters {self.params[0]:,} -> {self.params[1]:,}"
+        )
+        return text + (f", MACs {self.macs[0]:,} -> {self.macs[1]:,}" if self.macs else "")
+
+    def __str__(self) -> str:
+        width = max((len(row.path) for row in self.rows), default=0)
+        lines = [
+            f"  {row.path:<{width}}  {row.before}  "
+            + (
+                f"-> {row.after}, parameters {row.params_before:,} -> {row.params_after:,}"
+                if row.after
+                else f"kept: {row.reason}"
+            )
+            for row in self.rows
+        ]
+        return "\n".join([self.summary(), *lines])
+
+
+@dataclass
+class _Site:
+    """A place where an operator goes: the convolution it replaces and the layers it makes superfluous."""
+
+    path: str
+    geometry: ConvGeometry
+    layers: list[nn.Layer]
+    superfluous: list[nn.Layer] = field(default_factory=list)
+
+
+def replace_conv(
+    model: nn.Layer,
+    operator: str,
+    rules: Rules | Mapping[str, Any] | None = None,
+    input_size: Sequence[int] | None = None,
+    dry_run: bool = False,
+    **own: Any,
+) -> tuple[nn.Layer, Report]:
+    """Replace convolutions of any network, in place, by an operator.
+
+    Args:
+        model: the network; its `nn.Conv2D` layers are candidates. Subclasses of `nn.Conv2D` and the insides of
+            operators stay as they are.
+        operator: a name from `list_operators()`.
+        rules: which convolutions; see `Rules`. The operator's own default when not given.
+        input_size: [N, C, H, W]; when given, the report holds MACs too.
+        dry_run: only report.
+        own: the operator's arguments, such as ratio=0.5.
+
+    Returns:
+        The network (a new layer where `model` is itself a convolution) and the report.
+
+    Raises:
+        UserError: nothing could be replaced, or an argument is wrong. The network is then unchanged.
+    """
+    OPERATORS.check(operator, own)
+    make = OPERATORS.get(operator)
+    if not isinstance(rules, Rules):
+        rules = check(Rules, make.default_rules if rules is None else rules, "rules")
+    report = Report(OPERATORS.canonical(operator))
+    chosen = _choose(model, make, rules, own, report)
+    if not chosen:
+        raise UserError(_nothing_replaced(model, report, rules))
+    before = _counts(model, input_size)
+    substitutes = {}
+    for row, site in chosen:
+        new = make.of_geometry(site.geometry, **own)
+        row.after, row.params_after = f"{report.operator} {site.geometry}", parameter_count(new)
+        substitutes.update({id(layer): nn.Identity() for layer in (*site.layers, *site.superfluous)})
+        substitutes[id(site.layers[-1])] = new
+    if dry_run:
+        saved = sum(row.params_before - row.params_after for row, _ in chosen)
+        report.params = (before[0], before[0] - saved)
+        return model, report
+    model = _substitute(model, substitutes)
+    after = _counts(model, input_size)
+    report.params = (before[0], after[0])
+    report.macs = (before[1], after[1]) if input_size else None
+    return model, report
+
+
+def _choose(
+    model: nn.Layer, make: type[ConvOperator], rules: Rules, own: Mapping[str, Any], report: Report
+) -> list[tuple[Row, _Site]]:
+    """The sites that are replaced; every convolution of the network gets its row in the report."""
+    chosen, first = [], True
+    for site in _sites(model, rules.pairs):
+        row = Row(site.path, str(site.geometry), sum(parameter_count(layer) for layer in site.layers))
+        report.rows.append(row)
+        row.reason = _reason(site, make, rules, own, first)
+        first = False
+        if not row.reason:
+            chosen.append((row, site))
+    return chosen
+
+
+def _reason(site: _Site, make: type[ConvOperator], rules: Rules, own: Mapping[str, Any], first: bool) -> str:
+    if type(site.layers[-1]) is not nn.Conv2D:
+        return f"a {type(site.layers[-1]).__name__}, whose own forward would be lost"
+    if rules.pairs and len(site.layers) == 1:
+        return "not a depthwise convolution followed by a 1x1, and rules.pairs replaces only these"
+    if reason := rules.reason_to_keep(site.path, site.geometry, first):
+        return reason
+    try:
+        make.check(site.geometry, **own)
+    except Unsupported as refusal:
+        return str(refusal)
+    return ""
+
+
+def _sites(model: nn.Layer, pairs: bool) -> Iterator[_Site]:
+    """Every convolution once, in the order of registration; with `pairs`, depthwise and 1x1 as one site."""
+    partner = _pairs(model) if pairs else {}
+    taken = {id(site.layers[-1]) for site in partner.values()}
+    for path, layer in _walk(model):
+        if not isinstance(layer, nn.Conv2D) or id(layer) in taken:
+            continue
+        if id(layer) in partner:
+            yield replace(partner[id(layer)], path=path)
+        else:
+            yield _Site(path, ConvGeometry.of_layer(layer), [layer])
+
+
+def _walk(layer: nn.Layer, path: str = "", seen: set[int] | None = None) -> Iterator[tuple[str, nn.Layer]]:
+    """(path, layer) for each distinct layer; the insides of operators are not entered."""
+    seen = set() if seen is None else seen
+    if id(layer) in seen:
+        return
+    seen.add(id(layer))
+    yield path, layer
+    if not isinstance(layer, ConvOperator):
+        for name, child in layer.named_children():
+            yield from _walk(child, f"{path}.{name}" if path else name, seen)
+
+
+def _pairs(model: nn.Layer) -> dict[int, _Site]:
+    """Depthwise convolution, norm and activation, 1x1: found where an `nn.Sequential` guarantees that order."""
+    found = {}
+    for _, layer in _walk(model):
+        if not _is_sequence(layer):
+            continue
+        chain = list(_flatten(layer))
+        for start, depthwise in enumerate(chain):
+            between = []
+            for follower in chain[start + 1 :] if _is_depthwise(depthwise) else []:
+                if _is_pointwise(follower, depthwise._out_channels):
+                    merged = replace(
+                        ConvGeometry.of_layer(depthwise),
+                        out_channels=follower._out_channels,
+                        groups=1,
+                        bias=follower.bias is not None,
+                    )
+                    found[id(depthwise)] = _Site("", merged, [depthwise, follower], between)
+                if not isinstance(follower, (nn.BatchNorm2D, *_ACTIVATIONS)):
+                    break
+                between.append(follower)
+    return found
+
+
+_ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.Hardswish, nn.Swish, nn.Silu, nn.GELU, nn.Identity)
+
+
+def _is_sequence(layer: nn.Layer) -> bool:
+    return isinstance(layer, nn.Sequential) and type(layer).forward is nn.Sequential.forward
+
+
+def _flatten(layer: nn.Layer) -> Iterator[nn.Layer]:
+    for child in layer.children():
+        if _is_sequence(child):
+            yield from _flatten(child)
+        else:
+            yield child
+
+
+def _is_depthwise(layer: nn.Layer) -> bool:
+    return type(layer) is nn.Conv2D and ConvGeometry.of_layer(layer).depthwise
+
+
+def _is_pointwise(layer: nn.Layer, channels: int) -> bool:
+    if type(layer) is not nn.Conv2D:
+        return False
+    geometry = ConvGeometry.of_layer(layer)
+    return geometry == ConvGeometry(channels, geometry.out_channels, (1, 1), bias=geometry.bias)
+
+
+def _substitute(layer: nn.Layer, substitutes: Mapping[int, nn.Layer]) -> nn.Layer:
+    """`layer` with every sub-layer in `substitutes` exchanged, also where one is used in several places."""
+    if id(layer) in substitutes:
+        return substitutes[id(layer)]
+    if not isinstance(layer, ConvOperator):
+        for name, child in list(layer._sub_layers.items()):
+            if child is not None:
+                layer._sub_layers[name] = _substitute(child, substitutes)
+    return layer
+
+
+def _counts(model: nn.Layer, input_size: Sequence[int] | None) -> tuple[int, int]:
+    if input_size is None:
+        return parameter_count(model), 0
+    counts = count(model, input_size)
+    return counts.params, counts.macs
+
+
+def _nothing_replaced(model: nn.Layer, report: Report, rules: Rules) -> str:
+    reasons = [row.reason for row in report.rows]
+    common = max(set(reasons), key=reasons.count) if reasons else "it has none"
+    others = [name for name in OPERATORS.names() if name != report.operator and _applies(model, OPERATORS.get(name))]
+    hints = [f"operators that apply by their own rules: {', '.join(others)}"] if others else []
+    if not rules.pairs and (pairs := _pairs(model)):
+        hints.append(
+            f"rules.pairs=true replaces its {len(pairs)} pairs of a depthwise convolution and the 1x1 after it"
+        )
+    return (
+        f"{report.operator} replaces none of the {len(report.rows)} convolutions of {type(model).__name__} "
+        f"(mostly: {common}); " + "; ".join(hints or ["change the rules or the operator"])
+    )
+
+
+def _applies(model: nn.Layer, make: type[ConvOperator]) -> bool:
+    rules = check(Rules, make.default_rules, "rules")
+    return any(
+        not _reason(site, make, rules, {}, first=index == 0) for index, site in enumerate(_sites(model, rules.pairs))
+    )

@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# make_environment DIR REQUIREMENTS...: a virtual environment with these files installed, made anew when one changes.
+# PYTHON names the interpreter; without it the first of 3.11, 3.10, 3.12, 3.13 that runs.
+
+find_python() {
+  local candidate
+  for candidate in ${PYTHON:+"$PYTHON"} python3.11 python3.10 python3 python3.12 python3.13; do
+    if "$candidate" -c 'import sys, venv; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; then
+      echo "$candidate"
+      return
+    fi
+    [ "$candidate" != "${PYTHON:-}" ] || break
+  done
+  echo "no Python 3.10 to 3.13 with venv was found; install one (Debian: apt-get install python3-venv) or set PYTHON" >&2
+  return 1
+}
+
+make_environment() {
+  local folder=$1 python stamp
+  shift
+  python=$(find_python) || return
+  stamp=$("$python" --version; cat requirements*.txt)
+  if [ "$(cat "$folder/stamp" 2>/dev/null)" != "$stamp" ]; then
+    "$python" -m venv --clear "$folder"
+    "$folder/bin/python" -m pip install -q --disable-pip-version-check $(printf -- '-r %s ' "$@")
+    echo "$stamp" > "$folder/stamp"
+  fi
+}

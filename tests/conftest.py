@@ -1,0 +1,26 @@
+"""Fixtures of the suite."""
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "2")
+
+from pathlib import Path
+
+import numpy as np
+import paddle
+import pytest
+
+
+@pytest.fixture
+def data_root():
+    """Folder of the real data sets; tests that need it are skipped without."""
+    folder = os.environ.get("PPECONV_DATA")
+    if not folder or not Path(folder).is_dir():
+        pytest.skip("real data: set PPECONV_DATA to a folder with cifar-10-python.tar.gz, mnist/, fashion-mnist/")
+    return Path(folder)
+
+
+@pytest.fixture(autouse=True)
+def _seeded():
+    paddle.seed(0)
+    np.random.seed(0)

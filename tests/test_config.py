@@ -1,0 +1,152 @@
+"""Configs: inheritance, overrides, types and the sentences for what is wrong."""
+
+import pytest
+import yaml
+
+from ppeconv import UserError
+from ppeconv import config as configs
+
+NAME = "resnet18_spconv_cifar10"
+
+
+def test_inherits_and_overrides():
+    config = configs.load(NAME, ["Global.epochs=3", "Operator.ratio=0.25", "Optimizer.lr.learning_rate=3e-4"])
+    assert config.Arch.name == "ResNet18"
+    assert config.Arch.arguments == {"stem": "cifar"}
+    assert config.Global.epochs == 3
+    assert config.operators[0].arguments == {"ratio": 0.25}
+    assert config.Optimizer.lr.arguments["learning_rate"] == 3e-4
+    assert config.Optimizer.arguments["regularizer"] == {"name": "L2", "coeff": 5e-4}
+
+
+@pytest.mark.parametrize("name", configs.shipped())
+def test_shipped_config(name):
+    path = configs.find(name)
+    assert configs.load(name).Arch.name
+    assert len(path.read_text("utf-8").splitlines()) <= 30
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "resnet18_spconv_cifar10",
+        "resnet20_spconv_cifar10",
+        "lenet_conv_mnist",
+        "lenet_spconv_digits",
+        "resnet18_spconv_cifar10_source003",
+    ],
+)
+def test_promised_names_exist(name):
+    assert name in configs.shipped()
+
+
+def test_dump_reads_back_the_same(tmp_path):
+    config = configs.with_values(configs.load(NAME), {"Arch.class_num": 10, "Infer.class_names": ["no", "1e3", "ja"]})
+    (tmp_path / "config.yaml").write_text(configs.dump(config), "utf-8")
+    assert configs.load(str(tmp_path / "config.yaml")) == config
+
+
+@pytest.mark.parametrize("text", ["3e-4", "1E5", "-2e3", "3.0e-4", ".5", "1e+3"])
+def test_numbers_are_numbers(text, tmp_path):
+    (tmp_path / "a.yaml").write_text(f"a: {text}\nb: '{text}'\n", "utf-8")
+    values = yaml.load((tmp_path / "a.yaml").read_text("utf-8"), configs._Loader)
+    assert values == {"a": float(text), "b": text}
+
+
+def test_another_name_drops_the_arguments_of_the_first(tmp_path):
+    base = configs.find(NAME)
+    (tmp_path / "a.yaml").write_text(
+        f"_base_: {base}\nOptimizer: {{name: Adam, lr: {{name: Constant, learning_rate: 3e-4}}}}\n", "utf-8"
+    )
+    config = configs.load(str(tmp_path / "a.yaml"))
+    assert config.Optimizer.name == "Adam"
+    assert config.Optimizer.arguments == {}
+
+
+def test_list_items_by_position():
+    config = configs.load(NAME, ["DataLoader.Train.dataset.transform_ops.0.RandomCrop.padding=2"])
+    assert config.DataLoader.Train.dataset.transform_ops[0]["RandomCrop"]["padding"] == 2
+
+
+def test_values_are_never_evaluated():
+    config = configs.load(NAME, ["Global.output_dir=__import__('os').getcwd()"])
+    assert config.Global.output_dir == "__import__('os').getcwd()"
+    with pytest.raises(UserError, match="not valid YAML"):
+        configs.load(NAME, ["Global.output_dir=!!python/object/apply:os.getcwd []"])
+
+
+def test_a_config_does_not_change():
+    config = configs.load(NAME)
+    with pytest.raises(ValueError, match="frozen"):
+        config.Global.epochs = 5
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("Global.epoch=1", "Global has no key 'epoch'; did you mean 'epochs'"),
+        ("Globl.epochs=1", "no key 'Globl'; did you mean 'Global'"),
+        ("Global.epochs=ten", "Global.epochs should be a valid integer; got 'ten'"),
+        ("Global.epochs=1.5", "Global.epochs should be a valid integer"),
+        ("Global.epochs=0", "greater than or equal to 1; got 0"),
+        ("Global.use_visualdl=1", "Global.use_visualdl should be a valid boolean; got 1"),
+        ("Global.device=tpu", "Global.device should be 'auto', 'cpu' or 'gpu'; got 'tpu'"),
+        ("Global.epochs", "-o takes Section.key=value"),
+        ("=1", "-o takes Section.key=value"),
+        ("Global.seed=[1", "the value of -o Global.seed is not valid YAML"),
+        ("Arch.name=ResNet81", "no backbone called 'ResNet81'; did you mean 'ResNet18'"),
+        ("Arch.stm=cifar", "ResNet18 has no key 'stm'; did you mean 'stem'"),
+        ("Arch.stem=cifr", "ResNet18.stem should be 'imagenet' or 'cifar'; got 'cifr'"),
+        ("Arch.width=wide", "ResNet18.width should be a valid number"),
+        ("Arch.class_num=0", "Arch.class_num should be greater than or equal to 1"),
+        ("Operator.name=SPCon", "no operator called 'SPCon'; did you mean 'SPConv'"),
+        ("Operator.ration=0.5", "SPConv has no key 'ration'; did you mean 'ratio'"),
+        ("Operator.rules.pair=true", "no key 'pair'; did you mean 'pairs'"),
+        ("Operator.rules.groups=dens", "rules.groups should be 'dense', 'grouped', 'depthwise' or 'any'"),
+        ("Optimizer.name=Momentun", "no optimizer called 'Momentun'; did you mean 'Momentum'"),
+        ("Optimizer.momentun=0.9", "Momentum has no key 'momentun'; did you mean 'momentum'"),
+        ("Optimizer.lr.name=Cosin", "no learning rate schedule called 'Cosin'; did you mean 'Cosine'"),
+        ("Optimizer.lr.warmup=1", "Cosine has no key 'warmup'; did you mean 'warmup_epoch'"),
+        ("Optimizer.regularizer.coef=1", "no key 'coef'; did you mean 'coeff'"),
+        ("DataLoader.Train.dataset.name=Cifar", "no data set called 'Cifar'; did you mean 'Cifar10'"),
+        ("DataLoader.Train.dataset.rot=x", "Cifar10 has no key 'rot'"),
+        ("DataLoader.Train.sampler.batchsize=8", "no key 'batchsize'; did you mean 'batch_size'"),
+        ("DataLoader.Train.dataset.transform_ops.0.RandomCrp.size=1", "is written 'Name: {arguments}'"),
+        ("DataLoader.Train.dataset.transform_ops.9=1", "a list of 3; '9' is not one of its positions 0 to 2"),
+        ("DataLoader.Train.dataset.transform_ops=[{RandomCrp: {size: 32}}]", "did you mean 'RandomCrop'"),
+        ("DataLoader.Eval.loader.num_workers=-1", "greater than or equal to 0"),
+        ("Loss.Train=[{CELos: {}}]", "no loss called 'CELos'; did you mean 'CELoss'"),
+        ("Loss.Train.0.CELoss.eps=0.1", "CELoss has no key 'eps'; did you mean 'epsilon'"),
+        ("Metric.topk=1", "Metric.topk should be a valid list"),
+        ("AMP.level=O3", "AMP.level should be 'O1' or 'O2'"),
+        ("format=99", "format 99, and this ppeconv reads format 1"),
+        ("Global.epochs.x=1", "Global.epochs is the value 200 and has no key 'x'"),
+    ],
+)
+def test_wrong_values_are_named(override, words):
+    with pytest.raises(UserError) as error:
+        configs.load(NAME, [override])
+    assert words in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("Arch: {name: LeNet", "not valid YAML in line"),
+        ("- 1", "should hold sections"),
+        ("", "should hold sections"),
+        ("_base_: nowhere.yaml", "cannot read the config"),
+        ("_base_: a.yaml", "has itself as _base_"),
+        ("Arch: {name: LeNet}", "is required and was not given"),
+        ("\ud800".encode("utf-16", "surrogatepass").decode("latin-1"), "not valid YAML"),
+    ],
+)
+def test_broken_files(text, words, tmp_path):
+    (tmp_path / "a.yaml").write_text(text, "utf-8")
+    with pytest.raises(UserError, match=words):
+        configs.load(str(tmp_path / "a.yaml"))
+
+
+def test_missing_config_suggests():
+    with pytest.raises(UserError, match="did you mean 'resnet18_spconv_cifar10'"):
+        configs.load("configs/resnet18_spcnv_cifar10.yaml")

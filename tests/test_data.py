@@ -1,0 +1,272 @@
+"""Data sets, transforms, batches."""
+
+import gzip
+import pickle
+import tarfile
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ppeconv import UserError
+from ppeconv.data.batches import Batches, Pipeline
+from ppeconv.data.datasets import MNIST, Cifar10, Cifar100, Digits, FashionMNIST, ImageFolder, ImageList
+from ppeconv.data.images import read_image
+from ppeconv.registry import DATASETS, TRANSFORMS
+
+AUGMENTED = [
+    {"RandomCrop": {"size": 28, "padding": 3}},
+    {"RandomHorizontalFlip": None},
+    {"Normalize": {"mean": [0.3], "std": [0.4]}},
+]
+
+
+def epoch(number=0, workers=0, start=0, seed=5):
+    batches = Batches(Digits(".", "test"), Pipeline(AUGMENTED), 50, shuffle=True, seed=seed, num_workers=workers)
+    return [(images.numpy(), labels.numpy()) for images, labels in batches.epoch(number, start)]
+
+
+def equal(first, second):
+    return all((a == b).all() for pair in zip(first, second, strict=True) for a, b in zip(*pair, strict=True))
+
+
+def test_digits_are_real_and_split_without_overlap():
+    train, test = Digits(".", "train"), Digits(".", "test")
+    assert len(train) == 1437
+    assert len(test) == 360
+    assert np.bincount(test.labels).min() > 20
+    seen = {image.tobytes() for image in train.arrays[0]}
+    assert sum(image.tobytes() in seen for image in test.arrays[0]) == 0
+
+
+def test_any_number_of_workers_gives_the_same_batches():
+    assert equal(epoch(workers=0), epoch(workers=2))
+
+
+def test_epochs_and_seeds_differ():
+    assert not equal(epoch(0), epoch(1))
+    assert not equal(epoch(seed=5), epoch(seed=6))
+
+
+def test_an_epoch_begins_anywhere():
+    assert equal(epoch()[3:], epoch(start=3))
+
+
+def test_augmentation_of_an_image_depends_on_its_index_not_on_its_place():
+    """The same image gets the same augmentation whatever the batch size."""
+
+    def images_by_content(batch_size):
+        batches = Batches(Digits(".", "test"), Pipeline(AUGMENTED), batch_size, shuffle=True, seed=1)
+        return sorted(image.tobytes() for images, _ in batches.epoch(2) for image in images.numpy())
+
+    assert images_by_content(7) == images_by_content(64)
+
+
+def test_every_image_comes_once():
+    labels = np.concatenate([labels[:, 0] for _, labels in epoch()])
+    assert (np.bincount(labels) == np.bincount(Digits(".", "test").labels)).all()
+    batches = Batches(Digits(".", "test"), Pipeline(AUGMENTED), 50, drop_last=True)
+    assert len(batches) == len(list(batches.epoch())) == 7
+
+
+def test_normalize():
+    images = np.random.randint(0, 256, (4, 5, 6, 3), dtype=np.uint8)
+    mean, std = [0.1, 0.2, 0.3], [0.5, 0.6, 0.7]
+    out = TRANSFORMS.create("Normalize", mean=mean, std=std)(images, None)
+    expected = ((images / 255 - mean) / std).transpose(0, 3, 1, 2)
+    assert out.dtype == np.float32
+    assert out.flags.c_contiguous
+    np.testing.assert_allclose(out, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_random_crop_cuts_from_the_padded_image():
+    images = np.random.randint(1, 256, (50, 8, 8, 3), dtype=np.uint8)
+    random = np.random.rand(50, 2)
+    out = TRANSFORMS.create("RandomCrop", size=8, padding=2)(images, random)
+    padded = np.pad(images, ((0, 0), (2, 2), (2, 2), (0, 0)))
+    places = {(int(a), int(b)) for a, b in random * 5}
+    assert len(places) > 15
+    for image, source, (down, right) in zip(out, padded, (random * 5).astype(int), strict=True):
+        assert (image == source[down : down + 8, right : right + 8]).all()
+
+
+def test_flip_mirrors_the_chosen():
+    images = np.random.randint(0, 256, (4, 3, 5, 1), dtype=np.uint8)
+    out = TRANSFORMS.create("RandomHorizontalFlip")(images, np.array([[0.1], [0.9], [0.49], [0.5]]))
+    assert (out[[0, 2]] == images[[0, 2], :, ::-1]).all()
+    assert (out[[1, 3]] == images[[1, 3]]).all()
+
+
+def test_photographs_of_any_size_become_one_batch():
+    images = [
+        np.random.randint(0, 256, (height, width, 3), dtype=np.uint8)
+        for height, width in [(40, 60), (90, 33), (33, 33), (8, 9)]
+    ]
+    shapes = {
+        "Resize": [{"Resize": {"size": [20, 24]}}],
+        "CenterCrop": [{"Resize": {"size": 24}}, {"CenterCrop": {"size": 20}}],
+        "RandomResizedCrop": [{"RandomResizedCrop": {"size": 20}}],
+    }
+    for operations in shapes.values():
+        pipeline = Pipeline([*operations, {"Normalize": {"mean": [0, 0, 0.0], "std": [1.0, 1, 1]}}])
+        out = pipeline(images, np.random.rand(4, pipeline.draws))
+        assert out.shape[:3] == (4, 3, 20)
+        assert pipeline.output_shape((256, 256, 3)) == list(out.shape[1:])
+
+
+def test_images_of_several_sizes_without_a_resize_are_refused():
+    pipeline = Pipeline([{"Normalize": {"mean": [0.0] * 3, "std": [1.0] * 3}}])
+    with pytest.raises(UserError, match="put a Resize"):
+        pipeline([np.zeros((4, 5, 3), np.uint8), np.zeros((5, 5, 3), np.uint8)])
+
+
+@pytest.mark.parametrize(
+    ("operations", "words"),
+    [
+        ([], "should end with Normalize"),
+        ([{"Resize": {"size": 8}}], "should end with Normalize"),
+        ([{"Normalize": {"mean": [0.0], "std": [0.0]}}], "positive std"),
+        ([{"Resize": {"size": 0}}], "positive number of pixels"),
+        ([{"Resize": {"size": [1]}}], "positive number of pixels"),
+        ([{"CenterCrop": {"size": -1}}], "positive number of pixels"),
+        ([{"Resize": {}}], "required"),
+    ],
+)
+def test_wrong_transforms(operations, words):
+    with pytest.raises(UserError, match=words):
+        Pipeline(operations)
+
+
+def test_too_large_a_crop_is_refused():
+    with pytest.raises(UserError, match="needs larger images"):
+        TRANSFORMS.create("RandomCrop", size=9)(np.zeros((1, 8, 8, 3), np.uint8), np.zeros((1, 2)))
+
+
+def write_cifar100(folder):
+    """A small file in the official layout."""
+    rng = np.random.default_rng(0)
+    with tarfile.open(folder / "cifar-100-python.tar.gz", "w:gz") as tar:
+        for name, count in [("train", 20), ("test", 10)]:
+            content = {
+                b"data": rng.integers(0, 256, (count, 3072), dtype=np.uint8),
+                b"fine_labels": rng.integers(0, 100, count).tolist(),
+                b"coarse_labels": [0] * count,
+            }
+            (folder / name).write_bytes(pickle.dumps(content, protocol=2))
+            tar.add(folder / name, f"cifar-100-python/{name}")
+
+
+def test_cifar100_in_the_official_layout(tmp_path):
+    write_cifar100(tmp_path)
+    dataset = Cifar100(tmp_path, "train")
+    assert len(dataset) == 20
+    assert dataset.read(np.arange(2)).shape == (2, 32, 32, 3)
+    assert len(dataset.class_names) == len(set(dataset.class_names)) == 100
+
+
+@pytest.mark.parametrize(
+    ("dataset", "shape", "sizes"),
+    [
+        (Cifar10, (32, 32, 3), (50_000, 10_000)),
+        (MNIST, (28, 28, 1), (60_000, 10_000)),
+        (FashionMNIST, (28, 28, 1), (60_000, 10_000)),
+    ],
+)
+def test_real_data_sets(dataset, shape, sizes, data_root):
+    for split, size in zip(("train", "test"), sizes, strict=True):
+        part = dataset(data_root, split)
+        assert len(part) == size
+        assert part.read(np.arange(3)).shape == (3, *shape)
+        assert part.read(np.arange(3)).dtype == np.uint8
+        assert (np.bincount(part.labels) > 800).all()
+        assert len(part.class_names) == 10
+
+
+@pytest.mark.parametrize("name", ["Cifar10", "MNIST"])
+def test_missing_files_are_named(name, tmp_path, monkeypatch):
+    def offline(*arguments, **keywords):
+        raise RuntimeError("Cannot download within retry limit 3")
+
+    monkeypatch.setattr("paddle.dataset.common.download", offline)
+    monkeypatch.setattr("paddle.vision.datasets.cifar._check_exists_and_download", offline)
+    monkeypatch.setattr("paddle.vision.datasets.mnist._check_exists_and_download", offline)
+    with pytest.raises(UserError) as error:
+        len(DATASETS.create(name, tmp_path, "train"))
+    assert str(tmp_path) in str(error.value)
+    assert ".gz" in str(error.value)
+    assert "PPECONV_DATA" in str(error.value)
+
+
+def test_damaged_files_are_named(tmp_path):
+    (tmp_path / "cifar-10-python.tar.gz").write_bytes(b"nothing of the kind")
+    (tmp_path / "mnist").mkdir()
+    for kind in ("images-idx3", "labels-idx1"):
+        with gzip.open(tmp_path / "mnist" / f"t10k-{kind}-ubyte.gz", "wb") as file:
+            file.write(b"short")
+    for name in ("Cifar10", "MNIST"):
+        with pytest.raises(UserError, match="cannot be read as"):
+            len(DATASETS.create(name, tmp_path, "test"))
+
+
+def write_photos(folder, split, classes=("ant", "bee"), count=3):
+    for label, name in enumerate(classes):
+        (folder / split / name).mkdir(parents=True)
+        for index in range(count):
+            pixels = np.full((20 + index, 30, 3), 40 * label + index, np.uint8)
+            Image.fromarray(pixels).save(folder / split / name / f"{index}.png")
+
+
+def test_image_folder(tmp_path):
+    write_photos(tmp_path / "photos", "train")
+    write_photos(tmp_path / "photos", "test")
+    for split in ("train", "test"):
+        dataset = ImageFolder(tmp_path, split, image_root="photos")
+        assert dataset.class_names == ["ant", "bee"]
+        assert dataset.labels.tolist() == [0, 0, 0, 1, 1, 1]
+        assert [image.shape for image in dataset.read(np.array([0, 5]))] == [(20, 30, 3), (22, 30, 3)]
+
+
+def test_image_list(tmp_path):
+    write_photos(tmp_path / "photos", "train")
+    (tmp_path / "list.txt").write_text("train/ant/0.png 0\ntrain/bee/1.png 1\n\ntrain/bee/2.png 1\n", "utf-8")
+    dataset = ImageList(tmp_path, "train", image_root="photos", cls_label_path="list.txt")
+    assert dataset.labels.tolist() == [0, 1, 1]
+    assert dataset.class_names == ["0", "1"]
+    assert dataset.read(np.array([1]))[0].shape == (21, 30, 3)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("a.png zero\n", "a path and a label number"),
+        ("\n", "names no image"),
+        ("a.png -1\n", "labels start at 0"),
+        ("a.png\n", "a path and a label number"),
+        ("a.png 7\n", "only 2 class_names"),
+    ],
+)
+def test_wrong_lists(text, words, tmp_path):
+    (tmp_path / "list.txt").write_text(text, "utf-8")
+    with pytest.raises(UserError, match=words):
+        ImageList(tmp_path, "train", image_root=".", cls_label_path="list.txt", class_names=["a", "b"])
+
+
+def test_missing_folders_and_unreadable_images(tmp_path):
+    with pytest.raises(UserError, match="needs the folder"):
+        ImageFolder(tmp_path, "train", image_root="photos")
+    (tmp_path / "photos" / "train").mkdir(parents=True)
+    with pytest.raises(UserError, match="holds no image"):
+        ImageFolder(tmp_path, "train", image_root="photos")
+    (tmp_path / "bad.png").write_bytes(b"no picture")
+    with pytest.raises(UserError, match=r"bad\.png cannot be read as an image"):
+        read_image(tmp_path / "bad.png")
+
+
+def test_grey_colour_and_turned_files(tmp_path):
+    Image.fromarray(np.arange(12, dtype=np.uint8).reshape(3, 4)).save(tmp_path / "grey.png")
+    assert read_image(tmp_path / "grey.png").shape == (3, 4, 3)
+    assert read_image(tmp_path / "grey.png", 1).tolist() == np.arange(12).reshape(3, 4, 1).tolist()
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(np.zeros((10, 20, 3), np.uint8)).save(tmp_path / "turned.jpg", exif=exif)
+    assert read_image(tmp_path / "turned.jpg").shape == (20, 10, 3)

@@ -1,0 +1,10 @@
+"""Evaluate a trained network: python tools/eval.py --run output/resnet18_spconv_cifar10"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from ppeconv.cli.main import main
+
+sys.exit(main(["eval", *sys.argv[1:]]))
