@@ -17,9 +17,7 @@ class _Plan:
         self.multiply = self._primitive(onednn.BINARY_MULTIPLY, self._gate)
         self.add = self._primitive(onednn.BINARY_ADD, self._gate)
         self.product = self._primitive(onednn.BINARY_MULTIPLY, self._full)
-        whole = pool.Geometry(
-            (n, c, h, w), (h, w), (1, 1), (0, 0, 0, 0), False, onednn.POOLING_AVERAGE_ALL, threads
-        )
+        whole = pool.Geometry((n, c, h, w), (h, w), (1, 1), (0, 0, 0, 0), False, onednn.POOLING_AVERAGE_ALL, threads)
         self._average = pool.plan(whole).forward
         self._shape, self._samples = shape, samples
 

@@ -179,10 +179,9 @@ def getitem(original: Callable) -> Callable:
         sections = _channel_range(x, index) if _has_rows(x) else None
         if sections is None:
             return original(x, index)
-        before, size, after = sections
-        rows = layout.remembered_rows(x)
-        parts = layout.once(rows, sections, lambda: channels.Cut.apply(rows, tuple(filter(None, sections))))
-        return layout.image(parts[1 if before else 0])
+        rows, filled = layout.remembered_rows(x), tuple(filter(None, sections))
+        parts = layout.once(rows, filled, lambda: channels.Cut.apply(rows, filled))
+        return layout.image(parts[1 if sections[0] else 0])
 
     return stand_in
 

@@ -29,7 +29,7 @@ class _Plan:
 
     def __init__(self, geometry: Geometry):
         self._biased = geometry.biased
-        n, c, h, w = geometry.image
+        n, _, h, w = geometry.image
         m, per_group, kh, kw = geometry.weight
         top, bottom, left, right = geometry.padding
         height = _extent(h + top + bottom, kh, geometry.stride[0], geometry.dilation[0])

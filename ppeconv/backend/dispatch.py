@@ -51,7 +51,9 @@ class Patches:
         return bool(self._originals)
 
     def install(self) -> None:
-        """Put the stand-ins in place and keep freed memory for the next step."""
+        """Put the stand-ins in place, and keep freed memory for the next step."""
+        if self.installed:
+            return
         memory.keep_freed_pages()
         for owner, name, make in _STAND_INS:
             original = getattr(owner, name)
@@ -60,6 +62,11 @@ class Patches:
 
     def remove(self) -> None:
         """Put the originals back."""
+        if not self.installed:
+            return
         while self._originals:
             setattr(*self._originals.pop())
         memory.return_freed_pages()
+
+
+patches = Patches()

@@ -8,6 +8,7 @@ sees an ordinary tensor. An edit in place makes the memory stale, and the image 
 from __future__ import annotations
 
 import functools
+import weakref
 from collections.abc import Callable
 
 import paddle
@@ -19,7 +20,24 @@ from . import onednn
 _transpose, _empty = _C_ops.transpose, _C_ops.empty
 _TO_IMAGE, _TO_ROWS = [0, 3, 1, 2], [0, 2, 3, 1]
 _CPU, _FLOAT32 = paddle.CPUPlace(), paddle.float32
-_REMEMBERED, _DERIVED = "_ppeconv_rows", "_ppeconv_derived"
+
+
+class _Notes:
+    """Something remembered with a tensor for as long as the tensor lives."""
+
+    def __init__(self):
+        self._notes: dict[int, tuple[weakref.ref, object]] = {}
+
+    def remember(self, tensor: paddle.Tensor, note: object) -> None:
+        key, notes = id(tensor), self._notes
+        notes[key] = weakref.ref(tensor, lambda _: notes.pop(key, None)), note
+
+    def recall(self, tensor: paddle.Tensor) -> object:
+        entry = self._notes.get(id(tensor))
+        return None if entry is None else entry[1]
+
+
+_rows_of, _derived_from = _Notes(), _Notes()
 
 
 def new(shape: list[int]) -> paddle.Tensor:
@@ -35,13 +53,13 @@ def new_bytes(size: int) -> paddle.Tensor:
 def image(rows: paddle.Tensor) -> paddle.Tensor:
     """The [N, C, H, W] view of rows, remembering them."""
     view = _transpose(rows, _TO_IMAGE)
-    setattr(view, _REMEMBERED, (rows, rows.inplace_version))
+    _rows_of.remember(view, (rows, rows.inplace_version))
     return view
 
 
 def remembered_rows(tensor: paddle.Tensor) -> paddle.Tensor | None:
     """The rows behind an image, or None for any other tensor and for an image edited in place."""
-    rows, version = getattr(tensor, _REMEMBERED, (None, 0))
+    rows, version = _rows_of.recall(tensor) or (None, 0)
     if rows is None or tensor.inplace_version != version or tensor.stop_gradient != rows.stop_gradient:
         return None
     return rows
@@ -54,15 +72,16 @@ def to_rows(tensor: paddle.Tensor) -> paddle.Tensor:
         rows = _ToRows.apply(tensor)
         # A trainable leaf outlives the graph of one step, and so would the rows' part of that graph.
         if tensor.stop_gradient or not tensor.is_leaf:
-            setattr(tensor, _REMEMBERED, (rows, tensor.inplace_version))
+            _rows_of.remember(tensor, (rows, tensor.inplace_version))
     return rows
 
 
 def once(rows: paddle.Tensor, key: object, make: Callable[[], object]) -> object:
     """What `make` returns for these rows, made at the first request and remembered with them."""
-    if not hasattr(rows, _DERIVED):
-        setattr(rows, _DERIVED, {})
-    derived = getattr(rows, _DERIVED)
+    derived = _derived_from.recall(rows)
+    if derived is None:
+        derived = {}
+        _derived_from.remember(rows, derived)
     if key not in derived:
         derived[key] = make()
     return derived[key]

@@ -19,9 +19,7 @@ class _Plan:
         rows = onednn.channels_last(shape)
         channels = onednn.dense([shape[1]])
         epsilon = ctypes.c_float(epsilon)
-        recipe = onednn.Recipe.of(
-            "batch_normalization_forward", onednn.FORWARD_TRAINING, rows, rows, epsilon, flags
-        )
+        recipe = onednn.Recipe.of("batch_normalization_forward", onednn.FORWARD_TRAINING, rows, rows, epsilon, flags)
         if recipe.implementation.startswith("ref"):
             raise onednn.Unsupported("oneDNN has no fast batch normalisation for this shape")
         back = onednn.Recipe.of(

@@ -37,9 +37,7 @@ class _Plan:
             onednn.int64s([top, left]),
             onednn.int64s([bottom, right]),
         )
-        recipe = onednn.Recipe.of(
-            "pooling_forward", onednn.FORWARD_TRAINING, geometry.kind, image, result, *window
-        )
+        recipe = onednn.Recipe.of("pooling_forward", onednn.FORWARD_TRAINING, geometry.kind, image, result, *window)
         if recipe.implementation.startswith("ref"):
             raise onednn.Unsupported("oneDNN has no fast pooling for this shape")
         back = onednn.Recipe.of("pooling_backward", geometry.kind, image, result, *window, recipe)
@@ -47,9 +45,7 @@ class _Plan:
         winners = {onednn.WORKSPACE: None} if is_max else {}
         self.winners_size = recipe.size(onednn.WORKSPACE) if is_max else 0
         self.forward = onednn.Primitive(recipe, {onednn.SRC: image}, {onednn.DST: result, **winners})
-        self.backward = onednn.Primitive(
-            back, {onednn.DIFF_DST: result, **winners}, {onednn.DIFF_SRC: image}
-        )
+        self.backward = onednn.Primitive(back, {onednn.DIFF_DST: result, **winners}, {onednn.DIFF_SRC: image})
 
 
 def _extent(size: int, kernel: int, stride: int, before: int, after: int, ceil: bool) -> tuple[int, int]:
