@@ -59,7 +59,7 @@ class Multiply(PyLayer):
     @staticmethod
     def backward(ctx, gradient):
         rows, gate = ctx.saved_tensor()
-        gradient, steps = layout.dense_rows(gradient), ctx.steps
+        gradient, steps = layout.incoming(gradient), ctx.steps
         wants_rows, wants_gate = ctx.wanted
         return (
             _applied(steps.multiply, gradient, gate) if wants_rows else None,
@@ -78,5 +78,5 @@ class Add(PyLayer):
     @staticmethod
     def backward(ctx, gradient):
         wants_rows, wants_gate = ctx.wanted
-        gradient = layout.dense_rows(gradient)
+        gradient = layout.incoming(gradient)
         return gradient if wants_rows else None, ctx.steps.total(gradient) if wants_gate else None

@@ -67,7 +67,7 @@ class Cut(PyLayer):
 
     @staticmethod
     def backward(ctx, *gradients):
-        return join([layout.dense_rows(gradient) for gradient in gradients])
+        return join([layout.incoming(gradient) for gradient in gradients])
 
 
 class Join(PyLayer):
@@ -81,7 +81,7 @@ class Join(PyLayer):
 
     @staticmethod
     def backward(ctx, gradient):
-        parts = cut(layout.dense_rows(gradient), ctx.sections)
+        parts = cut(layout.incoming(gradient), ctx.sections)
         return tuple(part if wanted else None for part, wanted in zip(parts, ctx.wanted, strict=True))
 
 
@@ -110,4 +110,4 @@ class Shuffle(PyLayer):
 
     @staticmethod
     def backward(ctx, gradient):
-        return _interleaved(layout.dense_rows(gradient), ctx.inverse)
+        return _interleaved(layout.incoming(gradient), ctx.inverse)

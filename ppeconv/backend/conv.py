@@ -135,7 +135,7 @@ class Convolution(PyLayer):
     @staticmethod
     def forward(ctx, rows, weight, bias, steps):
         operands = [rows, weight] if bias is None else [rows, weight, bias]
-        ctx.wanted = not rows.stop_gradient, not all(it.stop_gradient for it in operands[1:])
+        ctx.wanted = not rows.stop_gradient, layout.trains(*operands[1:])
         weight, *bias = (it.contiguous() for it in operands[1:])
         result = layout.new(steps.output)
         steps.forward(*[tensor.data_ptr() for tensor in (rows, weight, *bias, result)])
@@ -146,7 +146,7 @@ class Convolution(PyLayer):
     @staticmethod
     def backward(ctx, gradient):
         rows, weight = ctx.saved_tensor()
-        gradient = layout.dense_rows(gradient)
+        gradient = layout.incoming(gradient)
         wants_image, wants_weight = ctx.wanted
         image_gradient = weight_gradient = bias_gradient = None
         if wants_image:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 
+import paddle
 from paddle import Tensor, _C_ops
 from paddle.nn import functional
 
-from . import broadcast, calls, elementwise, memory
+from . import broadcast, calls, elementwise, gradients, memory
 
 _added = functools.partial(elementwise.binary, gated=broadcast.Add)
 _multiplied = functools.partial(elementwise.binary, gated=broadcast.Multiply)
@@ -27,6 +28,9 @@ _STAND_INS: list[tuple[object, str, Callable]] = [
     (_C_ops, "split_with_num", calls.split_with_num),
     (_C_ops, "channel_shuffle", calls.channel_shuffle),
     (Tensor, "__getitem__", calls.getitem),
+    (Tensor, "register_hook", gradients.register_hook),
+    (Tensor, "retain_grads", gradients.retain_grads),
+    (paddle, "grad", gradients.grad),
     (_C_ops, "add", _added),
     (_C_ops, "multiply", _multiplied),
     (Tensor, "__add__", _added),

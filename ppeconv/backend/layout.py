@@ -7,6 +7,7 @@ sees an ordinary tensor. An edit in place makes the memory stale, and the image 
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import weakref
 from collections.abc import Callable
@@ -14,6 +15,8 @@ from collections.abc import Callable
 import paddle
 from paddle import _C_ops
 from paddle.autograd import PyLayer
+
+from ppeconv.errors import UserError
 
 from . import onednn
 
@@ -36,8 +39,21 @@ class _Notes:
         entry = self._notes.get(id(tensor))
         return None if entry is None else entry[1]
 
+    def drop(self, tensor: paddle.Tensor) -> None:
+        self._notes.pop(id(tensor), None)
 
-_rows_of, _derived_from = _Notes(), _Notes()
+    def tensors(self) -> list[paddle.Tensor]:
+        return [tensor for tensor in (entry[0]() for entry in list(self._notes.values())) if tensor is not None]
+
+
+@dataclasses.dataclass(slots=True)
+class _Behind:
+    rows: paddle.Tensor
+    version: int
+    used: bool = False
+
+
+_rows_of, _derived_from, _trained = _Notes(), _Notes(), _Notes()
 
 
 def new(shape: list[int]) -> paddle.Tensor:
@@ -50,19 +66,41 @@ def new_bytes(size: int) -> paddle.Tensor:
     return _empty([size], paddle.uint8, _CPU)
 
 
+def view_as_image(rows: paddle.Tensor) -> paddle.Tensor:
+    """The [N, C, H, W] view of [N, H, W, C]."""
+    return _transpose(rows, _TO_IMAGE)
+
+
+def view_as_rows(tensor: paddle.Tensor) -> paddle.Tensor:
+    """The [N, H, W, C] view of [N, C, H, W]."""
+    return _transpose(tensor, _TO_ROWS)
+
+
 def image(rows: paddle.Tensor) -> paddle.Tensor:
     """The [N, C, H, W] view of rows, remembering them."""
-    view = _transpose(rows, _TO_IMAGE)
-    _rows_of.remember(view, (rows, rows.inplace_version))
+    view = view_as_image(rows)
+    _rows_of.remember(view, _Behind(rows, rows.inplace_version))
     return view
 
 
 def remembered_rows(tensor: paddle.Tensor) -> paddle.Tensor | None:
     """The rows behind an image, or None for any other tensor and for an image edited in place."""
-    rows, version = _rows_of.recall(tensor) or (None, 0)
-    if rows is None or tensor.inplace_version != version or tensor.stop_gradient != rows.stop_gradient:
+    behind = _rows_of.recall(tensor)
+    if behind is None or tensor.inplace_version != behind.version:
         return None
-    return rows
+    if tensor.stop_gradient != behind.rows.stop_gradient:
+        return None
+    behind.used = True
+    return behind.rows
+
+
+def forget(tensor: paddle.Tensor) -> paddle.Tensor | None:
+    """Treat an image as any other tensor from now on; returns its rows if something has used them already."""
+    behind = _rows_of.recall(tensor)
+    if behind is None:
+        return None
+    _rows_of.drop(tensor)
+    return behind.rows if behind.used else None
 
 
 def to_rows(tensor: paddle.Tensor) -> paddle.Tensor:
@@ -72,7 +110,7 @@ def to_rows(tensor: paddle.Tensor) -> paddle.Tensor:
         rows = _ToRows.apply(tensor)
         # A trainable leaf outlives the graph of one step, and so would the rows' part of that graph.
         if tensor.stop_gradient or not tensor.is_leaf:
-            _rows_of.remember(tensor, (rows, tensor.inplace_version))
+            _rows_of.remember(tensor, _Behind(rows, tensor.inplace_version))
     return rows
 
 
@@ -87,14 +125,38 @@ def once(rows: paddle.Tensor, key: object, make: Callable[[], object]) -> object
     return derived[key]
 
 
+def trains(*parameters: paddle.Tensor) -> bool:
+    """Whether any of a layer's parameters is trained; those are noted for `trained`."""
+    moving = [parameter for parameter in parameters if not parameter.stop_gradient]
+    for parameter in moving:
+        if _trained.recall(parameter) is None:
+            _trained.remember(parameter, True)
+    return bool(moving)
+
+
+def trained() -> list[paddle.Tensor]:
+    """The living parameters that fast layers have trained."""
+    return _trained.tensors()
+
+
 class _ToRows(PyLayer):
     @staticmethod
     def forward(ctx, tensor):
-        return dense_rows(_transpose(tensor, _TO_ROWS))
+        return dense_rows(view_as_rows(tensor))
 
     @staticmethod
     def backward(ctx, grad):
-        return _transpose(dense_rows(grad), _TO_IMAGE)
+        return view_as_image(incoming(grad))
+
+
+def incoming(gradient: paddle.Tensor) -> paddle.Tensor:
+    """The gradient handed to a backward pass, contiguous; refuses to be differentiated again."""
+    if paddle.is_grad_enabled():
+        raise UserError(
+            "the fast CPU layers have no second derivatives; build the network's output inside "
+            "ppeconv.backend.disabled(), or set Global.cpu_backend to paddle"
+        )
+    return dense_rows(gradient)
 
 
 def dense_rows(rows: paddle.Tensor) -> paddle.Tensor:

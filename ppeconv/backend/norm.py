@@ -79,13 +79,14 @@ class BatchNorm(PyLayer):
         for old, batch in zip(running, (mean, variance), strict=True):
             update_running(old, batch, momentum)
         ctx.save_for_backward(rows, scale, *outputs[1:])
+        layout.trains(scale, shift)
         ctx.steps, ctx.wanted = steps, [not tensor.stop_gradient for tensor in inputs]
         return result
 
     @staticmethod
     def backward(ctx, gradient):
         rows, scale, *statistics = ctx.saved_tensor()
-        inputs = (rows, layout.dense_rows(gradient), scale, *statistics)
+        inputs = (rows, layout.incoming(gradient), scale, *statistics)
         outputs = [layout.new(tensor.shape) for tensor in (rows, scale, scale)]
         ctx.steps.backward(*[tensor.data_ptr() for tensor in (*inputs, *outputs)])
         return tuple(out if wanted else None for out, wanted in zip(outputs, ctx.wanted, strict=True))

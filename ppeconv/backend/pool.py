@@ -81,7 +81,7 @@ class Pooling(PyLayer):
 
     @staticmethod
     def backward(ctx, gradient):
-        inputs = [layout.dense_rows(gradient), *ctx.saved_tensor()]
+        inputs = [layout.incoming(gradient), *ctx.saved_tensor()]
         result = layout.new(ctx.shape)
         ctx.steps.backward(*[tensor.data_ptr() for tensor in inputs], result.data_ptr())
         return result
