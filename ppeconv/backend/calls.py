@@ -137,7 +137,7 @@ def _pooling(shape, kernel, stride, padding, ceil, exclusive, kind, whole, adapt
 def concat(original: Callable) -> Callable:
     """Joining along any axis."""
 
-    def stand_in(tensors, axis=0):
+    def stand_in(tensors, axis):
         if axis in (1, -3) and any(_has_rows(it) for it in tensors) and all(map(_is_image, tensors)):
             return layout.image(channels.Join.apply(*map(layout.to_rows, tensors)))
         return original(tensors, axis)
@@ -213,9 +213,9 @@ def channel_shuffle(original: Callable) -> Callable:
 def mean(original: Callable) -> Callable:
     """Averaging; over both spatial axes it is a pooling of the whole image."""
 
-    def stand_in(x, axis=None, keepdim=False, **named):
+    def stand_in(x, axis, keepdim):
         if not (_has_rows(x) and _is_spatial(axis)):
-            return original(x, axis, keepdim, **named)
+            return original(x, axis, keepdim)
         pooled = functional.adaptive_avg_pool2d(x, 1)
         return pooled if keepdim else pooled.flatten(1)
 

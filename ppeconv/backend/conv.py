@@ -98,10 +98,10 @@ def _extent(padded: int, kernel: int, stride: int, dilation: int) -> int:
 
 @functools.lru_cache(maxsize=1024)
 def plan(geometry: Geometry) -> _Plan | None:
-    """The primitives of a geometry; None where oneDNN has no fast ones."""
+    """The primitives of a geometry; None where oneDNN has no fast ones or the arguments make no sense."""
     try:
         return _Plan(geometry)
-    except onednn.Unsupported:
+    except onednn.OneDNNError:
         return None
 
 

@@ -30,6 +30,8 @@ _STAND_INS: list[tuple[object, str, Callable]] = [
     (Tensor, "__getitem__", calls.getitem),
     (Tensor, "register_hook", gradients.register_hook),
     (Tensor, "retain_grads", gradients.retain_grads),
+    (Tensor, "backward", gradients.backward),
+    (paddle.autograd, "backward", gradients.backward),
     (paddle, "grad", gradients.grad),
     (_C_ops, "add", _added),
     (_C_ops, "multiply", _multiplied),
@@ -41,6 +43,17 @@ _STAND_INS: list[tuple[object, str, Callable]] = [
 _STAND_INS += [(_C_ops, name, elementwise.binary) for name in ("subtract", "maximum", "minimum")]
 _STAND_INS += [(Tensor, name, elementwise.binary) for name in ("__sub__", "__rsub__", "__truediv__")]
 _STAND_INS += [(_C_ops, name, elementwise.unary) for name in elementwise.UNARY]
+
+
+def _positional(stand_in: Callable, original: Callable) -> Callable:
+    """Calls of an operator with options given by name, such as `out=`, stay with Paddle."""
+
+    def operator(*arguments, **named):
+        if any(value is not None for value in named.values()):
+            return original(*arguments, **named)
+        return stand_in(*arguments)
+
+    return operator
 
 
 class Patches:
@@ -62,7 +75,10 @@ class Patches:
         for owner, name, make in _STAND_INS:
             original = getattr(owner, name)
             self._originals.append((owner, name, original))
-            setattr(owner, name, functools.wraps(original)(make(original)))
+            stand_in = make(original)
+            if owner is _C_ops:
+                stand_in = _positional(stand_in, original)
+            setattr(owner, name, functools.wraps(original)(stand_in))
 
     def remove(self) -> None:
         """Put the originals back."""

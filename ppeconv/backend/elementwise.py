@@ -22,11 +22,11 @@ UNARY = (
 def unary(original: Callable) -> Callable:
     """The operator of one activation."""
 
-    def operator(x, *arguments, **named):
+    def operator(x, *arguments):
         rows = layout.remembered_rows(x) if type(x) is Tensor else None
         if rows is None:
-            return original(x, *arguments, **named)
-        return layout.image(original(rows, *arguments, **named))
+            return original(x, *arguments)
+        return layout.image(original(rows, *arguments))
 
     return operator
 
@@ -34,22 +34,22 @@ def unary(original: Callable) -> Callable:
 def binary(original: Callable, gated: type | None = None) -> Callable:
     """The operator of two activations of one shape, of one and a number, or of one and a gate."""
 
-    def operator(x, y, *arguments, **named):
+    def operator(x, y, *arguments):
         x_rows, y_rows = _rows(x), _rows(y)
         if x_rows is None and y_rows is None:
-            return original(x, y, *arguments, **named)
+            return original(x, y, *arguments)
         if isinstance(y, Number):
-            return layout.image(original(x_rows, y, *arguments, **named))
+            return layout.image(original(x_rows, y, *arguments))
         if not _alike(x, y):
-            return original(x, y, *arguments, **named)
+            return original(x, y, *arguments)
         if x.shape == y.shape:
             pair = (layout.to_rows(tensor) for tensor in (x, y))
-            return layout.image(original(*pair, *arguments, **named))
+            return layout.image(original(*pair, *arguments))
         if gated and x_rows is not None and _is_gate(y.shape, x.shape):
             return _gated(gated, x_rows, y)
         if gated and y_rows is not None and _is_gate(x.shape, y.shape):
             return _gated(gated, y_rows, x)
-        return original(x, y, *arguments, **named)
+        return original(x, y, *arguments)
 
     return operator
 

@@ -70,3 +70,32 @@ def grad(original: Callable) -> Callable:
         return [it if it is None or behind is None else layout.view_as_image(it) for it, behind in pairs]
 
     return stand_in
+
+
+def backward(original: Callable) -> Callable:
+    """The backward pass from one tensor or several."""
+
+    def stand_in(tensors, grad_tensors=None, retain_graph=False, *arguments, **named):
+        if retain_graph and _has_python_layer(tensors):
+            raise UserError(
+                "Paddle cannot keep the graph of the fast CPU layers for a second backward pass; add the losses up, "
+                "or build the network's output inside ppeconv.backend.disabled()"
+            )
+        return original(tensors, grad_tensors, retain_graph, *arguments, **named)
+
+    return stand_in
+
+
+def _has_python_layer(tensors: Tensor | list[Tensor]) -> bool:
+    """Whether a graph holds a node that is written in Python: Paddle drops its context after one pass."""
+    starts = tensors if isinstance(tensors, list | tuple) else [tensors]
+    waiting, seen = [it.grad_fn for it in starts], set()
+    while waiting:
+        node = waiting.pop()
+        if node is None or node.node_ptr() in seen:
+            continue
+        if "PyLayer" in node.name():
+            return True
+        seen.add(node.node_ptr())
+        waiting.extend(node.next_functions)
+    return False
