@@ -133,6 +133,8 @@ def test_batch_norm_and_its_running_statistics(shape):
         lambda x: F.avg_pool2d(x, 3, 2, 1, exclusive=False),
         lambda x: F.avg_pool2d(x, 3, 2, 1, exclusive=True),
         lambda x: F.avg_pool2d(x, 3, 2, 1, ceil_mode=True),
+        lambda x: F.avg_pool2d(x, 2, 2, ceil_mode=True),
+        lambda x: F.avg_pool2d(x, 2, 2, ceil_mode=True, exclusive=False),
         lambda x: F.avg_pool2d(x, 2, 1, "SAME"),
         lambda x: F.adaptive_avg_pool2d(x, 1),
         lambda x: F.adaptive_avg_pool2d(x, 3),

@@ -13,7 +13,7 @@ import paddle
 from paddle import Tensor
 from paddle.nn import functional
 
-from . import channels, conv, layout, norm, onednn, pool
+from . import channels, conv, layout, norm, onednn, pool, rectify
 
 _waiting = threading.local()
 
@@ -93,11 +93,13 @@ def batch_norm(original: Callable) -> Callable:
     def stand_in(x, mean, variance, scale, shift, is_test, momentum, epsilon, data_format, *rest):
         fixed = is_test or rest[0]
         if not fixed and data_format == "NCHW" and scale is not None and _serves(x, scale, shift):
-            steps = norm.plan(tuple(x.shape), epsilon, False, onednn.threads())
+            steps = norm.plan(tuple(x.shape), epsilon, onednn.threads())
             if steps is not None:
-                rows = layout.to_rows(x)
-                rows = norm.BatchNorm.apply(rows, scale, shift, (mean, variance), momentum, steps)
-                return layout.image(rows), mean, variance, None, None, None
+                rows, statistics = layout.to_rows(x), norm.Statistics(x.shape[1])
+                running = mean, variance
+                result = norm.BatchNorm.apply(rows, scale, shift, running, momentum, statistics, steps)
+                rectify.describe_norm(result, rows, scale, shift, statistics, steps)
+                return layout.image(result), mean, variance, None, None, None
         return original(x, mean, variance, scale, shift, is_test, momentum, epsilon, data_format, *rest)
 
     return stand_in
@@ -124,7 +126,7 @@ def _pooling(shape, kernel, stride, padding, ceil, exclusive, kind, whole, adapt
     kernel = [kernel, kernel] if isinstance(kernel, int) else list(kernel)
     if whole or (adaptive and kernel == [1, 1]):
         kernel, stride, padding = size, [1, 1], [0, 0]
-    elif adaptive or (ceil and kind == "avg"):
+    elif adaptive or (ceil and kind == "avg" and not exclusive):
         return None
     around = conv.explicit_padding(padding, algorithm, size, kernel, stride)
     average = onednn.POOLING_AVERAGE_VALID if exclusive else onednn.POOLING_AVERAGE_ALL

@@ -9,9 +9,9 @@ import paddle
 from paddle import Tensor, _C_ops
 from paddle.nn import functional
 
-from . import broadcast, calls, elementwise, gradients, memory
+from . import broadcast, calls, elementwise, gradients, memory, rectify
 
-_added = functools.partial(elementwise.binary, gated=broadcast.Add)
+_added = functools.partial(elementwise.binary, gated=broadcast.Add, is_sum=True)
 _multiplied = functools.partial(elementwise.binary, gated=broadcast.Multiply)
 
 _STAND_INS: list[tuple[object, str, Callable]] = [
@@ -22,6 +22,7 @@ _STAND_INS: list[tuple[object, str, Callable]] = [
     (functional, "conv2d", calls.with_bias),
     (_C_ops, "batch_norm", calls.batch_norm),
     (_C_ops, "pool2d", calls.pool2d),
+    (_C_ops, "relu", rectify.relu),
     (_C_ops, "mean", calls.mean),
     (_C_ops, "concat", calls.concat),
     (_C_ops, "split", calls.split),

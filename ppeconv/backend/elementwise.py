@@ -11,10 +11,10 @@ from numbers import Number
 
 from paddle import Tensor
 
-from . import broadcast, layout, onednn
+from . import broadcast, layout, onednn, rectify
 
 UNARY = (
-    "relu", "relu6", "leaky_relu", "hardswish", "hardsigmoid", "hardtanh", "swish", "silu", "sigmoid",
+    "relu6", "leaky_relu", "hardswish", "hardsigmoid", "hardtanh", "swish", "silu", "sigmoid",
     "tanh", "elu", "mish", "scale", "abs", "square", "sqrt", "exp",
 )  # fmt: skip
 
@@ -31,7 +31,7 @@ def unary(original: Callable) -> Callable:
     return operator
 
 
-def binary(original: Callable, gated: type | None = None) -> Callable:
+def binary(original: Callable, gated: type | None = None, is_sum: bool = False) -> Callable:
     """The operator of two activations of one shape, of one and a number, or of one and a gate."""
 
     def operator(x, y, *arguments):
@@ -43,8 +43,11 @@ def binary(original: Callable, gated: type | None = None) -> Callable:
         if not _alike(x, y):
             return original(x, y, *arguments)
         if x.shape == y.shape:
-            pair = (layout.to_rows(tensor) for tensor in (x, y))
-            return layout.image(original(*pair, *arguments))
+            pair = [layout.to_rows(tensor) for tensor in (x, y)]
+            result = original(*pair, *arguments)
+            if is_sum:
+                rectify.describe_sum(result, *pair)
+            return layout.image(result)
         if gated and x_rows is not None and _is_gate(y.shape, x.shape):
             return _gated(gated, x_rows, y)
         if gated and y_rows is not None and _is_gate(x.shape, y.shape):

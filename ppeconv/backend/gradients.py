@@ -24,7 +24,11 @@ def register_hook(original: Callable) -> Callable:
     """A function called with the gradient of a tensor; it may replace it if registered before the tensor is used."""
 
     def stand_in(tensor, hook):
-        rows = layout.forget(tensor)
+        bypassed, rows = layout.is_bypassed(tensor), layout.forget(tensor)
+        if bypassed:
+            raise UserError(
+                "the gradient of what enters a ReLU can only be seen by a " + _LATE.format("register_hook()")
+            )
         if rows is None:
             return original(tensor, hook)
 
@@ -56,6 +60,8 @@ def grad(original: Callable) -> Callable:
         allow_unused=False, no_grad_vars=None,
     ):  # fmt: skip
         listed = list(inputs) if isinstance(inputs, list | tuple) else [inputs]
+        if any(type(it) is Tensor and layout.is_bypassed(it) for it in listed):
+            raise UserError("paddle.grad cannot see what enters a fused ReLU; use backend.disabled() for this network")
         rows = [layout.remembered_rows(it) if type(it) is Tensor else None for it in listed]
         asked = [it if behind is None else behind for it, behind in zip(listed, rows, strict=True)]
         # A fast layer answers for all its inputs, which Paddle accepts only where all were asked for.

@@ -51,9 +51,10 @@ class _Behind:
     rows: paddle.Tensor
     version: int
     used: bool = False
+    bypassed: bool = False
 
 
-_rows_of, _derived_from, _trained = _Notes(), _Notes(), _Notes()
+_rows_of, _derived_from, _origin_of, _trained = _Notes(), _Notes(), _Notes(), _Notes()
 
 
 def new(shape: list[int]) -> paddle.Tensor:
@@ -103,6 +104,17 @@ def forget(tensor: paddle.Tensor) -> paddle.Tensor | None:
     return behind.rows if behind.used else None
 
 
+def bypass(tensor: paddle.Tensor) -> None:
+    """Note that gradients go past an image."""
+    _rows_of.recall(tensor).bypassed = True
+
+
+def is_bypassed(tensor: paddle.Tensor) -> bool:
+    """Whether a ReLU fused with what made this image sends its gradient past it."""
+    behind = _rows_of.recall(tensor)
+    return behind is not None and behind.bypassed
+
+
 def to_rows(tensor: paddle.Tensor) -> paddle.Tensor:
     """The rows of any float32 [N, C, H, W] tensor."""
     rows = remembered_rows(tensor)
@@ -123,6 +135,16 @@ def once(rows: paddle.Tensor, key: object, make: Callable[[], object]) -> object
     if key not in derived:
         derived[key] = make()
     return derived[key]
+
+
+def describe_origin(rows: paddle.Tensor, origin: Callable) -> None:
+    """Remember how rows were made."""
+    _origin_of.remember(rows, origin)
+
+
+def origin(rows: paddle.Tensor) -> Callable | None:
+    """How rows were made, if that was described."""
+    return _origin_of.recall(rows)
 
 
 def trains(*parameters: paddle.Tensor) -> bool:
