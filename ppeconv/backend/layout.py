@@ -138,7 +138,7 @@ def once(rows: paddle.Tensor, key: object, make: Callable[[], object]) -> object
 
 
 def describe_origin(rows: paddle.Tensor, origin: Callable) -> None:
-    """Remember how rows were made."""
+    """Remember how rows were made; `origin` must not refer to them, or they would live for ever."""
     _origin_of.remember(rows, origin)
 
 

@@ -31,7 +31,7 @@ def relu(original: Callable) -> Callable:
         if rectified is None:
             return layout.image(original(rows))
         layout.bypass(x)
-        return layout.image(rectified(original))
+        return layout.image(rectified(rows, original))
 
     return stand_in
 
@@ -39,7 +39,7 @@ def relu(original: Callable) -> Callable:
 def describe_sum(total: Tensor, first: Tensor, second: Tensor) -> None:
     """Remember what a sum was made of, for a ReLU that may follow."""
     if total.size >= _WORTHWHILE:
-        layout.describe_origin(total, lambda relu: _RectifiedSum.apply(first, second, total.detach(), relu))
+        layout.describe_origin(total, lambda rows, relu: _RectifiedSum.apply(first, second, rows.detach(), relu))
 
 
 def describe_norm(
@@ -48,7 +48,7 @@ def describe_norm(
     """Remember what a batch normalisation was made of, for a ReLU that may follow."""
     if result.size >= _WORTHWHILE:
         apply = norm.RectifiedBatchNorm.apply
-        layout.describe_origin(result, lambda relu: apply(rows, scale, shift, statistics, steps))
+        layout.describe_origin(result, lambda _rows, _relu: apply(rows, scale, shift, statistics, steps))
 
 
 @functools.lru_cache(maxsize=256)
