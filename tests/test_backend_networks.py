@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(not backend.available()[0], reason=backend.avail
 NETWORKS = {
     "ResNet18": ("ResNet18", {"stem": "cifar"}),
     "MobileNetV2": ("MobileNetV2", {"stem": "cifar"}),
-    "VGG16": ("VGG16", {"stem": "cifar"}),
+    "VGG16": ("VGG16", {}),
     "ResNet20-SPConv": ("ResNet20", {"operator": "SPConv"}),
 }
 
@@ -175,9 +175,10 @@ def cifar_batches(root, count, size=128):
 
 
 def losses(batches):
+    """The loss of each step, at a rate so low that rounding differences do not double at every step."""
     paddle.seed(9)
     net = ppeconv.create_model("ResNet20", class_num=10)
-    optimizer = paddle.optimizer.Momentum(0.01, parameters=net.parameters(), weight_decay=5e-4)
+    optimizer = paddle.optimizer.Momentum(0.001, parameters=net.parameters(), weight_decay=5e-4)
     seen = []
     for images, labels in batches:
         loss = F.cross_entropy(net(images), labels)
