@@ -91,8 +91,8 @@ def batch_norm(original: Callable) -> Callable:
     """Batch normalisation; fixed statistics are left to Paddle."""
 
     def stand_in(x, mean, variance, scale, shift, is_test, momentum, epsilon, data_format, *rest):
-        fixed = is_test or rest[0]
-        if not fixed and data_format == "NCHW" and scale is not None and _serves(x, scale, shift):
+        learned = scale is not None and shift is not None and not (is_test or rest[0])
+        if learned and data_format == "NCHW" and _serves(x, scale, shift):
             steps = norm.plan(tuple(x.shape), epsilon, onednn.threads())
             if steps is not None:
                 rows, statistics = layout.to_rows(x), norm.Statistics(x.shape[1])
