@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 from pathlib import Path
 from typing import Any
@@ -63,4 +65,5 @@ class VisualDL(Listener):
             os.truncate(self.file, min(state["size"], self.file.stat().st_size))
 
     def _open(self) -> None:
-        self.writer = LogWriter(logdir=str(self.file.parent), file_name=self.file.name, flush_secs=5)
+        with contextlib.redirect_stdout(io.StringIO()):  # it remarks on every file that it goes on with
+            self.writer = LogWriter(logdir=str(self.file.parent), file_name=self.file.name, flush_secs=5)
