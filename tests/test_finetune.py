@@ -10,7 +10,7 @@ from PIL import Image
 
 import ppeconv
 from ppeconv import UserError, create_model
-from ppeconv.data.check import check_files, describe, imbalance
+from ppeconv.data.check import look_at
 from ppeconv.data.datasets import Digits, ImageFolder
 from ppeconv.engine import checkpoint
 from ppeconv.engine.finetune import freeze
@@ -100,7 +100,7 @@ def test_unreadable_files_are_named_up_to_twenty(tmp_path):
         file.write_bytes(file.read_bytes()[:-300] if index else b"no image")
     dataset = ImageFolder(tmp_path, "test", image_root="photos", val_ratio=0.999)
     with pytest.raises(UserError) as error:
-        check_files([dataset, Digits(".", "test")])
+        look_at([dataset, Digits(".", "test")])
     text = str(error.value)
     assert "25 of 30 images cannot be read" in text
     assert text.count(".jpg (") == 20
@@ -109,8 +109,9 @@ def test_unreadable_files_are_named_up_to_twenty(tmp_path):
 
 def test_balance_is_described():
     digits = Digits(".", "test")
-    assert describe(digits, "evaluation").startswith("evaluation data: 360 images, 10 of 10 classes present: 0 ")
-    assert imbalance(digits) == ""
+    lines = look_at([digits, digits])
+    assert len(lines) == 2
+    assert lines[1].startswith("evaluation data: 360 images, 10 of 10 classes present: 0 ")
 
 
 def test_starting_from_a_run_with_another_class_count_swaps_the_head(tmp_path, capsys):

@@ -203,6 +203,13 @@ def test_saving_cut_short_while_writing_keeps_the_old(tmp_path, monkeypatch):
     assert checkpoint.read(tmp_path / "latest.pdparams")["a"][0] == 1
 
 
+def test_a_run_resumes_with_other_listeners(tmp_path):
+    """On a terminal there is a progress bar more, and VisualDL may be switched off."""
+    trained_run(tmp_path, "Global.max_steps=5", "Global.ema=0.9")
+    run = trained_run(tmp_path, "Global.checkpoints=auto", "Global.use_visualdl=false")
+    assert len(rows(run)) == 1
+
+
 def test_another_network_is_refused(tmp_path):
     run = trained_run(tmp_path, "Global.max_steps=2")
     config = digits_config(

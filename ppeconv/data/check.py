@@ -27,8 +27,13 @@ def check_labels(dataset: ArraySet | FileSet, split: str, class_num: int) -> Non
         )
 
 
-def check_files(datasets: Sequence[ArraySet | FileSet]) -> str:
-    """Open every image file; unreadable ones are raised as a UserError. Returns what was done, as a sentence."""
+def look_at(datasets: Sequence[ArraySet | FileSet]) -> list[str]:
+    """What there is to say of training and evaluation data, in lines; unreadable files are raised as a UserError."""
+    lines = [_classes(dataset, split) for dataset, split in zip(datasets, ("training", "evaluation"), strict=True)]
+    return [line for line in (*lines, _imbalance(datasets[0]), _open_files(datasets)) if line]
+
+
+def _open_files(datasets: Sequence[ArraySet | FileSet]) -> str:
     paths = [path for dataset in datasets if isinstance(dataset, FileSet) for path in dataset.paths]
     decode = len(paths) <= _DECODE_AT_MOST
     with ThreadPoolExecutor() as pool:
@@ -42,10 +47,8 @@ def check_files(datasets: Sequence[ArraySet | FileSet]) -> str:
     return f"{len(paths)} image files {'decoded' if decode else 'opened (headers only)'}" if paths else ""
 
 
-def describe(dataset: ArraySet | FileSet, split: str) -> str:
-    """Images, classes and their balance, as a line."""
-    counts = np.bincount(dataset.labels, minlength=len(dataset.class_names))
-    names = dataset.class_names
+def _classes(dataset: ArraySet | FileSet, split: str) -> str:
+    counts, names = np.bincount(dataset.labels, minlength=len(dataset.class_names)), dataset.class_names
     few, many = int(counts.argmin()), int(counts.argmax())
     text = f"{split} data: {len(dataset)} images, {np.count_nonzero(counts)} of {len(names)} classes present"
     if len(names) <= 10:
@@ -53,16 +56,15 @@ def describe(dataset: ArraySet | FileSet, split: str) -> str:
     return f"{text}, from {counts[few]} ({names[few]}) to {counts[many]} ({names[many]}) images each"
 
 
-def imbalance(dataset: ArraySet | FileSet) -> str:
-    """A warning where the classes of the training data are far from balanced, else nothing."""
+def _imbalance(dataset: ArraySet | FileSet) -> str:
     counts = np.bincount(dataset.labels, minlength=len(dataset.class_names))
     if counts.min() == 0:
         absent = [dataset.class_names[label] for label in np.flatnonzero(counts == 0)]
-        return f"no training image of {len(absent)} classes: {', '.join(absent[:_NAMED])}"
+        return f"warning: no training image of {len(absent)} classes: {', '.join(absent[:_NAMED])}"
     if counts.max() >= 3 * counts.min():
         return (
-            f"the classes are imbalanced: the largest has {counts.max() / counts.min():.1f} times the images of the "
-            "smallest; look at the per-class accuracy of tools/eval.py"
+            f"warning: the classes are imbalanced: the largest has {counts.max() / counts.min():.1f} times the images "
+            "of the smallest; look at the per-class accuracy of tools/eval.py"
         )
     return ""
 

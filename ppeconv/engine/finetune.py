@@ -11,18 +11,19 @@ from paddle import nn
 from ppeconv.backbones.external import PADDLE_VISION
 from ppeconv.config import Config
 from ppeconv.counting import NORMS
-from ppeconv.engine.checkpoint import weight_file
+from ppeconv.engine.checkpoint import read_weights, weight_file
 from ppeconv.errors import UserError, nearest
 from ppeconv.registry import BACKBONES
 
 
 def starting_weights(config: Config) -> Path | None:
-    """The weight file that a run starts from, or None; ImageNet weights are fetched by Paddle."""
-    if config.Global.pretrained_model:
-        return weight_file(config.Global.pretrained_model)
-    if config.Arch.pretrained is True:
-        return _imagenet_weights(config.Arch.name)
-    return weight_file(config.Arch.pretrained) if config.Arch.pretrained else None
+    """The readable weight file that a run starts from, or None; ImageNet weights are fetched by Paddle."""
+    named = config.Global.pretrained_model or config.Arch.pretrained
+    if not named:
+        return None
+    file = _imagenet_weights(config.Arch.name) if named is True else weight_file(named)
+    read_weights(file)
+    return file
 
 
 def freeze(model: nn.Layer, patterns: Sequence[str]) -> str:
@@ -44,7 +45,7 @@ def freeze(model: nn.Layer, patterns: Sequence[str]) -> str:
             layer._use_global_stats = True
     if len(frozen) == len(names):
         raise UserError(f"Arch.freeze {list(patterns)} freezes every parameter; nothing is left to train")
-    return f"frozen: {len(frozen)} of {len(names)} parameter arrays" if frozen else ""
+    return f"frozen: {len(frozen)} of {len(names)} parameter arrays"
 
 
 def _imagenet_weights(name: str) -> Path:

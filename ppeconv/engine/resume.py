@@ -73,8 +73,8 @@ def find_checkpoint(target: str, run: Run) -> Path | None:
     raise UserError(f"there is no checkpoint to resume from: {'; '.join(problems)}")
 
 
-def resume(trainer: Trainer, prefix: Path) -> None:
-    """Put a trainer into the state of a checkpoint."""
+def resume(trainer: Trainer, prefix: Path) -> str:
+    """Put a trainer into the state of a checkpoint; returns where it stands, as a sentence."""
     weights, optimizer, states = (
         checkpoint.read(prefix.with_name(prefix.name + suffix)) for suffix in (".pdparams", ".pdopt", ".pdstates")
     )
@@ -90,6 +90,11 @@ def resume(trainer: Trainer, prefix: Path) -> None:
     names = {new: old for old, new in _names(trainer.model).items()}
     trainer.optimizer.set_state_dict(_tensors(_renamed(optimizer, names)))
     trainer.restore(states)
+    progress = trainer.progress
+    return (
+        f"resumed from {prefix}: epoch {progress.epoch}, batch {progress.batch}, step {progress.step}, lr "
+        f"{trainer.optimizer.get_lr():g}, best top1 {progress.best_top1:.5f} in epoch {progress.best_epoch}"
+    )
 
 
 def paddle_threads() -> int:

@@ -7,15 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import paddle
+from paddle import nn
 
 from ppeconv import config as configs
 from ppeconv.config import Config
 from ppeconv.counting import count
-from ppeconv.data.check import check_files, describe, imbalance
-from ppeconv.engine import checkpoint
+from ppeconv.data.batches import Batches
+from ppeconv.data.check import look_at
 from ppeconv.engine.average import WeightAverage
 from ppeconv.engine.evaluator import evaluate
 from ppeconv.engine.finetune import freeze, starting_weights
+from ppeconv.engine.listener import Listener
 from ppeconv.engine.log import LogLines, ProgressBar, log_to, logger
 from ppeconv.engine.losses import CombinedLoss
 from ppeconv.engine.mixing import Mixed
@@ -37,29 +39,55 @@ from ppeconv.errors import UserError
 
 
 def train(config: Config, run: Run) -> Run:
-    """Train what the config describes into the run folder; returns the run."""
+    """Train what the config describes into the run folder; returns the run.
+
+    What can be wrong is found in this order, before anything is written: config, weights, data.
+    """
     device = select_device(config.Global.device)
-    layers = select_backend(config, device)
+    notes = [f"network: {config.Arch.name}, {device}, {paddle_threads()} threads, Paddle {paddle.__version__}"]
+    notes.append(f"layers: {select_backend(config, device)}")
     precision = make_precision(config, device)
-    start = find_start(config, run)
-    weights = starting_weights(config)
-    if weights:
-        checkpoint.read_weights(weights)
+    start, weights = find_start(config, run), starting_weights(config)
+
     config = with_data_facts(config)
     batches, eval_batches = make_batches(config, "train"), make_batches(config, "test")
-    looked_at = check_files([batches.dataset, eval_batches.dataset])
+    notes += look_at([batches.dataset, eval_batches.dataset])
 
     paddle.seed(config.Global.seed)
     model, reports = build_model(config)
-    loading = load_weights(model, weights) if weights else ""
-    frozen = freeze(model, config.Arch.freeze)
+    notes += [*map(str, reports), _counts(model, config)]
+    notes += [load_weights(model, weights)] if weights else []
+    notes += [freeze(model, config.Arch.freeze)] if config.Arch.freeze else []
+    trainer = make_trainer(config, run, model, batches, eval_batches, precision)
+    notes += [resume(trainer, start)] if start else []
+    if trainer.finished:
+        log_to()
+        logger.info(f"{run.path} is finished: {trainer.progress.epoch} epochs, {trainer.progress.step} steps")
+        return run
+
+    open_folder(run, config, fresh=start is None)
+    for note in [*notes, *where(config, run)]:
+        logger.info(note)
+    trainer.fit()
+    best = trainer.progress
+    logger.info(
+        f"best top1 {best.best_top1:.5f} in epoch {best.best_epoch}; {run.path} holds best_model.pdparams, results.csv "
+        "and curves.png"
+    )
+    for note in where(config, run):
+        logger.info(note)
+    return run
+
+
+def make_trainer(
+    config: Config, run: Run, model: nn.Layer, batches: Batches, eval_batches: Batches, precision: Precision
+) -> Trainer:
+    """The trainer of a config, with everything that listens to it."""
     steps_per_epoch = -(-len(batches) // config.Global.update_freq)
-    optimizer = build_optimizer(config, model, steps_per_epoch)
     eval_loss = CombinedLoss(config.Loss.Eval)
-    average = WeightAverage(model, config.Global.ema) if config.Global.ema else None
-    trainer = Trainer(
+    return Trainer(
         model,
-        optimizer,
+        build_optimizer(config, model, steps_per_epoch),
         make_strategy(config),
         batches,
         lambda: evaluate(model, eval_batches, eval_loss, topk(config), config.Arch.class_num),
@@ -67,50 +95,11 @@ def train(config: Config, run: Run) -> Run:
         max_steps=config.Global.max_steps,
         eval_interval=config.Global.eval_interval,
         update_freq=config.Global.update_freq,
-        average=average,
+        average=WeightAverage(model, config.Global.ema) if config.Global.ema else None,
         early_stop=config.Global.early_stop,
         precision=precision,
         listeners=make_listeners(config, run, eval_batches),
     )
-    if start:
-        resume(trainer, start)
-        if trainer.finished:
-            log_to()
-            logger.info(f"{run.path} is finished: {trainer.progress.epoch} epochs, {trainer.progress.step} steps")
-            return run
-
-    if not start:
-        run.clear()
-    open_folder(run, config)
-    for line in (
-        f"network: {config.Arch.name}, {device}, {paddle_threads()} threads, Paddle {paddle.__version__}",
-        f"layers: {layers}",
-        *map(str, reports),
-        _counts(model, config),
-        loading,
-        frozen,
-        describe(batches.dataset, "training"),
-        describe(eval_batches.dataset, "evaluation"),
-        looked_at,
-        where(config, run),
-    ):
-        if line:
-            logger.info(line)
-    if warning := imbalance(batches.dataset):
-        logger.warning(warning)
-    if start:
-        progress = trainer.progress
-        logger.info(
-            f"resumed from {start}: epoch {progress.epoch}, batch {progress.batch}, step {progress.step}, lr "
-            f"{optimizer.get_lr():g}, best top1 {progress.best_top1:.5f} in epoch {progress.best_epoch}"
-        )
-    trainer.fit()
-    logger.info(
-        f"best top1 {trainer.progress.best_top1:.5f} in epoch {trainer.progress.best_epoch}; {run.path} holds "
-        f"best_model.pdparams, results.csv, curves.png"
-    )
-    logger.info(where(config, run))
-    return run
 
 
 def find_start(config: Config, run: Run) -> Path | None:
@@ -144,10 +133,10 @@ def make_precision(config: Config, device: str) -> Precision:
     return Precision(config.AMP.level, scaler)
 
 
-def make_listeners(config: Config, run: Run, eval_batches: Any) -> list[Any]:
+def make_listeners(config: Config, run: Run, eval_batches: Batches) -> list[Listener]:
     """All that listens to a run; the checkpoints last."""
     bar = sys.stdout.isatty()
-    listeners = [
+    listeners: list[Listener] = [
         LogLines(config.Global.print_batch_step, config.Optimizer.lr.name, quiet_steps=bar),
         Results(run.path / "results.csv"),
     ]
@@ -161,9 +150,11 @@ def make_listeners(config: Config, run: Run, eval_batches: Any) -> list[Any]:
     return [*listeners, Checkpoints(run, config.Global.save_interval, config.Global.save_step_interval)]
 
 
-def open_folder(run: Run, config: Config) -> None:
-    """Make the run folder, write the config into it and start the log."""
+def open_folder(run: Run, config: Config, fresh: bool) -> None:
+    """Make the run folder, cleared of an older run when `fresh`, write the config into it and start the log."""
     try:
+        if fresh:
+            run.clear()
         run.path.mkdir(parents=True, exist_ok=True)
         (run.path / "config.yaml").write_text(configs.dump(config), encoding="utf-8")
     except OSError as error:
@@ -190,9 +181,9 @@ def hparams(config: Config) -> dict[str, Any]:
     }
 
 
-def where(config: Config, run: Run) -> str:
-    """How to see the curves."""
-    return f"curves: visualdl --logdir {run.path / 'vdl'} --language zh" if config.Global.use_visualdl else ""
+def where(config: Config, run: Run) -> list[str]:
+    """How to see the curves, where there are some."""
+    return [f"curves: visualdl --logdir {run.path / 'vdl'} --language zh"] if config.Global.use_visualdl else []
 
 
 def _counts(model: Any, config: Config) -> str:

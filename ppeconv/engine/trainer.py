@@ -147,17 +147,18 @@ class Trainer:
         """What a resumed run needs besides weights and optimizer; plain values and arrays."""
         return {
             "progress": asdict(self.progress),
-            "listeners": [listener.state() for listener in self.listeners],
+            "listeners": {type(listener).__name__: listener.state() for listener in self.listeners},
             "average": self.average.state() if self.average else {},
             "scaler": self.precision.scaler.state_dict() if self.precision.scaler else {},
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Take up what `state` gave."""
+        """Take up what `state` gave; a listener, average or scaler that is new begins anew."""
         self.progress = Progress(**state["progress"])
-        for listener, own in zip(self.listeners, state["listeners"], strict=True):
-            listener.restore(own)
-        if self.average:
+        for listener in self.listeners:
+            if own := state["listeners"].get(type(listener).__name__):
+                listener.restore(own)
+        if self.average and state["average"]:
             self.average.restore(state["average"])
         if self.precision.scaler and state["scaler"]:
             self.precision.scaler.load_state_dict(state["scaler"])
