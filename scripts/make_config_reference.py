@@ -129,7 +129,7 @@ def entries(registry: Registry) -> Iterator[str]:
     rows, arguments = [], []
     for name, summary in registry.summaries().items():
         entry = registry.get(name)
-        rows.append([f"`{name}`", translated(summary)])
+        rows.append(described(name, summary) if registry is OPERATORS else [f"`{name}`", translated(summary)])
         documented = argument_docs(entry)
         for key, field in signature_schema(getattr(entry, "build", entry)).model_fields.items():
             text = translated(documented[key]) if key in documented else by_key(name, key)
@@ -137,6 +137,14 @@ def entries(registry: Registry) -> Iterator[str]:
     yield table(["名字", "说明"], rows)
     if arguments:
         yield table(["名字", "参数", "类型", "默认值", "含义"], together(arguments))
+
+
+def described(name: str, summary: str) -> list[str]:
+    """An operator, with a link to its own page and the summary there, where it has one."""
+    page = PAGE.parent / "operators" / f"{name.lower()}.md"
+    if not page.is_file():
+        return [f"`{name}`", translated(summary)]
+    return [f"[`{name}`](operators/{page.name})", page.read_text("utf-8").splitlines()[2]]
 
 
 def together(arguments: list[list[str]]) -> Iterator[list[str]]:
