@@ -216,7 +216,6 @@ class InferSection(Section):
 
     image_shape: list[int] | None = None
     class_names: list[str] | None = None
-    topk: int = Field(default=5, ge=1)
 
 
 class Config(Section):

@@ -203,6 +203,13 @@ def test_saving_cut_short_while_writing_keeps_the_old(tmp_path, monkeypatch):
     assert checkpoint.read(tmp_path / "latest.pdparams")["a"][0] == 1
 
 
+def test_a_finished_run_made_longer_follows_the_longer_schedule(tmp_path):
+    trained_run(tmp_path, "Global.epochs=1")
+    run = trained_run(tmp_path, "Global.epochs=4", "Global.checkpoints=auto")
+    expected = [2e-3 * (1 + np.cos(np.pi * epoch / 4)) / 2 for epoch in (2, 3, 4)]
+    np.testing.assert_allclose([float(row["lr"]) for row in rows(run)[1:]], expected, rtol=1e-6, atol=1e-9)
+
+
 def test_a_run_resumes_with_other_listeners(tmp_path):
     """On a terminal there is a progress bar more, and VisualDL may be switched off."""
     trained_run(tmp_path, "Global.max_steps=5", "Global.ema=0.9")

@@ -44,8 +44,7 @@ class PaddleRuntime:
             config.enable_use_gpu(256, 0)
         else:
             config.disable_gpu()
-            if onednn:
-                config.enable_mkldnn()
+            (config.enable_mkldnn if onednn else config.disable_mkldnn)()  # Paddle 3 has it on by default
             if threads:
                 config.set_cpu_math_library_num_threads(threads)
         self._predictor = inference.create_predictor(config)

@@ -89,6 +89,7 @@ def resume(trainer: Trainer, prefix: Path) -> str:
     trainer.model.set_state_dict(weights)
     names = {new: old for old, new in _names(trainer.model).items()}
     trainer.optimizer.set_state_dict(_tensors(_renamed(optimizer, names)))
+    trainer.schedule.step(trainer.schedule.last_epoch)  # the rate of this config, should it differ from the run's
     trainer.restore(states)
     progress = trainer.progress
     return (

@@ -5,6 +5,8 @@ Each is called with (steps per epoch, steps of the whole run) and gives one of P
 
 from __future__ import annotations
 
+import math
+
 from paddle.optimizer import lr
 
 from ppeconv.errors import UserError
@@ -19,16 +21,17 @@ def constant(steps_per_epoch: int, steps: int, *, learning_rate: float, warmup_e
 
 @SCHEDULES.register(name="Cosine")
 def cosine(
-    steps_per_epoch: int,
-    steps: int,
-    *,
-    learning_rate: float,
-    eta_min: float = 0.0,
-    warmup_epoch: int = 0,
+    steps_per_epoch: int, steps: int, *, learning_rate: float, eta_min: float = 0.0, warmup_epoch: int = 0
 ) -> lr.LRScheduler:
     """Half a cosine from learning_rate to eta_min."""
     warmup = steps_per_epoch * warmup_epoch
-    return _warmed_up(lr.CosineAnnealingDecay(learning_rate, max(1, steps - warmup), eta_min), learning_rate, warmup)
+    length, floor = max(1, steps - warmup), eta_min / learning_rate
+
+    def factor(step: int) -> float:
+        return floor + (1 - floor) * (1 + math.cos(math.pi * min(step, length) / length)) / 2
+
+    # Not CosineAnnealingDecay, which goes on from its last value and so would not follow a run that is made longer.
+    return _warmed_up(lr.LambdaDecay(learning_rate, factor), learning_rate, warmup)
 
 
 @SCHEDULES.register(name="Linear")

@@ -51,7 +51,7 @@ def select_backend(config: Config, device: str) -> str:
 
 def data_root(config: Config) -> Path:
     """Folder of the data sets."""
-    return Path(config.Global.data_root or os.environ.get("PPECONV_DATA") or "dataset")
+    return Path(config.Global.data_root or os.environ.get("PPECONV_DATA") or "dataset").expanduser()
 
 
 def open_dataset(config: Config, split: str) -> ArraySet | FileSet:
