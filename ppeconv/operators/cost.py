@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ppeconv.geometry import ConvGeometry
+from ppeconv.operators.parts import Between
 
 
 class Cost(NamedTuple):
@@ -31,6 +32,11 @@ class Cost(NamedTuple):
     def norm(cls, channels: int) -> Cost:
         """A batch norm."""
         return cls(2 * channels)
+
+    @classmethod
+    def between(cls, channels: int, kind: Between) -> Cost:
+        """What `parts.followed` puts behind a convolution."""
+        return cls() if kind == "none" else cls.norm(channels)
 
     @classmethod
     def of(cls, geometry: ConvGeometry, height: int, width: int) -> Cost:

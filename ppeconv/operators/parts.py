@@ -22,6 +22,23 @@ def host_conv(geometry: ConvGeometry, inputs: int, outputs: int, groups: int = 1
     return nn.Conv2D(**changed.conv_arguments())
 
 
+def same_conv(
+    geometry: ConvGeometry,
+    inputs: int,
+    outputs: int,
+    kernel: tuple[int, int] | None = None,
+    stride: tuple[int, int] = (1, 1),
+    groups: int = 1,
+    bias: bool = False,
+) -> nn.Conv2D:
+    """The replaced convolution's odd kernel, or another, padded so that the size stays but for the stride."""
+    kernel = kernel or geometry.kernel_size
+    padding = [reach // 2 for reach in _reach(kernel, geometry.dilation)]
+    return nn.Conv2D(
+        inputs, outputs, kernel, stride, padding, geometry.dilation, groups, bias_attr=None if bias else False
+    )
+
+
 def pointwise(inputs: int, outputs: int, groups: int = 1, bias: bool = False) -> nn.Conv2D:
     """A 1x1 convolution."""
     return nn.Conv2D(inputs, outputs, 1, groups=groups, bias_attr=None if bias else False)
@@ -62,6 +79,19 @@ class CentredConv(nn.Layer):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.conv(reframe(x, self.cut))
+
+
+class CentredPool(nn.Layer):
+    """A pooling of the replaced convolution's odd kernel and stride, centred on the same pixels, without dilation."""
+
+    def __init__(self, geometry: ConvGeometry, kind: Literal["max", "avg"]):
+        super().__init__()
+        self.margin = centre_margin(geometry)
+        pool = nn.MaxPool2D if kind == "max" else nn.AvgPool2D
+        self.pool = pool(geometry.kernel_size, geometry.stride, [side // 2 for side in geometry.kernel_size])
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.pool(reframe(x, self.margin))
 
 
 def kernel_margin(
