@@ -5,6 +5,7 @@ Paper: CompConv: A Compact Convolution Module for Efficient Feature Learning, CV
 
 from __future__ import annotations
 
+from itertools import pairwise
 from math import ceil
 from typing import Any, ClassVar
 
@@ -38,11 +39,11 @@ class CompConv(ConvOperator):
     Parameters: kh kw (C_in c + sum_(j=0)^(d-2) 2^(2j+1) c^2 + 2^(d-1) c t) (+ the channels that are not copies with
     bias); MACs: the weights times H' W'.
 
-    A reconstruction: neither code nor the paper's equations (3) to (6) were at hand. Chosen to fit its statements (about
-    8 % of the channels in the smallest unit and 20 % of the cost at d = 3): c and d as above, a unit reads the smaller
-    B alone, A_1, A_2, ... are X's first channels in turn, the shuffle has 2 groups, and nothing stands between the
-    convolutions. With a stride, the first convolution has it and the copies are average-pooled; the copies come from
-    the frame that the kernel's centre visits.
+    A reconstruction: neither code nor the paper's equations (3) to (6) were at hand. Chosen to fit its statements
+    (about 8 % of the channels in the smallest unit and 20 % of the cost at d = 3): c and d as above, a unit reads the
+    smaller B alone, A_1, A_2, ... are X's first channels in turn, the shuffle has 2 groups, and nothing stands between
+    the convolutions. With a stride, the first convolution has it and the copies are average-pooled; the copies come
+    from the frame that the kernel's centre visits.
     """
 
     default_rules: ClassVar[dict[str, Any]] = {"min_kernel": 1}
@@ -128,4 +129,4 @@ def _convolutions(geometry: ConvGeometry, depth: int) -> list[tuple[int, int]]:
         return [(geometry.in_channels, geometry.out_channels)]
     units = [2**step * _unit(geometry, depth) for step in range(depth)]
     channels = [geometry.in_channels, *units, _tail(geometry, depth)]
-    return list(zip(channels, channels[1:], strict=False))
+    return list(pairwise(channels))

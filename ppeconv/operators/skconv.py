@@ -36,8 +36,8 @@ class SKConv(ConvOperator):
     Parameters: B (C_in/groups C_out kh kw + 2 C_out) + C_out d + 2 d + B d C_out.
     MACs: B C_in/groups C_out kh kw H' W' + (B + 1) C_out d.
 
-    The groups of the branches are the host's: the paper's SKNet-50 is SKConv on the 3x3 of ResNeXt-50 32x4d, without the
-    host's norm and activation behind it. The host's bias is dropped, as every branch passes a batch norm.
+    The groups of the branches are the host's: the paper's SKNet-50 is SKConv on the 3x3 of ResNeXt-50 32x4d, without
+    the host's norm and activation behind it. The host's bias is dropped, as every branch passes a batch norm.
     """
 
     default_rules: ClassVar[dict[str, Any]] = {"groups": "any"}

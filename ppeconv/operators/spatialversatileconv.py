@@ -20,8 +20,8 @@ class SpatialVersatileConv(VersatileFilters):
         form: "concat", or "sum", the paper's naive variant: the sum over i, which is one convolution whose kernel
             counts its i-th ring i times and saves nothing.
 
-    Parameters: C_in kh kw ceil(C_out / s) (+ C_out with bias). MACs: sum_i C_in (kh - 2i) (kw - 2i) m_i H' W', where m_i
-    are the C_out channels in s shares as equal as can be. With form="sum" the plain convolution's.
+    Parameters: C_in kh kw ceil(C_out / s) (+ C_out with bias). MACs: sum_i C_in (kh - 2i) (kw - 2i) m_i H' W', where
+    m_i are the C_out channels in s shares as equal as can be. With form="sum" the plain convolution's.
 
     Departures: a bias for each secondary filter as in the paper's formula; exactly C_out channels where s does not
     divide it; rectangular kernels and inputs. A kernel of 1x1 has one ring and is the plain convolution.
