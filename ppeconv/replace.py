@@ -11,8 +11,10 @@ from paddle import nn
 
 from ppeconv.counting import count, parameter_count
 from ppeconv.errors import Unsupported, UserError
+from ppeconv.flow import Passage, octave_passage
 from ppeconv.geometry import ConvGeometry
 from ppeconv.operators.base import ConvOperator
+from ppeconv.operators.octaveconv import OctaveConv
 from ppeconv.registry import OPERATORS
 from ppeconv.schema import Section, check
 
@@ -37,6 +39,8 @@ class Rules(Section):
     """Keep the network's first convolution, which reads the image."""
     pairs: bool = False
     """Replace a depthwise convolution and the 1x1 after it, taken together, instead of single convolutions."""
+    flow: bool = False
+    """OctaveConv alone: both resolutions flow through the residual blocks, whose layers are replaced as wholes."""
 
     def reason_to_keep(self, path: str, geometry: ConvGeometry, first: bool) -> str | None:
         """Why these rules leave a convolution alone, or None when they replace it."""
@@ -71,6 +75,8 @@ class Row:
     after: str | None = None
     params_after: int | None = None
     reason: str = ""
+    inherited: bool = False
+    """Whether the weights of the convolution are those of the operator now."""
 
 
 @dataclass
@@ -108,6 +114,7 @@ class Report:
             f"  {row.path:<{width}}  {row.before}  "
             + (
                 f"-> {row.after}, parameters {row.params_before:,} -> {row.params_after:,}"
+                + (", weights carried over" if row.inherited else "")
                 if row.after
                 else f"kept: {row.reason}"
             )
@@ -124,6 +131,8 @@ class _Site:
     geometry: ConvGeometry
     layers: list[nn.Layer]
     superfluous: list[nn.Layer] = field(default_factory=list)
+    own: dict[str, Any] = field(default_factory=dict)
+    """Arguments that this place asks for."""
 
 
 def replace_conv(
@@ -145,6 +154,9 @@ def replace_conv(
         dry_run: only report.
         own: the operator's arguments, such as ratio=0.5.
 
+    The weights are carried over into Conv2D and OctaveConv (all of them), GroupConv and HetConv (those that they
+    keep); every other operator begins with new ones, and the report says which.
+
     Returns:
         The network (a new layer where `model` is itself a convolution) and the report.
 
@@ -156,14 +168,17 @@ def replace_conv(
     if not isinstance(rules, Rules):
         rules = check(Rules, make.default_rules if rules is None else rules, "rules")
     report = Report(OPERATORS.canonical(operator))
-    chosen = _choose(model, make, rules, own, report)
+    passage = _passage(model, make, rules, own)
+    chosen = _choose(model, make, rules, own, passage, report)
     if not chosen:
         raise UserError(_nothing_replaced(model, report, rules))
     before = _counts(model, input_size)
     substitutes = {}
     for row, site in chosen:
-        new = make.of_geometry(site.geometry, **own)
-        row.after, row.params_after = f"{report.operator} {site.geometry}", parameter_count(new)
+        new = make.of_geometry(site.geometry, **own, **site.own)
+        row.after = f"{report.operator} {make.describe(site.geometry, **own, **site.own)}"
+        row.params_after = parameter_count(new)
+        row.inherited = len(site.layers) == 1 and new.inherit(site.layers[0])
         substitutes.update({id(layer): nn.Identity() for layer in (*site.layers, *site.superfluous)})
         substitutes[id(site.layers[-1])] = new
     if dry_run:
@@ -171,21 +186,42 @@ def replace_conv(
         report.params = (before[0], before[0] - saved)
         return model, report
     model = _substitute(model, substitutes)
+    for owner, attribute, layer in passage.settings:
+        setattr(owner, attribute, layer)
     after = _counts(model, input_size)
     report.params = (before[0], after[0])
     report.macs = (before[1], after[1]) if input_size else None
     return model, report
 
 
+def _passage(model: nn.Layer, make: type[ConvOperator], rules: Rules, own: Mapping[str, Any]) -> Passage:
+    """The way of the two resolutions of an octave convolution; an empty one without rules.flow."""
+    if not rules.flow:
+        return Passage()
+    if make is not OctaveConv:
+        raise UserError(f"rules.flow is for OctaveConv; {make.__name__} takes and gives one tensor")
+    if {"alpha_in", "alpha_out", "two_tensor"} & own.keys():
+        raise UserError("with rules.flow the shares of every layer follow from alpha; leave the other arguments out")
+    return octave_passage(model, make.completed(dict(own))["alpha"])
+
+
 def _choose(
-    model: nn.Layer, make: type[ConvOperator], rules: Rules, own: Mapping[str, Any], report: Report
+    model: nn.Layer,
+    make: type[ConvOperator],
+    rules: Rules,
+    own: Mapping[str, Any],
+    passage: Passage,
+    report: Report,
 ) -> list[tuple[Row, _Site]]:
     """The sites that are replaced; every convolution of the network gets its row in the report."""
     chosen, first = [], True
     for site in _sites(model, rules.pairs):
+        site.own = passage.convolutions.get(id(site.layers[0]), {})
         row = Row(site.path, str(site.geometry), sum(parameter_count(layer) for layer in site.layers))
         report.rows.append(row)
         row.reason = _reason(site, make, rules, own, first)
+        if row.reason and site.own:
+            raise UserError(f"the octaves cannot flow through {site.path}: {row.reason}")
         first = False
         if not row.reason:
             chosen.append((row, site))
@@ -197,10 +233,13 @@ def _reason(site: _Site, make: type[ConvOperator], rules: Rules, own: Mapping[st
         return f"a {type(site.layers[-1]).__name__}, whose own forward would be lost"
     if rules.pairs and len(site.layers) == 1:
         return "not a depthwise convolution followed by a 1x1, and rules.pairs replaces only these"
-    if reason := rules.reason_to_keep(site.path, site.geometry, first):
+    if rules.flow and not site.own:
+        return "outside the residual blocks that the octaves pass"
+    reason = None if rules.flow else rules.reason_to_keep(site.path, site.geometry, first)
+    if reason:
         return reason
     try:
-        make.check(site.geometry, **own)
+        make.check(site.geometry, **own, **site.own)
     except Unsupported as refusal:
         return str(refusal)
     return ""

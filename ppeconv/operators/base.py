@@ -86,6 +86,10 @@ class ConvOperator(nn.Layer):
         """Make the sub-layers."""
         raise TypeError(f"{type(self).__name__} defines no build()")
 
+    def inherit(self, conv: nn.Conv2D) -> bool:
+        """Take over the weights of the replaced convolution; False where they have no place in this operator."""
+        return False
+
     @classmethod
     def formula(cls, geometry: ConvGeometry, height: int, width: int, **own: Any) -> Cost:
         """Closed form of (trainable parameters, MACs for one input of height x width pixels)."""

@@ -31,6 +31,10 @@ class Conv2D(ConvOperator):
     def forward(self, x: Tensor) -> Tensor:
         return self.conv(x)
 
+    def inherit(self, conv: nn.Conv2D) -> bool:
+        self.conv.set_state_dict(conv.state_dict())
+        return True
+
     @classmethod
     def cost(cls, geometry: ConvGeometry, height: int, width: int) -> Cost:
         return Cost.of(geometry, height, width)

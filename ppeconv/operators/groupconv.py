@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from paddle import Tensor
+import paddle
+from paddle import Tensor, nn
 
 from ppeconv.errors import Unsupported
 from ppeconv.geometry import ConvGeometry
 from ppeconv.operators.base import ConvOperator
 from ppeconv.operators.cost import Cost
-from ppeconv.operators.parts import host_conv, shuffle
+from ppeconv.operators.parts import block_diagonal, host_conv, shuffle
 from ppeconv.registry import OPERATORS
 
 
@@ -44,6 +45,13 @@ class GroupConv(ConvOperator):
 
     def forward(self, x: Tensor) -> Tensor:
         return shuffle(self.conv(x), self.shuffle_groups)
+
+    def inherit(self, conv: nn.Conv2D) -> bool:
+        blocks = block_diagonal(conv.weight, self.conv._groups)
+        self.conv.weight.set_value(paddle.concat(blocks, axis=0))
+        if conv.bias is not None:
+            self.conv.bias.set_value(conv.bias)
+        return True
 
     @classmethod
     def cost(cls, geometry: ConvGeometry, height: int, width: int, *, conv_groups: int, shuffle: bool) -> Cost:

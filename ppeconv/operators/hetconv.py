@@ -6,13 +6,13 @@ Paper: HetConv: Heterogeneous Kernel-Based Convolutions for Deep CNNs, CVPR 2019
 from __future__ import annotations
 
 import paddle
-from paddle import Tensor
+from paddle import Tensor, nn
 
 from ppeconv.errors import Unsupported
 from ppeconv.geometry import ConvGeometry
 from ppeconv.operators.base import ConvOperator
 from ppeconv.operators.cost import Cost
-from ppeconv.operators.parts import CentredConv, host_conv
+from ppeconv.operators.parts import CentredConv, block_diagonal, host_conv
 from ppeconv.registry import OPERATORS
 
 
@@ -55,14 +55,20 @@ class HetConv(ConvOperator):
     def forward(self, x: Tensor) -> Tensor:
         if self.parts == 1:
             return self.spatial(x)
-        others = [x[:, start:stop] for start, stop in self._others()]
+        others = [_without(x, group, self.share) for group in range(self.parts)]
         return self.spatial(x) + self.pointwise(paddle.concat(others, axis=1))
 
-    def _others(self) -> list[tuple[int, int]]:
-        """For each group in turn the channels before and behind its own."""
-        inputs = self.geometry.in_channels
-        runs = [run for start in range(0, inputs, self.share) for run in ((0, start), (start + self.share, inputs))]
-        return [(start, stop) for start, stop in runs if start < stop]
+    def inherit(self, conv: nn.Conv2D) -> bool:
+        self.spatial.weight.set_value(paddle.concat(block_diagonal(conv.weight, self.parts), axis=0))
+        if conv.bias is not None:
+            self.spatial.bias.set_value(conv.bias)
+        if self.parts > 1:
+            rows, columns = (side // 2 for side in self.geometry.kernel_size)
+            centres = conv.weight[:, :, rows : rows + 1, columns : columns + 1].chunk(self.parts, axis=0)
+            self.pointwise.conv.weight.set_value(
+                paddle.concat([_without(block, group, self.share) for group, block in enumerate(centres)], axis=0)
+            )
+        return True
 
     @classmethod
     def cost(cls, geometry: ConvGeometry, height: int, width: int, *, parts: int) -> Cost:
@@ -71,3 +77,9 @@ class HetConv(ConvOperator):
         return Cost.conv(inputs, outputs, geometry.kernel_size, pixels, parts, geometry.bias) + Cost.conv(
             inputs * (parts - 1), outputs, (1, 1), pixels, parts
         )
+
+
+def _without(x: Tensor, group: int, share: int) -> Tensor:
+    """`x` without the channels of one group."""
+    start, stop = group * share, (group + 1) * share
+    return paddle.concat([part for part in (x[:, :start], x[:, stop:]) if part.shape[1]], axis=1)

@@ -21,25 +21,22 @@ from ppeconv.registry import OPERATORS
 
 
 class Octaves(NamedTuple):
-    """A feature map in two resolutions: high [N, C_h, H, W], low [N, C_l, ceil(H / 2), ceil(W / 2)] or None."""
+    """A feature map in two resolutions: high [N, C_h, H, W], low [N, C_l, ceil(H / 2), ceil(W / 2)]."""
 
     high: Tensor
-    low: Tensor | None = None
+    low: Tensor
 
     def __add__(self, other: Octaves) -> Octaves:
-        if self.low is None:
-            return Octaves(self.high + other.high)
         return Octaves(self.high + other.high, self.low + other.low)
 
 
 class OctaveCore(nn.Layer):
-    """Octave convolution from `Octaves` to `Octaves`; see `OctaveConv`."""
+    """Octave convolution; what has no low-frequency channels is a plain tensor. See `OctaveConv`."""
 
     def __init__(self, geometry: ConvGeometry, alpha_in: float, alpha_out: float):
         super().__init__()
         self.geometry = geometry
         self.low_in, self.low_out = int(alpha_in * geometry.in_channels), int(alpha_out * geometry.out_channels)
-        self.margin = centre_margin(geometry)
         high_in, high_out = geometry.in_channels - self.low_in, geometry.out_channels - self.low_out
         if not self.low_in and not self.low_out:
             self.plain = host_conv(geometry, high_in, high_out, geometry.groups, geometry.bias)
@@ -56,22 +53,43 @@ class OctaveCore(nn.Layer):
         groups = 1 if self.geometry.groups == 1 else inputs
         return same_conv(self.geometry, inputs, outputs, groups=groups, bias=bias)
 
-    def forward(self, x: Octaves) -> Octaves:
+    def forward(self, x: Tensor | Octaves) -> Tensor | Octaves:
         if not self.low_in and not self.low_out:
-            return Octaves(self.plain(x.high))
+            return self.plain(x)
+        high, low = x if self.low_in else (x, None)
         stride = self.geometry.stride
-        high = pooled(x.high, stride)
+        high = pooled(high, stride)
         y_high = self.high_to_high(high)
         if self.low_to_high is not None:
-            y_high = y_high + (self.low_to_high(x.low) if stride == (2, 2) else enlarged(self.low_to_high(x.low), high))
+            added = self.low_to_high(low)
+            y_high = y_high + (added if stride == (2, 2) else enlarged(added, high))
         if not self.low_out:
-            return Octaves(y_high)
+            return y_high
         parts = []
         if self.low_to_low is not None:
-            parts.append(self.low_to_low(pooled(x.low, stride)))
+            parts.append(self.low_to_low(pooled(low, stride)))
         if self.high_to_low is not None:
             parts.append(self.high_to_low(halved(high)))
         return Octaves(y_high, sum(parts))
+
+    def inherit(self, conv: nn.Conv2D) -> None:
+        """Take the weights of a plain convolution; the paths share them out without rest."""
+        if not self.low_in and not self.low_out:
+            self.plain.set_state_dict(conv.state_dict())
+            return
+        high_in = self.geometry.in_channels - self.low_in if self.geometry.groups == 1 else None
+        high_out = self.geometry.out_channels - self.low_out
+        places = (
+            (self.high_to_high, slice(None, high_out), slice(None, high_in)),
+            (self.low_to_high, slice(None, high_out), slice(high_in, None)),
+            (self.low_to_low, slice(high_out, None), slice(high_in, None)),
+            (self.high_to_low, slice(high_out, None), slice(None, high_in)),
+        )
+        for path, outputs, inputs in places:
+            if path is not None:
+                path.weight.set_value(conv.weight[outputs, inputs])
+                if path.bias is not None:
+                    path.bias.set_value(conv.bias[outputs])
 
 
 @OPERATORS.register(aliases=("Octave", "OctConv", "Oct"))
@@ -86,13 +104,15 @@ class OctaveConv(ConvOperator):
     Own arguments:
         alpha: share of low-frequency channels on both sides; 0 is the plain convolution.
         alpha_in, alpha_out: shares on one side, where they differ from alpha.
+        two_tensor: take and give `Octaves` (on a side without low-frequency channels, a tensor), for layers between
+            which nothing is merged.
 
     Parameters: the plain convolution's, whatever alpha is (depthwise, too). MACs at stride 1, H' and W' even:
     C_in C_out kh kw H' W' (1 - 3/4 (a_in + a_out - a_in a_out)), with the shares rounded down to channels; at stride 2
     the l -> h path has H' W' pixels.
 
-    As a layer for itself it takes and gives one tensor, so the halving and doubling is done at each layer; the rule
-    octave=true of `replace_conv` lets both resolutions flow through a residual network as in the paper.
+    As a layer for itself it takes and gives one tensor and halves and doubles anew; with the rule flow=true
+    `replace_conv` lets both resolutions flow through a residual network, as in the paper.
     At stride 2 the inputs are average-pooled and convolved with stride 1, as in the published code; with alpha 0 on
     both sides the stride is the convolution's. Depthwise hosts have the h -> h and l -> l paths only. The convolutions
     pad to keep the size of the frame that the host kernel's centre visits; low maps of odd sizes are rounded up.
@@ -102,7 +122,15 @@ class OctaveConv(ConvOperator):
     limits = ("odd kernel", "fixed padding")
 
     @classmethod
-    def refuse(cls, geometry: ConvGeometry, *, alpha: float, alpha_in: float | None, alpha_out: float | None) -> None:
+    def refuse(
+        cls,
+        geometry: ConvGeometry,
+        *,
+        alpha: float,
+        alpha_in: float | None,
+        alpha_out: float | None,
+        two_tensor: bool,
+    ) -> None:
         shares = _shares(alpha, alpha_in, alpha_out)
         if not all(0 <= share < 1 for share in shares):
             raise Unsupported(f"OctaveConv needs every alpha from 0 to below 1; got {shares[0]} and {shares[1]}")
@@ -115,6 +143,24 @@ class OctaveConv(ConvOperator):
             raise Unsupported(f"OctaveConv in place of a depthwise convolution needs one alpha; got {shares}")
         if geometry.stride not in ((1, 1), (2, 2)):
             raise Unsupported(f"OctaveConv needs stride 1 or 2; got {geometry.stride}")
+        if two_tensor and centre_margin(geometry) != (0, 0, 0, 0):
+            raise Unsupported(
+                f"OctaveConv with two_tensor needs the padding that keeps the size; got {geometry.padding} for a "
+                f"kernel {geometry.kernel_size}"
+            )
+
+    @classmethod
+    def describe(
+        cls,
+        geometry: ConvGeometry,
+        *,
+        alpha: float = 0.25,
+        alpha_in: float | None = None,
+        alpha_out: float | None = None,
+        two_tensor: bool = False,
+    ) -> str:
+        low_in, low_out = _shares(alpha, alpha_in, alpha_out)
+        return f"{geometry}, alpha {low_in:g} -> {low_out:g}"
 
     def build(
         self,
@@ -123,17 +169,20 @@ class OctaveConv(ConvOperator):
         alpha: float = 0.25,
         alpha_in: float | None = None,
         alpha_out: float | None = None,
+        two_tensor: bool = False,
     ) -> None:
         self.core = OctaveCore(geometry, *_shares(alpha, alpha_in, alpha_out))
-        self.two_tensor = bool(self.core.low_in or self.core.low_out)
+        self.two_tensor = two_tensor
+        self.margin = centre_margin(geometry) if self.core.low_in or self.core.low_out else (0, 0, 0, 0)
 
-    def forward(self, x: Tensor) -> Tensor:
-        if not self.two_tensor:
-            return self.core(Octaves(x)).high
-        frame = reframe(x, self.core.margin)
-        high_channels = self.geometry.in_channels - self.core.low_in
-        low = halved(frame[:, high_channels:]) if self.core.low_in else None
-        return merged(self.core(Octaves(frame[:, :high_channels], low)))
+    def forward(self, x: Tensor | Octaves) -> Tensor | Octaves:
+        if self.two_tensor:
+            return self.core(x)
+        return merged(self.core(divided(reframe(x, self.margin), self.core.low_in)))
+
+    def inherit(self, conv: nn.Conv2D) -> bool:
+        self.core.inherit(conv)
+        return True
 
     @classmethod
     def cost(
@@ -145,6 +194,7 @@ class OctaveConv(ConvOperator):
         alpha: float,
         alpha_in: float | None,
         alpha_out: float | None,
+        two_tensor: bool,
     ) -> Cost:
         alpha_in, alpha_out = _shares(alpha, alpha_in, alpha_out)
         plain = Cost.of(geometry, height, width)
@@ -178,6 +228,11 @@ def enlarged(x: Tensor, like: Tensor) -> Tensor:
     return F.interpolate(x, scale_factor=2, mode="nearest")[:, :, : like.shape[2], : like.shape[3]]
 
 
-def merged(x: Octaves) -> Tensor:
+def divided(x: Tensor, low: int) -> Tensor | Octaves:
+    """`x` with its last `low` channels at half the resolution."""
+    return Octaves(x[:, :-low], halved(x[:, -low:])) if low else x
+
+
+def merged(x: Tensor | Octaves) -> Tensor:
     """One tensor of both resolutions, at the higher one."""
-    return x.high if x.low is None else paddle.concat([x.high, enlarged(x.low, x.high)], axis=1)
+    return paddle.concat([x.high, enlarged(x.low, x.high)], axis=1) if isinstance(x, Octaves) else x

@@ -136,6 +136,11 @@ def pooled(x: Tensor, stride: tuple[int, int]) -> Tensor:
     return x if stride == (1, 1) else F.avg_pool2d(x, stride, stride, ceil_mode=True)
 
 
+def block_diagonal(weight: Tensor, groups: int) -> list[Tensor]:
+    """Of a dense weight [C_out, C_in, kh, kw] the blocks that a grouped convolution has."""
+    return [rows.chunk(groups, axis=1)[group] for group, rows in enumerate(weight.chunk(groups, axis=0))]
+
+
 def share_out(channels: int, parts: int) -> list[int]:
     """`channels` in `parts` whole shares as equal as can be, the larger ones first."""
     share, rest = divmod(channels, parts)
