@@ -55,7 +55,7 @@ class HetConv(ConvOperator):
     def forward(self, x: Tensor) -> Tensor:
         if self.parts == 1:
             return self.spatial(x)
-        others = [_without(x, group, self.share) for group in range(self.parts)]
+        others = [part for group in range(self.parts) for part in _around(x, group, self.share)]
         return self.spatial(x) + self.pointwise(paddle.concat(others, axis=1))
 
     def inherit(self, conv: nn.Conv2D) -> bool:
@@ -66,7 +66,9 @@ class HetConv(ConvOperator):
             rows, columns = (side // 2 for side in self.geometry.kernel_size)
             centres = conv.weight[:, :, rows : rows + 1, columns : columns + 1].chunk(self.parts, axis=0)
             self.pointwise.conv.weight.set_value(
-                paddle.concat([_without(block, group, self.share) for group, block in enumerate(centres)], axis=0)
+                paddle.concat(
+                    [paddle.concat(_around(rows, group, self.share), axis=1) for group, rows in enumerate(centres)]
+                )
             )
         return True
 
@@ -79,7 +81,7 @@ class HetConv(ConvOperator):
         )
 
 
-def _without(x: Tensor, group: int, share: int) -> Tensor:
-    """`x` without the channels of one group."""
+def _around(x: Tensor, group: int, share: int) -> list[Tensor]:
+    """The channels of `x` before and behind a group."""
     start, stop = group * share, (group + 1) * share
-    return paddle.concat([part for part in (x[:, :start], x[:, stop:]) if part.shape[1]], axis=1)
+    return [part for part in (x[:, :start], x[:, stop:]) if part.shape[1]]
