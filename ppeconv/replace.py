@@ -165,8 +165,7 @@ def replace_conv(
     """
     OPERATORS.check(operator, own)
     make = OPERATORS.get(operator)
-    if not isinstance(rules, Rules):
-        rules = check(Rules, make.default_rules if rules is None else rules, "rules")
+    rules = _rules(make, rules)
     report = Report(OPERATORS.canonical(operator))
     passage = _passage(model, make, rules, own)
     chosen = _choose(model, make, rules, own, passage, report)
@@ -192,6 +191,36 @@ def replace_conv(
     report.params = (before[0], after[0])
     report.macs = (before[1], after[1]) if input_size else None
     return model, report
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """How far an operator applies to a network."""
+
+    replaced: int
+    total: int
+    reason: str
+    """What most often keeps a convolution as it is."""
+
+    def __str__(self) -> str:
+        return f"{self.replaced} of {self.total}" if self.replaced else f"no: {self.reason}"
+
+
+def coverage(model: nn.Layer, operator: str, rules: Rules | Mapping[str, Any] | None = None, **own: Any) -> Coverage:
+    """How many convolutions `replace_conv` would replace, without building anything."""
+    make = OPERATORS.get(operator)
+    report = Report(operator)
+    rules = _rules(make, rules)
+    chosen = _choose(model, make, rules, own, _passage(model, make, rules, own), report)
+    return Coverage(len(chosen), len(report.rows), _commonest([row.reason for row in report.skipped if row.reason]))
+
+
+def _commonest(reasons: Sequence[str]) -> str:
+    return max(sorted(set(reasons)), key=reasons.count) if reasons else "it has none"
+
+
+def _rules(make: type[ConvOperator], rules: Rules | Mapping[str, Any] | None) -> Rules:
+    return rules if isinstance(rules, Rules) else check(Rules, make.default_rules if rules is None else rules, "rules")
 
 
 def _passage(model: nn.Layer, make: type[ConvOperator], rules: Rules, own: Mapping[str, Any]) -> Passage:
@@ -339,9 +368,8 @@ def _counts(model: nn.Layer, input_size: Sequence[int] | None) -> tuple[int, int
 
 
 def _nothing_replaced(model: nn.Layer, report: Report, rules: Rules) -> str:
-    reasons = [row.reason for row in report.rows]
-    common = max(set(reasons), key=reasons.count) if reasons else "it has none"
-    others = [name for name in OPERATORS.names() if name != report.operator and _applies(model, OPERATORS.get(name))]
+    common = _commonest([row.reason for row in report.rows])
+    others = [name for name in OPERATORS.names() if name != report.operator and coverage(model, name).replaced]
     hints = [f"operators that apply by their own rules: {', '.join(others)}"] if others else []
     if not rules.pairs and (pairs := _pairs(model)):
         hints.append(
@@ -350,11 +378,4 @@ def _nothing_replaced(model: nn.Layer, report: Report, rules: Rules) -> str:
     return (
         f"{report.operator} replaces none of the {len(report.rows)} convolutions of {type(model).__name__} "
         f"(mostly: {common}); " + "; ".join(hints or ["change the rules or the operator"])
-    )
-
-
-def _applies(model: nn.Layer, make: type[ConvOperator]) -> bool:
-    rules = check(Rules, make.default_rules, "rules")
-    return any(
-        not _reason(site, make, rules, {}, first=index == 0) for index, site in enumerate(_sites(model, rules.pairs))
     )
