@@ -76,7 +76,7 @@ class AggregatedConv(ConvOperator):
         narrow = [path(x) for path in self.paths]
         if len(self.expand) == 1:
             return self.expand[0](paddle.concat(narrow, axis=1))
-        return sum(expand(part) for expand, part in zip(self.expand, narrow, strict=True))
+        return sum(self.expand[index](part) for index, part in enumerate(narrow))
 
     @classmethod
     def cost(

@@ -79,9 +79,10 @@ class CompConv(ConvOperator):
             return units[0]
         *small, tail = units
         copies = pooled(reframe(x[:, : sum(self.copies)], self.margin), self.geometry.stride)
-        copied = copies.split(self.copies, axis=1) if self.copies else []
-        pairs = zip([tail, *copied], reversed(small), strict=True)
-        return shuffle(paddle.concat([part for pair in pairs for part in pair], axis=1), 2)
+        parts = [tail, small[-1]]
+        for index, copied in enumerate(copies.split(self.copies, axis=1) if self.copies else [], 2):
+            parts += [copied, small[-index]]
+        return shuffle(paddle.concat(parts, axis=1), 2)
 
     @classmethod
     def cost(cls, geometry: ConvGeometry, height: int, width: int, *, depth: int | None, base_channels: int) -> Cost:

@@ -80,7 +80,7 @@ class MixConv(ConvOperator):
         self.pointwise = pointwise(channels, geometry.out_channels, bias=geometry.bias) if dense else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        parts = [conv(part) for conv, part in zip(self.depthwise, x.split(self.shares, axis=1), strict=True)]
+        parts = [self.depthwise[index](part) for index, part in enumerate(x.split(self.shares, axis=1))]
         return self.pointwise(self.behind(paddle.concat(parts, axis=1)))
 
     @classmethod

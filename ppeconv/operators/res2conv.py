@@ -84,9 +84,9 @@ class Res2Conv(ConvOperator):
     def forward(self, x: Tensor) -> Tensor:
         first, *others = reframe(self.reduce(x), self.margin).chunk(len(self.chain) + 1, axis=1)
         outputs = [self.keep(first)]
-        for index, (conv, part) in enumerate(zip(self.chain, others, strict=True)):
+        for index, part in enumerate(others):
             carried = index > 0 and not self.strided
-            outputs.append(conv(part + outputs[-1] if carried else part))
+            outputs.append(self.chain[index](part + outputs[-1] if carried else part))
         return self.expand(paddle.concat(outputs, axis=1))
 
     @classmethod

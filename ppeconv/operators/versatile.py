@@ -91,6 +91,7 @@ class VersatileFilters(ConvOperator):
     def fill(self, bank: FilterBank) -> None:
         """Make the filters of `bank`."""
         self.bank = bank
+        self.uses = [(use, kernel_margin(bank.geometry, bank.kernel(use.ring))) for use in bank.uses()]
         shape = [bank.primaries, bank.channels, *bank.geometry.kernel_size]
         self.weight = self.create_parameter(shape, default_initializer=nn.initializer.KaimingNormal())
         if bank.geometry.bias:
@@ -100,13 +101,12 @@ class VersatileFilters(ConvOperator):
 
     def forward(self, x: Tensor) -> Tensor:
         weight = self.weight * self.rings if self.bank.form == "sum" else self.weight
-        outputs = [self._convolved(x, weight, use) for use in self.bank.uses()]
+        outputs = [self._convolved(x, weight, use, margin) for use, margin in self.uses]
         y = outputs[0] if len(outputs) == 1 else paddle.concat(outputs, axis=1)
         return y + self.bias.reshape([1, -1, 1, 1]) if self.geometry.bias else y
 
-    def _convolved(self, x: Tensor, weight: Tensor, use: Secondary) -> Tensor:
+    def _convolved(self, x: Tensor, weight: Tensor, use: Secondary, margin: tuple[int, int, int, int]) -> Tensor:
         rows, columns = self.bank.kernel(use.ring)
-        margin = kernel_margin(self.geometry, (rows, columns))
         seen = x[:, use.start : use.start + self.bank.channels]
         kernel = weight[: use.filters, :, use.ring : use.ring + rows, use.ring : use.ring + columns]
         return F.conv2d(
