@@ -38,13 +38,16 @@ class OctaveWise(nn.Layer):
 
 
 class OctaveNorm(nn.Layer):
-    """A batch norm for each resolution."""
+    """A batch norm for each resolution, with the weights and statistics of the one in whose place it is."""
 
     def __init__(self, norm: nn.BatchNorm2D, low: int):
         super().__init__()
         channels = norm._num_features
         settings = {"momentum": norm._momentum, "epsilon": norm._epsilon}
         self.high, self.low = nn.BatchNorm2D(channels - low, **settings), nn.BatchNorm2D(low, **settings)
+        for name, value in norm.state_dict().items():
+            self.high.state_dict()[name].set_value(value[: channels - low])
+            self.low.state_dict()[name].set_value(value[channels - low :])
 
     def forward(self, x: Octaves) -> Octaves:
         return Octaves(self.high(x.high), self.low(x.low))

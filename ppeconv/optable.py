@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import re
 from collections.abc import Mapping
 
@@ -21,11 +22,11 @@ def operators_table(summaries: Mapping[str, str] | None = None) -> str:
     """
     summaries = OPERATORS.summaries() if summaries is None else summaries
     rows = [
-        "| 算子 | 做法 | 论文 | 自有参数(默认值) | 参数量比 | MACs 比 |",
+        "| 算子 | 做法 | 论文 | 自有参数与默认值 | 参数量比 | MACs 比 |",
         "|---|---|---|---|---|---|",
         *(_row(name, summary) for name, summary in summaries.items()),
     ]
-    return "\n".join(rows) + "\n\n3x3、64→64 通道、默认参数,与普通卷积相比;参数量含算子内部的 BN 与偏置。\n"
+    return "\n".join(rows) + "\n\n3x3、64→64 通道、默认参数，与普通卷积相比；参数量含算子内部的 BN 与偏置。\n"
 
 
 def share_of_plain(name: str) -> tuple[float, float]:
@@ -37,7 +38,7 @@ def share_of_plain(name: str) -> tuple[float, float]:
 
 def _row(name: str, summary: str) -> str:
     params, macs = share_of_plain(name)
-    own = ", ".join(f"`{key}={value!r}`" for key, value in OPERATORS.get(name).completed({}).items()) or "—"
+    own = ", ".join(f"`{key}: {json.dumps(value)}`" for key, value in OPERATORS.get(name).completed({}).items()) or "—"
     link = f"[{name}](docs/operators/{name.lower()}.md)"
     return f"| {link} | {summary.rstrip(':')} | {papers(name)} | {own} | {params:.1%} | {macs:.1%} |"
 

@@ -40,7 +40,7 @@ class Rules(Section):
     pairs: bool = False
     """Replace a depthwise convolution and the 1x1 after it, taken together, instead of single convolutions."""
     flow: bool = False
-    """OctaveConv alone: both resolutions flow through the residual blocks, whose layers are replaced as wholes."""
+    """OctaveConv alone: both resolutions flow through the residual blocks; the other rules have no say then."""
 
     def reason_to_keep(self, path: str, geometry: ConvGeometry, first: bool) -> str | None:
         """Why these rules leave a convolution alone, or None when they replace it."""

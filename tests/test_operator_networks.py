@@ -201,6 +201,18 @@ def test_refusals_are_sentences(call, words):
         call()
 
 
+def test_the_flow_inherits_norms():
+    model = make("ResNet20")
+    norm = model.layer2[0].bn1
+    norm.weight.set_value(paddle.rand([32]))
+    norm._mean.set_value(paddle.rand([32]))
+    expected = norm.weight.numpy(), norm._mean.numpy()
+    model, _ = replace_conv(model, "OctaveConv", {"flow": True})
+    high, low = model.layer2[0].bn1.high, model.layer2[0].bn1.low
+    assert (np.concatenate([high.weight.numpy(), low.weight.numpy()]) == expected[0]).all()
+    assert (np.concatenate([high._mean.numpy(), low._mean.numpy()]) == expected[1]).all()
+
+
 def test_dry_run_of_the_flow_changes_nothing():
     model = make("ResNet20")
     before = list(model.state_dict())

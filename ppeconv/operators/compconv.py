@@ -84,6 +84,9 @@ class CompConv(ConvOperator):
             parts += [copied, small[-index]]
         return shuffle(paddle.concat(parts, axis=1), 2)
 
+    def extra_repr(self) -> str:
+        return f"{super().extra_repr()}, depth {self.depth}, reconstruction"
+
     @classmethod
     def cost(cls, geometry: ConvGeometry, height: int, width: int, *, depth: int | None, base_channels: int) -> Cost:
         pixels = geometry.output_size(height, width)
