@@ -9,7 +9,7 @@ import inspect
 import logging
 import sys
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -27,14 +27,15 @@ def is_external(name: str) -> bool:
 
 def create_external(name: str, *, class_num: int = 1000, **arguments: Any) -> nn.Layer:
     """The network of that name, without weights; `arguments` are passed on as they are."""
-    if name.startswith(PADDLE_VISION):
-        build = partial(_builder(_paddle_vision(), name, PADDLE_VISION), num_classes=class_num)
-    else:
-        build = partial(_builder(_paddleclas(), name, PADDLECLAS), class_num=class_num)
-    try:
-        return build(**arguments)
-    except TypeError as error:
-        raise UserError(f"{name} does not take these arguments: {error}") from error
+    with _quiet():
+        if name.startswith(PADDLE_VISION):
+            build = partial(_builder(_paddle_vision(), name, PADDLE_VISION), num_classes=class_num)
+        else:
+            build = partial(_builder(_paddleclas(), name, PADDLECLAS), class_num=class_num)
+        try:
+            return build(**arguments)
+        except TypeError as error:
+            raise UserError(f"{name} does not take these arguments: {error}") from error
 
 
 def _builder(networks: dict[str, Callable], name: str, prefix: str) -> Callable:
@@ -61,10 +62,12 @@ def _paddleclas() -> dict[str, Callable]:
             )
         package = types.ModuleType("paddleclas")
         package.__path__ = list(spec.submodule_search_locations)
-        sys.modules["paddleclas"] = package
-    with _root_logger_kept(), contextlib.redirect_stdout(sys.stderr):
-        importlib.import_module("paddleclas.ppcls.utils.logger").init_logger()
-        backbones = importlib.import_module("paddleclas.ppcls.arch.backbone")
+        metrics = types.ModuleType("paddleclas.ppcls.utils.metrics")
+        metrics.__getattr__ = lambda name: None  # no network uses them, and they load scikit-learn and pandas
+        sys.modules |= {package.__name__: package, metrics.__name__: metrics}
+    importlib.import_module("paddleclas.ppcls.utils.logger").init_logger()
+    logging.getLogger("ppcls").setLevel(logging.ERROR)
+    backbones = importlib.import_module("paddleclas.ppcls.arch.backbone")
     return {
         name: value
         for name, value in vars(backbones).items()
@@ -73,11 +76,13 @@ def _paddleclas() -> dict[str, Callable]:
 
 
 @contextlib.contextmanager
-def _root_logger_kept():
+def _quiet() -> Iterator[None]:
+    """paddleclas prints while it is imported and takes over the root logger; neither reaches the user."""
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
     try:
-        yield
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
     finally:
         root.handlers[:] = handlers
         root.setLevel(level)

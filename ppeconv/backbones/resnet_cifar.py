@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import ClassVar, Literal
 
+import paddle
 import paddle.nn.functional as F
 from paddle import Tensor, nn
 
@@ -23,7 +24,9 @@ class ShortcutA(nn.Layer):
         self.back = outputs - inputs - self.front
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.pad(x[:, :, :: self.stride, :: self.stride], [0, 0, self.front, self.back, 0, 0, 0, 0])
+        x = x[:, :, :: self.stride, :: self.stride]
+        # Not F.pad: padding channels with oneDNN corrupts memory in Paddle Inference 3.3.1.
+        return paddle.concat([paddle.zeros_like(x[:, : self.front]), x, paddle.zeros_like(x[:, : self.back])], 1)
 
 
 class CifarResNet(nn.Layer):

@@ -6,6 +6,7 @@ import contextlib
 import importlib
 import importlib.util
 import io
+import logging
 import os
 import sys
 import warnings
@@ -54,11 +55,13 @@ def _usage(arguments: Sequence[str]) -> int:
 def _import_paddle() -> None:
     """Import Paddle with all cores and without the warnings it has for users of its own."""
     _use_all_cores()
+    os.environ.setdefault("GLOG_minloglevel", "2")
     warnings.filterwarnings("ignore", module="paddle")
     if importlib.util.find_spec("paddle") is None:
         raise UserError("PaddlePaddle is not installed; pip install 'ppeconv[cpu]', or 'ppeconv[gpu]' for a GPU build")
     with contextlib.redirect_stderr(io.StringIO()):
         importlib.import_module("paddle")
+    logging.getLogger().handlers.clear()  # Paddle shows every library's notes on the screen
 
 
 def _use_all_cores() -> None:

@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import paddle
+from paddle import Tensor
 from paddle.io import BatchSampler, DataLoader, Dataset
 
 from ppeconv.data.datasets import ArraySet, FileSet
@@ -89,16 +91,21 @@ class Batches:
         full, rest = divmod(len(self.dataset), self.batch_size)
         return full + (rest > 0 and not self.drop_last)
 
-    def epoch(self, epoch: int = 0, start: int = 0) -> Iterator[tuple[Any, Any]]:
-        """The batches of one epoch from number `start` on."""
-        sampler = _Order(self._order(epoch), self.batch_size, start, len(self))
-        loader = DataLoader(
-            _Positions(len(self.dataset)),
-            batch_sampler=sampler,
-            num_workers=self.num_workers,
-            collate_fn=_Collate(self, epoch),
-        )
-        return iter(loader)
+    def epoch(self, epoch: int = 0, start: int = 0, stop: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
+        """The batches number `start` to `stop` of one epoch; all of them when not given.
+
+        Ask for no more than is used: Paddle's loader can hang when it is left before its end.
+        """
+        collate = _Collate(self, epoch)
+        order = _Order(self._order(epoch), self.batch_size, start, len(self) if stop is None else min(stop, len(self)))
+        if self.num_workers:
+            yield from DataLoader(
+                _Positions(len(self.dataset)), batch_sampler=order, num_workers=self.num_workers, collate_fn=collate
+            )
+        else:
+            for positions in order:
+                images, labels = collate(positions)
+                yield paddle.to_tensor(images), paddle.to_tensor(labels)
 
     def _order(self, epoch: int) -> np.ndarray:
         count = len(self.dataset)

@@ -24,7 +24,10 @@ class CELoss(nn.Layer):
         self.weight, self.epsilon = weight, epsilon
 
     def forward(self, logits: Tensor, labels: Tensor, images: Tensor) -> Tensor:
-        return F.cross_entropy(logits, labels, label_smoothing=self.epsilon)
+        if not self.epsilon:
+            return F.cross_entropy(logits, labels)
+        smooth = F.label_smooth(F.one_hot(labels[:, 0], logits.shape[1]), epsilon=self.epsilon)
+        return F.cross_entropy(logits, smooth, soft_label=True)
 
 
 @LOSSES.register

@@ -166,7 +166,8 @@ class Trainer:
         """Run the epoch under way from where it stands to its end, or to the end of the run."""
         progress, meter = self.progress, _Meter()
         self.model.train()
-        for images, labels in self.batches.epoch(progress.epoch, progress.batch):
+        last = progress.batch + (self.total_steps - progress.step) * self.update_freq
+        for images, labels in self.batches.epoch(progress.epoch, progress.batch, last):
             reader_cost = meter.lap()
             lr = self.optimizer.get_lr()
             paddle.seed(self.batches.seed * 1_000_003 + progress.step)  # dropout is then a function of the step
@@ -200,8 +201,6 @@ class Trainer:
                 ),
             )
             meter.lap()
-            if progress.step >= self.total_steps:
-                return
 
     def _gradients(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         scaler = self.precision.scaler

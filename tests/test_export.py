@@ -1,0 +1,168 @@
+"""Export, and prediction with what was exported."""
+
+import json
+
+import numpy as np
+import paddle
+import pytest
+import yaml
+from PIL import Image
+
+import ppeconv
+from ppeconv import Predictor, UserError, create_model
+from ppeconv.data.datasets import Digits
+from ppeconv.deploy.export import export
+from ppeconv.deploy.runtime import PaddleRuntime
+from tests.runs import call, trained_run
+
+SPCONV = {"operator": "SPConv"}
+PAIRS = {"operator": "SPConv", "rules": {"pairs": True}}
+SMALL = {"class_num": 7, "width": 0.25}
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "shape"),
+    [
+        ("LeNet", {}, [1, 28, 28]),
+        ("LeNet", SPCONV, [1, 28, 28]),
+        ("LeNet3C1L", {"width": 0.5}, [1, 28, 28]),
+        ("LeNet3C1L", {"width": 0.5, **SPCONV}, [1, 28, 28]),
+        ("ResNet18", SMALL, [3, 64, 64]),
+        ("ResNet18", {**SMALL, **SPCONV}, [3, 64, 64]),
+        ("ResNet18", {**SMALL, "stem": "cifar"}, [3, 32, 32]),
+        ("ResNet34", SMALL, [3, 64, 64]),
+        ("ResNet34", {**SMALL, **SPCONV}, [3, 64, 64]),
+        ("ResNet50", SMALL, [3, 64, 64]),
+        ("ResNet50", {**SMALL, **SPCONV}, [3, 64, 64]),
+        ("ResNet20", {"shortcut": "A"}, [3, 32, 32]),
+        ("ResNet20", {"shortcut": "A", **SPCONV}, [3, 33, 31]),
+        ("ResNet32", {"width": 0.5}, [3, 32, 32]),
+        ("ResNet32", {"width": 0.5, **SPCONV}, [3, 32, 32]),
+        ("ResNet56", {"width": 0.5}, [3, 32, 32]),
+        ("ResNet56", {"width": 0.5, **SPCONV}, [3, 32, 32]),
+        pytest.param("ResNet110", {"width": 0.5}, [3, 32, 32], marks=pytest.mark.full),
+        pytest.param("ResNet110", {"width": 0.5, **SPCONV}, [3, 32, 32], marks=pytest.mark.full),
+        ("VGG16", {"class_num": 7, "width": 0.125}, [3, 64, 64]),
+        ("VGG16", {"class_num": 7, "width": 0.125, **SPCONV}, [3, 64, 64]),
+        ("VGG16Cifar", SMALL, [3, 32, 32]),
+        ("VGG16Cifar", {**SMALL, **SPCONV}, [3, 32, 32]),
+        ("MobileNetV2", {"class_num": 7}, [3, 64, 64]),
+        ("MobileNetV2", {"class_num": 7, **PAIRS}, [3, 64, 64]),
+    ],
+)
+def test_exported_equals_eager(name, arguments, shape, tmp_path):
+    model = create_model(name, **arguments)
+    model(paddle.randn([4, *shape]))  # statistics of a batch, so that the batch norms do something
+    export(model, tmp_path / "out", shape)
+    assert model.training
+    model.eval()
+    runtime = PaddleRuntime(tmp_path / "out")
+    for batch in (1, 7):
+        images = np.random.randn(batch, *shape).astype("float32")
+        expected = model(paddle.to_tensor(images)).numpy()
+        assert np.abs(runtime(images) - expected).max() <= 1e-5 * max(1, np.abs(expected).max())
+
+
+def test_every_backbone_is_in_that_table():
+    marks = test_exported_equals_eager.pytestmark[0].args[1]
+    tested = {(case.values if hasattr(case, "values") else case)[0] for case in marks}
+    assert tested == set(ppeconv.list_backbones())
+
+
+def test_a_network_that_differs_is_refused_and_nothing_is_written(tmp_path):
+    class Drifting(paddle.nn.Layer):
+        """Gives another result in eager mode at every call."""
+
+        def __init__(self):
+            super().__init__()
+            self.fc, self.calls = paddle.nn.Linear(4, 3), 0
+
+        def forward(self, x):
+            self.calls += 1
+            return self.fc(x.flatten(1)) * self.calls
+
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "inference.yml").write_text("an older export", "utf-8")
+    with pytest.raises(UserError, match="differs from the trained one"):
+        export(Drifting(), tmp_path / "out", [1, 2, 2])
+    assert [path.name for path in tmp_path.rglob("*")] == ["out", "inference.yml"]
+    assert (tmp_path / "out" / "inference.yml").read_text("utf-8") == "an older export"
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    """A run on digits, exported."""
+    from ppeconv.cli.main import main
+
+    run = trained_run(tmp_path_factory.mktemp("runs"), "Global.epochs=3")
+    assert main(["export", "--run", str(run.path)]) == 0
+    return run
+
+
+def save_digits(folder, count=20):
+    images, labels = Digits(".", "test").arrays
+    folder.mkdir()
+    for index in range(count):
+        Image.fromarray(images[index, ..., 0]).save(folder / f"{index:02}.png")
+    return labels[:count]
+
+
+def test_predictor_equals_the_trained_network(exported, tmp_path):
+    labels = save_digits(tmp_path / "images")
+    predictions = list(Predictor(exported.path / "inference").predict(sorted((tmp_path / "images").iterdir())))
+    assert np.mean([p.class_ids[0] == label for p, label in zip(predictions, labels, strict=True)]) > 0.8
+    model = exported.load_model()
+    images = Digits(".", "test").arrays[0][:20].transpose(0, 3, 1, 2)
+    scores = paddle.nn.functional.softmax(
+        model(paddle.to_tensor((images / 255 - 0.3) / 0.34).astype("float32"))
+    ).numpy()
+    np.testing.assert_allclose([p.scores[0] for p in predictions], scores.max(1), rtol=1e-4)
+    assert all(p.class_names == [str(i) for i in p.class_ids] and len(p.scores) == 5 for p in predictions)
+
+
+def test_predict_command(exported, tmp_path, capsys):
+    save_digits(tmp_path / "images", 3)
+    Image.fromarray(np.zeros((90, 60, 3), np.uint8)).save(tmp_path / "images" / "large.jpg")
+    model, folder = exported.path / "inference", tmp_path / "images"
+    code, text, _ = call(capsys, "predict", "--model", model, folder, "--topk", 2)
+    assert code == 0
+    assert len(text.splitlines()) == 4
+    code, text, _ = call(capsys, "predict", "--model", model, f"{folder}/0*.png", folder / "large.jpg", "--json")
+    rows = [json.loads(line) for line in text.splitlines()]
+    assert [len(row["scores"]) for row in rows] == [5] * 4
+    assert rows[3]["file"].endswith("large.jpg")
+
+
+def test_inference_yml(exported):
+    facts = yaml.safe_load((exported.path / "inference" / "inference.yml").read_text("utf-8"))
+    assert facts["input_shape"] == [1, 28, 28]
+    assert facts["class_names"] == [str(digit) for digit in range(10)]
+    assert facts["paddle"] == paddle.__version__
+    assert [next(iter(operation)) for operation in facts["transform_ops"]] == ["Resize", "Normalize"]
+
+
+def test_plain_paddle_inference_serves_it(exported):
+    from paddle import inference
+
+    folder = exported.path / "inference"
+    program = next(path for path in folder.iterdir() if path.suffix in (".json", ".pdmodel"))
+    predictor = inference.create_predictor(inference.Config(str(program), str(folder / "inference.pdiparams")))
+    handle = predictor.get_input_handle(predictor.get_input_names()[0])
+    images = np.random.randn(3, 1, 28, 28).astype("float32")
+    handle.reshape(images.shape)
+    handle.copy_from_cpu(images)
+    predictor.run()
+    found = predictor.get_output_handle(predictor.get_output_names()[0]).copy_to_cpu()
+    np.testing.assert_allclose(found, exported.load_model()(paddle.to_tensor(images)).numpy(), rtol=1e-4, atol=1e-5)
+
+
+def test_paddleclas_way_to_export_and_evaluate(exported, tmp_path, capsys):
+    for weights in ("best_model", "best_model.pdparams"):
+        common = ["-c", "lenet_spconv_digits", "-o", f"Global.pretrained_model={exported.path / weights}"]
+        code, text, _ = call(capsys, "eval", *common)
+        assert code == 0
+        assert "top1: 0.9" in text
+        code, _, _ = call(capsys, "export", *common, "-o", f"Global.save_inference_dir={tmp_path / weights}")
+        assert code == 0
+        assert (tmp_path / weights / "inference.pdiparams").is_file()
+    assert call(capsys, "eval", "--run", exported.path)[1].count("top1: 0.9") == 1

@@ -1,0 +1,108 @@
+"""The rules of the house: which way imports point, what importing costs, what the README promises."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+LEVELS = [
+    ["errors"],
+    ["schema"],
+    ["registry"],
+    ["geometry", "counting", "backend"],
+    ["operators", "backbones", "data"],
+    ["replace"],
+    ["build", "config"],
+    ["engine"],
+    ["deploy"],
+    ["cli"],
+]
+LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}
+
+
+def imported(file):
+    """Parts of ppeconv that a module imports when it is imported."""
+    for node in ast.parse(file.read_text("utf-8")).body:
+        if isinstance(node, ast.ImportFrom) and node.module == "ppeconv":
+            yield from (alias.name for alias in node.names if alias.name in LEVEL)
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("ppeconv."):
+            yield node.module.split(".")[1]
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "ppeconv").rglob("*.py")), ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_point_one_way(file):
+    own = file.relative_to(ROOT / "ppeconv").parts[0].removesuffix(".py")
+    if own != "__init__":
+        wrong = [name for name in imported(file) if name != own and LEVEL[name] >= LEVEL[own]]
+        assert not wrong, f"{own} imports {wrong}, which stand on the same level or above"
+
+
+def python(code, **environment):
+    return subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT), **environment},
+        check=False,
+    )
+
+
+def test_importing_ppeconv_does_not_import_paddle():
+    done = python(
+        "import sys, ppeconv, ppeconv.cli.main\n"
+        "for name in ppeconv.cli.main.COMMANDS: __import__(f'ppeconv.cli.{name}')\n"
+        "assert 'paddle' not in sys.modules"
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_commands_use_all_cores_unless_launched_or_told():
+    code = (
+        "from ppeconv.cli.main import main; import os; main(['list', 'operators']); "
+        "print(os.environ['OMP_NUM_THREADS'], len(os.sched_getaffinity(0)))"
+    )
+    threads, cores = python(code).stdout.split()[-2:]
+    assert threads == cores
+    assert python(code, OMP_NUM_THREADS="1").stdout.split()[-2] == "1"
+    assert python(code, PADDLE_TRAINER_ID="0").stdout.split()[-2] == "1"  # Paddle's own default
+
+
+def test_paddleclas_is_quiet_and_light():
+    pytest.importorskip("paddleclas.ppcls", reason="paddleclas is not installed")
+    done = python(
+        "import logging, sys, paddle, ppeconv\n"
+        "ppeconv.create_model('paddle.vision.resnet18'); loaded = set(sys.modules)\n"
+        "before = list(logging.getLogger().handlers)\n"
+        "ppeconv.create_model('paddleclas.ResNet18', class_num=4)\n"
+        "assert logging.getLogger().handlers == before\n"
+        "print(sorted({'faiss', 'cv2', 'sklearn', 'pandas'} & (set(sys.modules) - loaded)))",
+        OMP_NUM_THREADS="1",
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "[]"
+    assert done.stderr.strip() == ""
+
+
+def snippets(readme):
+    text = (ROOT / readme).read_text("utf-8")
+    return [block.split("```")[0] for block in text.split("```python\n")[1:]]
+
+
+@pytest.mark.parametrize("readme", ["README.md", "README_cn.md"])
+def test_readme_snippets_run(readme, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    blocks = snippets(readme)
+    assert blocks
+    for block in blocks:
+        exec(compile(block, readme, "exec"), {})
+
+
+@pytest.mark.parametrize("tool", sorted((ROOT / "tools").glob("*.py")), ids=lambda path: path.name)
+def test_tools_answer_for_help(tool):
+    done = subprocess.run([sys.executable, tool, "--help"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0
+    assert "usage: ppeconv" in done.stdout
