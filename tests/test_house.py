@@ -14,6 +14,7 @@ LEVELS = [
     ["registry"],
     ["geometry", "counting", "backend"],
     ["operators", "backbones", "data"],
+    ["flow", "features", "optable"],
     ["replace"],
     ["build", "config"],
     ["engine"],
