@@ -64,6 +64,13 @@ def test_uses_of_the_filters():
     assert sliding.weight.shape == [4, 4, 3, 3]
 
 
+def test_one_ring_and_one_place_are_the_plain_convolution():
+    layer = create_operator("VersatileConv", 4, 6, 1, 2, delta=0)
+    x = paddle.randn([2, 4, 9, 8])
+    expected = F.conv2d(x, layer.weight, layer.bias, 2)
+    np.testing.assert_allclose(layer(x).numpy(), expected.numpy(), rtol=1e-5, atol=1e-6)
+
+
 def test_summed_form_is_the_sum_of_the_rings():
     layer = create_operator("SpatialVersatileConv", 4, 6, 5, padding=2, bias_attr=False, form="sum")
     x = paddle.randn([2, 4, 9, 8])
@@ -145,7 +152,7 @@ def test_gradient_of_the_orthogonality():
 
 
 def test_proxies_take_their_own_step():
-    layer = create_operator("MaskedVersatileConv", 3, 8, 3, mask_lr=0.5, ortho=0.0)
+    layer = create_operator("MaskedVersatileConv", 3, 8, 3, mask_lr=50.0, ortho=0.0)
     optimizer = paddle.optimizer.Momentum(0.1, 0.9, parameters=layer.parameters(), weight_decay=0.1)
     before = layer.proxy.numpy().copy()
     layer(paddle.randn([2, 3, 6, 6])).square().mean().backward()
@@ -154,7 +161,8 @@ def test_proxies_take_their_own_step():
     optimizer.clear_grad()
     assert (layer.proxy.numpy() == before).all()
     layer.after_step()
-    np.testing.assert_allclose(layer.proxy.numpy(), np.clip(before - 0.5 * gradient, 0, 1), atol=1e-6)
+    np.testing.assert_allclose(layer.proxy.numpy(), np.clip(before - 50 * gradient, 0, 1), atol=1e-5)
+    assert {0.0, 1.0} <= set(layer.proxy.numpy().ravel().tolist())
     assert layer.proxy.grad is None or not layer.proxy.grad.numpy().any()
     assert not layer.proxy.stop_gradient
 
