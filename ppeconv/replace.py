@@ -175,7 +175,7 @@ def replace_conv(
     substitutes = {}
     for row, site in chosen:
         new = make.of_geometry(site.geometry, **own, **site.own)
-        row.after = f"{report.operator} {make.describe(site.geometry, **own, **site.own)}"
+        row.after = f"{report.operator} {make.describe(site.geometry, **make.completed({**own, **site.own}))}"
         row.params_after = parameter_count(new)
         row.inherited = len(site.layers) == 1 and new.inherit(site.layers[0])
         substitutes.update({id(layer): nn.Identity() for layer in (*site.layers, *site.superfluous)})

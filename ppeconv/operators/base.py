@@ -102,7 +102,7 @@ class ConvOperator(nn.Layer):
 
     @classmethod
     def describe(cls, geometry: ConvGeometry, **own: Any) -> str:
-        """The convolution and, where an argument was adapted to it, how; for the report of `replace_conv`."""
+        """The convolution and what the operator makes of it, from all own arguments; for the report of replacement."""
         return str(geometry)
 
     @classmethod
@@ -119,6 +119,11 @@ LIMITS: dict[str, tuple[Callable[[ConvGeometry], bool], str]] = {
     "dense": (
         lambda geometry: geometry.groups == 1,
         "stands in for a dense convolution; this one has groups={0.groups}",
+    ),
+    "dense or depthwise": (
+        lambda geometry: geometry.groups == 1 or geometry.groups == geometry.in_channels == geometry.out_channels,
+        "stands in for a dense or a depthwise convolution; this one has groups={0.groups} for "
+        "{0.in_channels}->{0.out_channels}",
     ),
     "odd kernel": (
         lambda geometry: all(side % 2 for side in geometry.kernel_size),

@@ -57,7 +57,7 @@ class CompConv(ConvOperator):
             raise Unsupported(f"CompConv needs base_channels of at least 1; got {base_channels}")
 
     @classmethod
-    def describe(cls, geometry: ConvGeometry, *, depth: int | None = None, base_channels: int = 128) -> str:
+    def describe(cls, geometry: ConvGeometry, *, depth: int | None, base_channels: int) -> str:
         wanted = wanted_depth(geometry, depth, base_channels)
         fitting = fitting_depth(geometry, wanted)
         lowered = f" (lowered from {wanted})" if fitting < wanted else ""

@@ -40,15 +40,10 @@ class MixConv(ConvOperator):
     """
 
     default_rules: ClassVar[dict[str, Any]] = {"groups": "any"}
-    limits = ("fixed padding", "kernel above 1x1")
+    limits = ("dense or depthwise", "fixed padding", "kernel above 1x1")
 
     @classmethod
     def refuse(cls, geometry: ConvGeometry, *, kernel_sizes: list[int] | None, between: Between) -> None:
-        if geometry.groups > 1 and not geometry.groups == geometry.in_channels == geometry.out_channels:
-            raise Unsupported(
-                f"MixConv stands in for a depthwise or a dense convolution; this one has groups={geometry.groups} "
-                f"for {geometry.in_channels}->{geometry.out_channels}"
-            )
         if len({side % 2 for side in geometry.kernel_size}) > 1:
             raise Unsupported(
                 f"MixConv needs a host kernel with both sides odd or both even; got {geometry.kernel_size}"

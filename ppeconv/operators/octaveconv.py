@@ -119,7 +119,7 @@ class OctaveConv(ConvOperator):
     """
 
     default_rules: ClassVar[dict[str, Any]] = {"min_kernel": 1}
-    limits = ("odd kernel", "fixed padding")
+    limits = ("dense or depthwise", "odd kernel", "fixed padding")
 
     @classmethod
     def refuse(
@@ -134,11 +134,6 @@ class OctaveConv(ConvOperator):
         shares = _shares(alpha, alpha_in, alpha_out)
         if not all(0 <= share < 1 for share in shares):
             raise Unsupported(f"OctaveConv needs every alpha from 0 to below 1; got {shares[0]} and {shares[1]}")
-        if geometry.groups > 1 and not geometry.groups == geometry.in_channels == geometry.out_channels:
-            raise Unsupported(
-                f"OctaveConv stands in for a dense or a depthwise convolution; this one has groups={geometry.groups} "
-                f"for {geometry.in_channels}->{geometry.out_channels}"
-            )
         if geometry.groups > 1 and shares[0] != shares[1]:
             raise Unsupported(f"OctaveConv in place of a depthwise convolution needs one alpha; got {shares}")
         if geometry.stride not in ((1, 1), (2, 2)):
@@ -154,10 +149,10 @@ class OctaveConv(ConvOperator):
         cls,
         geometry: ConvGeometry,
         *,
-        alpha: float = 0.25,
-        alpha_in: float | None = None,
-        alpha_out: float | None = None,
-        two_tensor: bool = False,
+        alpha: float,
+        alpha_in: float | None,
+        alpha_out: float | None,
+        two_tensor: bool,
     ) -> str:
         low_in, low_out = _shares(alpha, alpha_in, alpha_out)
         return f"{geometry}, alpha {low_in:g} -> {low_out:g}"
