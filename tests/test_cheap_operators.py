@@ -188,7 +188,7 @@ def test_channel_shuffle():
         ("Het", (8, 8, 1), {}, "above 1x1"),
         ("Mix", (8, 8, 3), {"kernel_sizes": [3, 4]}, "odd kernel_sizes"),
         ("Mix", (2, 8, 3), {"kernel_sizes": [3, 5, 7]}, "1 to 2 kernel_sizes"),
-        ("Mix", (8, 8, 3, 1, 1, 1, 2), {}, "depthwise or a dense"),
+        ("Mix", (8, 8, 3, 1, 1, 1, 2), {}, "dense or a depthwise"),
         ("Group", (6, 8, 3), {"conv_groups": 4}, "conv_groups that divide"),
         ("Octave", (8, 8, 3), {"alpha": 1.0}, "below 1"),
         ("Octave", (8, 8, 3, 3), {}, "stride 1 or 2"),
