@@ -23,6 +23,8 @@ _HOMES = {
     "parameter_count": "counting",
     "Predictor": "deploy.predictor",
     "export": "deploy.export",
+    "register_operator": "registry",
+    "register_backbone": "registry",
     "OPERATORS": "registry",
     "BACKBONES": "registry",
     "UserError": "errors",
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
     from ppeconv.deploy.export import export
     from ppeconv.deploy.predictor import Predictor
     from ppeconv.errors import UserError
-    from ppeconv.registry import BACKBONES, OPERATORS
+    from ppeconv.registry import BACKBONES, OPERATORS, register_backbone, register_operator
     from ppeconv.replace import Rules, replace_conv
 
 

@@ -11,7 +11,17 @@ import yaml
 from pydantic import BeforeValidator, ConfigDict, Field
 
 from ppeconv.errors import UserError, nearest
-from ppeconv.registry import BACKBONES, DATASETS, LOSSES, OPERATORS, OPTIMIZERS, SCHEDULES, TRANSFORMS, Registry
+from ppeconv.registry import (
+    BACKBONES,
+    DATASETS,
+    LOSSES,
+    MIXTURES,
+    OPERATORS,
+    OPTIMIZERS,
+    SCHEDULES,
+    TRANSFORMS,
+    Registry,
+)
 from ppeconv.replace import Rules
 from ppeconv.schema import Section, check
 
@@ -71,7 +81,9 @@ def _architecture(value: Any) -> Any:
     from ppeconv.backbones.external import is_external
 
     if isinstance(value, Mapping) and isinstance(value.get("name"), str) and not is_external(value["name"]):
-        own = {key: argument for key, argument in value.items() if key not in ("name", "class_num")}
+        own = {
+            key: argument for key, argument in value.items() if key not in ("name", "class_num", "pretrained", "freeze")
+        }
         BACKBONES.check(value["name"], own)
     return value
 
@@ -118,6 +130,10 @@ class ArchSection(Named):
 
     class_num: int | None = Field(default=None, ge=1)
     """Number of classes; that of the data set when not given."""
+    pretrained: bool | str = False
+    """Weights to start from: `true` for paddle.vision's ImageNet weights, or a path, or a run folder."""
+    freeze: list[str] = []
+    """Shell patterns of parameter names that are not trained."""
 
 
 class OperatorSection(Named):
@@ -158,6 +174,8 @@ class SetSection(Named):
     """A data set, its arguments and the transforms of its images."""
 
     transform_ops: Annotated[list[dict[str, Any]], _list_of(TRANSFORMS)]
+    batch_transform_ops: Annotated[list[dict[str, Any]], _list_of(MIXTURES)] = []
+    """Mixtures of training images, one chosen at random for each batch."""
 
 
 class SplitSection(Section):

@@ -18,6 +18,9 @@ from paddle import nn
 
 from ppeconv.errors import UserError
 
+NORMS = (nn.BatchNorm, nn.BatchNorm1D, nn.BatchNorm2D, nn.BatchNorm3D, nn.SyncBatchNorm)
+"""Layers whose `_mean` and `_variance` are statistics, not parameters."""
+
 
 @dataclass
 class LayerCount:
@@ -200,8 +203,5 @@ def _rows(model: nn.Layer, tally: _Tally) -> list[LayerCount]:
 
 
 def _own_parameters(layer: nn.Layer) -> Iterator[paddle.Tensor]:
-    statistics = ("_mean", "_variance") if isinstance(layer, _NORMS) else ()
+    statistics = ("_mean", "_variance") if isinstance(layer, NORMS) else ()
     return (p for name, p in layer._parameters.items() if p is not None and name not in statistics)
-
-
-_NORMS = (nn.BatchNorm, nn.BatchNorm1D, nn.BatchNorm2D, nn.BatchNorm3D, nn.SyncBatchNorm)

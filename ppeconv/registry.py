@@ -23,12 +23,12 @@ class Registry:
 
     Args:
         kind: what the entries are, for messages ("operator").
-        package: the package whose modules hold the entries; they are imported when first needed.
+        packages: modules that hold the entries, or packages of such modules; they are imported when first needed.
     """
 
-    def __init__(self, kind: str, package: str):
+    def __init__(self, kind: str, *packages: str):
         self.kind = kind
-        self._package = package
+        self._packages = packages
         self._entries: dict[str, Callable] = {}
         self._aliases: dict[str, str] = {}
 
@@ -87,9 +87,10 @@ class Registry:
         return argument in _schema(self.get(name)).model_fields
 
     def _discover(self) -> None:
-        package = importlib.import_module(self._package)
-        for module in pkgutil.iter_modules(getattr(package, "__path__", ())):
-            importlib.import_module(f"{self._package}.{module.name}")
+        for name in self._packages:
+            package = importlib.import_module(name)
+            for module in pkgutil.iter_modules(getattr(package, "__path__", ())):
+                importlib.import_module(f"{name}.{module.name}")
 
 
 @cache
@@ -100,7 +101,11 @@ def _schema(entry: Callable) -> Any:
 OPERATORS = Registry("operator", "ppeconv.operators")
 BACKBONES = Registry("backbone", "ppeconv.backbones")
 DATASETS = Registry("data set", "ppeconv.data.datasets")
-TRANSFORMS = Registry("transform", "ppeconv.data.transforms")
+TRANSFORMS = Registry("transform", "ppeconv.data.transforms", "ppeconv.data.randaugment")
 LOSSES = Registry("loss", "ppeconv.engine.losses")
 OPTIMIZERS = Registry("optimizer", "ppeconv.engine.optimizers")
+MIXTURES = Registry("mixture of images", "ppeconv.engine.mixing")
 SCHEDULES = Registry("learning rate schedule", "ppeconv.engine.schedules")
+
+register_operator = OPERATORS.register
+register_backbone = BACKBONES.register

@@ -17,6 +17,7 @@ LEVELS = [
     ["flow", "features", "optable"],
     ["replace"],
     ["build", "config"],
+    ["models"],
     ["engine"],
     ["deploy"],
     ["cli"],

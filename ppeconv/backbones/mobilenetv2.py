@@ -52,6 +52,7 @@ class MobileNetV2(nn.Layer):
 
     image_shape = (3, 224, 224)
     head = "classifier"
+    imagenet_weights = "mobilenetv2_1.0"
 
     def __init__(
         self,

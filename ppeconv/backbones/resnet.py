@@ -126,6 +126,7 @@ def _stage(
 class ResNet18(ResNet):
     """ResNet-18 of basic blocks."""
 
+    imagenet_weights = "resnet18"
     block, depths = BasicBlock, (2, 2, 2, 2)
 
 
@@ -133,6 +134,7 @@ class ResNet18(ResNet):
 class ResNet34(ResNet):
     """ResNet-34 of basic blocks."""
 
+    imagenet_weights = "resnet34"
     block, depths = BasicBlock, (3, 4, 6, 3)
 
 
@@ -140,4 +142,5 @@ class ResNet34(ResNet):
 class ResNet50(ResNet):
     """ResNet-50 of bottleneck blocks."""
 
+    imagenet_weights = "resnet50"
     block, depths = Bottleneck, (3, 4, 6, 3)

@@ -31,6 +31,7 @@ class VGG16(nn.Layer):
 
     image_shape = (3, 224, 224)
     head = "classifier"
+    imagenet_weights = "vgg16"
 
     def __init__(self, *, class_num: int = 1000, width: float = 1.0, batch_norm: bool = False, in_channels: int = 3):
         super().__init__()

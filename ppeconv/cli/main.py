@@ -32,6 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = command.parser().parse_args(arguments[1:])
     try:
         _import_paddle()
+        for module in getattr(options, "modules", []):
+            _import_module(module)
         command.run(options)
     except UserError as error:
         print(f"ppeconv: error: {error}", file=sys.stderr)
@@ -62,6 +64,17 @@ def _import_paddle() -> None:
     with contextlib.redirect_stderr(io.StringIO()):
         importlib.import_module("paddle")
     logging.getLogger().handlers.clear()  # Paddle shows every library's notes on the screen
+
+
+def _import_module(name: str) -> None:
+    """Import a user's module, from the present folder too."""
+    sys.path.insert(0, os.getcwd())
+    try:
+        importlib.import_module(name.removesuffix(".py"))
+    except ImportError as error:
+        raise UserError(
+            f"--import {name}: {error}; give a module's name that Python finds from {os.getcwd()}"
+        ) from None
 
 
 def _use_all_cores() -> None:

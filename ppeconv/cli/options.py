@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def command_parser(name: str, description: str) -> argparse.ArgumentParser:
-    """A parser with -o."""
+    """A parser with -o and --import."""
     parser = argparse.ArgumentParser(prog=f"ppeconv {name}", description=description)
     parser.add_argument(
         "-o",
@@ -21,6 +21,14 @@ def command_parser(name: str, description: str) -> argparse.ArgumentParser:
         default=[],
         metavar="Section.key=value",
         help="set a config value; may be repeated",
+    )
+    parser.add_argument(
+        "--import",
+        dest="modules",
+        action="append",
+        default=[],
+        metavar="MODULE",
+        help="import a Python module first, such as one that registers operators of your own; may be repeated",
     )
     return parser
 

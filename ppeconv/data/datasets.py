@@ -187,24 +187,33 @@ class FileSet:
         """The images at these positions."""
         return [read_image(self.paths[index]) for index in indices]
 
+    def _keep_part(self, split: str, val_ratio: float) -> None:
+        """Keep the training or the held-out part; each class is split alike and always in the same way."""
+        if not 0 < val_ratio < 1:
+            raise UserError(f"val_ratio should be between 0 and 1, both excluded; got {val_ratio}")
+        rng, kept = np.random.default_rng(0), []
+        for label in np.unique(self.labels):
+            members = rng.permutation(np.flatnonzero(self.labels == label))
+            held_out = round(len(members) * val_ratio)
+            kept.append(members[held_out:] if split == "train" else members[:held_out])
+        chosen = np.sort(np.concatenate(kept))
+        if not len(chosen):
+            raise UserError(f"val_ratio {val_ratio} leaves no image for {split}; the classes have {len(self)} images")
+        self.paths = [self.paths[index] for index in chosen]
+        self.labels = self.labels[chosen]
+
 
 @DATASETS.register
 class ImageFolder(FileSet):
-    """Image files in `train/<class>/` and `val/<class>/` or `test/<class>/` below a folder.
+    """Image files in class folders: `train/<class>/` and `val/<class>/` or `test/<class>/`, or one folder to split.
 
     Args:
         image_root: the folder; relative to Global.data_root unless absolute.
+        val_ratio: hold out that share of each class of `<class>/` folders, instead of reading train/ and val/.
     """
 
-    def __init__(self, root: str | Path, split: str, *, image_root: str):
-        base = Path(root) / image_root
-        folders = [base / "train"] if split == "train" else [base / "val", base / "test"]
-        folder = next((folder for folder in folders if folder.is_dir()), None)
-        if folder is None:
-            raise UserError(
-                f"ImageFolder needs the folder {' or '.join(map(str, folders))}, with a folder of images "
-                "for each class; set image_root, -o Global.data_root=DIR or the variable PPECONV_DATA"
-            )
+    def __init__(self, root: str | Path, split: str, *, image_root: str, val_ratio: float | None = None):
+        folder = _class_folders(Path(root) / image_root, split, val_ratio)
         self.class_names = sorted(entry.name for entry in folder.iterdir() if entry.is_dir())
         files = [
             (path, label)
@@ -216,6 +225,20 @@ class ImageFolder(FileSet):
             raise UserError(f"{folder} holds no image in a class folder such as {folder}/cat/1.jpg")
         self.paths = [path for path, _ in files]
         self.labels = np.array([label for _, label in files])
+        if val_ratio is not None:
+            self._keep_part(split, val_ratio)
+
+
+def _class_folders(base: Path, split: str, val_ratio: float | None) -> Path:
+    names = ["."] if val_ratio is not None else ["train"] if split == "train" else ["val", "test"]
+    folders = [base / name for name in names]
+    for folder in folders:
+        if folder.is_dir():
+            return folder
+    raise UserError(
+        f"ImageFolder needs the folder {' or '.join(map(str, folders))}, with a folder of images for each class; set "
+        "image_root, -o Global.data_root=DIR or the variable PPECONV_DATA, or val_ratio to split one folder"
+    )
 
 
 @DATASETS.register
@@ -226,6 +249,7 @@ class ImageList(FileSet):
         image_root: folder that the paths start from; relative to Global.data_root unless absolute.
         cls_label_path: the text file, likewise.
         class_names: a name for each label; the labels themselves when not given.
+        val_ratio: hold out that share of each class, where one list names all images.
     """
 
     def __init__(
@@ -236,6 +260,7 @@ class ImageList(FileSet):
         image_root: str,
         cls_label_path: str,
         class_names: list[str] | None = None,
+        val_ratio: float | None = None,
     ):
         listing = Path(root) / cls_label_path
         try:
@@ -261,3 +286,5 @@ class ImageList(FileSet):
                 f"{listing} has the label {self.labels.max()}, but there are only {len(self.class_names)} class_names"
             )
         self.paths = [Path(root) / image_root / path for path, _ in lines]
+        if val_ratio is not None:
+            self._keep_part(split, val_ratio)

@@ -131,6 +131,37 @@ class RandomHorizontalFlip(Transform):
 
 
 @TRANSFORMS.register
+class RandomErasing(Transform):
+    """Blacken a random rectangle, arXiv 1708.04896.
+
+    Args:
+        prob: share of the images that lose one.
+        scale: smallest and largest share of the image's area.
+        ratio: smallest height / width; the largest is its inverse.
+    """
+
+    draws = 5
+
+    def __init__(self, *, prob: float = 0.5, scale: Sequence[float] = (0.02, 0.33), ratio: float = 0.3):
+        self.prob, self.scale, self.ratio = prob, scale, ratio
+
+    def __call__(self, images: Images, random: np.ndarray) -> Images:
+        return _stacked([self._erase(image, *row) for image, row in zip(images, random, strict=True)])
+
+    def _erase(self, image: np.ndarray, chance: float, area: float, aspect: float, down: float, right: float):
+        if chance >= self.prob:
+            return image
+        height, width = image.shape[:2]
+        area = height * width * (self.scale[0] + area * (self.scale[1] - self.scale[0]))
+        aspect = self.ratio ** (1 - 2 * aspect)
+        rows, columns = min(height, round((area * aspect) ** 0.5)), min(width, round((area / aspect) ** 0.5))
+        top, left = int(down * (height - rows + 1)), int(right * (width - columns + 1))
+        image = image.copy()
+        image[top : top + rows, left : left + columns] = 0
+        return image
+
+
+@TRANSFORMS.register
 class Normalize(Transform):
     """To float32 [N, C, H, W]: divide by 255, subtract each channel's mean and divide by its standard deviation."""
 

@@ -14,9 +14,11 @@ import os
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
+from paddle import nn
 
 from ppeconv.errors import UserError
 
@@ -84,7 +86,7 @@ def read(path: Path) -> Any:
     """The arrays and plain values of a `.pdparams`, `.pdopt`, `.pdstates` or `.safetensors` file."""
     try:
         if path.suffix == ".safetensors":
-            return _read_safetensors(path)
+            return _safetensors(path).load(path.read_bytes())
         return _Unpickler(io.BytesIO(path.read_bytes())).load()
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from None
@@ -106,6 +108,17 @@ def read_weights(path: Path) -> dict[str, np.ndarray]:
     if not arrays:
         raise UserError(f"{path} holds no weights; expected a dictionary of arrays")
     return arrays
+
+
+def write_weights(model: nn.Layer, path: Path) -> None:
+    """Write a network's weights as `.pdparams` or `.safetensors`."""
+    arrays = {name: value.numpy() for name, value in model.state_dict().items()}
+    if path.suffix == ".safetensors":
+        _write(path, _safetensors(path).save(arrays))
+    elif path.suffix == ".pdparams":
+        _write(path, pickle.dumps(arrays, protocol=4))
+    else:
+        raise UserError(f"weights are written as .pdparams or .safetensors; got {path}")
 
 
 def weight_file(path: str | Path) -> Path:
@@ -139,12 +152,12 @@ class _Unpickler(pickle.Unpickler):
         return super().find_class(module, name)
 
 
-def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
+def _safetensors(path: Path) -> ModuleType:
     try:
-        from safetensors.numpy import load_file
+        from safetensors import numpy
     except ImportError:
-        raise UserError(f"reading {path} needs safetensors: pip install safetensors") from None
-    return load_file(path)
+        raise UserError(f"{path} needs safetensors: pip install safetensors") from None
+    return numpy
 
 
 def _file(prefix: Path, suffix: str) -> Path:

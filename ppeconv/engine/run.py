@@ -48,6 +48,22 @@ class Run:
         """Prefix of the best weights."""
         return self.path / "best_model"
 
+    def clear(self) -> None:
+        """Delete what an earlier run wrote here; other files in the folder stay."""
+        for pattern in (
+            "config.yaml",
+            "train.log",
+            "results.csv",
+            "curves.png",
+            "latest*",
+            "previous*",
+            "best_model*",
+            "epoch_*",
+            "vdl/vdlrecords.*",
+        ):
+            for file in self.path.glob(pattern):
+                file.unlink()
+
     def config(self, overrides: list[str] | tuple[str, ...] = ()) -> Config:
         """The config it was trained with, data facts filled in."""
         if not self.exists:

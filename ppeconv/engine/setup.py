@@ -14,6 +14,7 @@ from ppeconv.backbones.external import is_external
 from ppeconv.build import create_backbone
 from ppeconv.config import Config, with_values
 from ppeconv.data.batches import Batches, Pipeline
+from ppeconv.data.check import check_labels
 from ppeconv.data.datasets import ArraySet, FileSet
 from ppeconv.engine import checkpoint
 from ppeconv.errors import UserError
@@ -58,12 +59,7 @@ def make_batches(config: Config, split: str) -> Batches:
         seed=config.Global.seed,
         num_workers=section.loader.num_workers,
     )
-    highest, classes = int(dataset.labels.max()), config.Arch.class_num
-    if highest >= classes:
-        raise UserError(
-            f"the {split} data have the label {highest}, but Arch.class_num is {classes}; labels go from 0 "
-            "to class_num - 1"
-        )
+    check_labels(dataset, split, config.Arch.class_num)
     return batches
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Any
 
 import paddle
@@ -10,11 +11,14 @@ import paddle
 from ppeconv import config as configs
 from ppeconv.config import Config
 from ppeconv.counting import count
+from ppeconv.data.check import check_files, describe, imbalance
 from ppeconv.engine import checkpoint
 from ppeconv.engine.average import WeightAverage
 from ppeconv.engine.evaluator import evaluate
+from ppeconv.engine.finetune import freeze, starting_weights
 from ppeconv.engine.log import LogLines, ProgressBar, log_to, logger
 from ppeconv.engine.losses import CombinedLoss
+from ppeconv.engine.mixing import Mixed
 from ppeconv.engine.results import Results
 from ppeconv.engine.resume import Checkpoints, find_checkpoint, paddle_threads, resume
 from ppeconv.engine.run import Run
@@ -27,7 +31,7 @@ from ppeconv.engine.setup import (
     with_data_facts,
 )
 from ppeconv.engine.step import Supervised
-from ppeconv.engine.trainer import Precision, Trainer
+from ppeconv.engine.trainer import Precision, Strategy, Trainer
 from ppeconv.errors import UserError
 
 
@@ -36,15 +40,17 @@ def train(config: Config, run: Run) -> Run:
     device = select_device(config.Global.device)
     precision = make_precision(config, device)
     start = find_start(config, run)
-    weights = checkpoint.weight_file(config.Global.pretrained_model) if config.Global.pretrained_model else None
+    weights = starting_weights(config)
     if weights:
         checkpoint.read_weights(weights)
     config = with_data_facts(config)
     batches, eval_batches = make_batches(config, "train"), make_batches(config, "test")
+    looked_at = check_files([batches.dataset, eval_batches.dataset])
 
     paddle.seed(config.Global.seed)
     model, reports = build_model(config)
     loading = load_weights(model, weights) if weights else ""
+    frozen = freeze(model, config.Arch.freeze)
     steps_per_epoch = -(-len(batches) // config.Global.update_freq)
     optimizer = build_optimizer(config, model, steps_per_epoch)
     eval_loss = CombinedLoss(config.Loss.Eval)
@@ -52,7 +58,7 @@ def train(config: Config, run: Run) -> Run:
     trainer = Trainer(
         model,
         optimizer,
-        Supervised(CombinedLoss(config.Loss.Train)),
+        make_strategy(config),
         batches,
         lambda: evaluate(model, eval_batches, eval_loss, topk(config), config.Arch.class_num),
         epochs=config.Global.epochs,
@@ -71,16 +77,24 @@ def train(config: Config, run: Run) -> Run:
             logger.info(f"{run.path} is finished: {trainer.progress.epoch} epochs, {trainer.progress.step} steps")
             return run
 
+    if not start:
+        run.clear()
     open_folder(run, config)
     for line in (
         f"network: {config.Arch.name}, {device}, {paddle_threads()} threads, Paddle {paddle.__version__}",
         *map(str, reports),
         _counts(model, config),
         loading,
+        frozen,
+        describe(batches.dataset, "training"),
+        describe(eval_batches.dataset, "evaluation"),
+        looked_at,
         where(config, run),
     ):
         if line:
             logger.info(line)
+    if warning := imbalance(batches.dataset):
+        logger.warning(warning)
     if start:
         progress = trainer.progress
         logger.info(
@@ -96,16 +110,23 @@ def train(config: Config, run: Run) -> Run:
     return run
 
 
-def find_start(config: Config, run: Run) -> Any:
+def find_start(config: Config, run: Run) -> Path | None:
     """Prefix of the checkpoint to go on from, or None for a fresh run, which must not overwrite another."""
-    if config.Global.checkpoints:
-        return find_checkpoint(config.Global.checkpoints, run)
-    if run.exists and not config.Global.overwrite:
+    target = config.Global.checkpoints
+    start = find_checkpoint(target, run) if target else None
+    goes_on = target == "auto" or (start is not None and start.parent.resolve() == run.path.resolve())
+    if run.exists and not goes_on and not config.Global.overwrite:
         raise UserError(
             f"{run.path} already holds a run; resume it with -o Global.checkpoints=auto, start anew with "
             "-o Global.overwrite=true, or write elsewhere with -o Global.output_dir=DIR"
         )
-    return None
+    return start
+
+
+def make_strategy(config: Config) -> Strategy:
+    """How a batch becomes gradients: plain, or on mixtures of images."""
+    loss, mixtures = CombinedLoss(config.Loss.Train), config.DataLoader.Train.dataset.batch_transform_ops
+    return Mixed(loss, mixtures) if mixtures else Supervised(loss)
 
 
 def make_precision(config: Config, device: str) -> Precision:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +24,12 @@ class VisualDL(Listener):
     """
 
     def __init__(self, folder: Path, hparams: dict[str, Any], samples: np.ndarray | list[np.ndarray], every: int):
-        self.folder, self.hparams, self.samples, self.every = folder, hparams, samples, every
+        self.file = folder / "vdlrecords.1.log"
+        self.hparams, self.samples, self.every = hparams, samples, every
         self.writer: LogWriter | None = None
 
     def run_started(self, trainer: Trainer) -> None:
-        self.writer = LogWriter(logdir=str(self.folder), flush_secs=5)
+        self._open()
         if trainer.progress.step == 0:
             self.writer.add_hparams(self.hparams, ["eval/top1"])
             for index, image in enumerate(self.samples):
@@ -48,3 +50,17 @@ class VisualDL(Listener):
 
     def run_ended(self, trainer: Trainer) -> None:
         self.writer.close()
+
+    def state(self) -> dict[str, int]:
+        """The length of the records, so that a resumed run can cut off what was written after the checkpoint."""
+        self.writer.close()
+        size = self.file.stat().st_size
+        self._open()
+        return {"size": size}
+
+    def restore(self, state: dict[str, int]) -> None:
+        if self.file.is_file():
+            os.truncate(self.file, min(state["size"], self.file.stat().st_size))
+
+    def _open(self) -> None:
+        self.writer = LogWriter(logdir=str(self.file.parent), file_name=self.file.name, flush_secs=5)

@@ -16,7 +16,7 @@ from ppeconv.operators.parts import centre_margin, host_conv, pooled, reframe
 from ppeconv.registry import OPERATORS
 
 
-@OPERATORS.register
+@OPERATORS.register(aliases=("SP",))
 class SPConv(ConvOperator):
     """Split-based convolution: k x k grouped + 1x1 on the representative channels, 1x1 on the redundant ones.
 

@@ -1,0 +1,45 @@
+"""Per-class accuracy and the confusion matrix, as files."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ppeconv.engine.evaluator import Evaluation
+
+_LABELLED = 30
+
+
+def write_per_class(result: Evaluation, names: Sequence[str], file: Path) -> None:
+    """A row for each class: name, images, accuracy, and the class it is most often mistaken for."""
+    with open(file, "w", newline="", encoding="utf-8") as stream:
+        table = csv.writer(stream)
+        table.writerow(["class", "images", "top1", "most_often_mistaken_for"])
+        for label, (name, row, top1) in enumerate(zip(names, result.confusion, result.per_class, strict=True)):
+            mistakes = np.where(np.arange(len(row)) == label, 0, row)
+            table.writerow([name, row.sum(), top1, names[mistakes.argmax()] if mistakes.any() else ""])
+
+
+def draw_confusion(result: Evaluation, names: Sequence[str], file: Path) -> None:
+    """The matrix as a picture: rows are the true classes, shares of each row as shades."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    shares = result.confusion / np.maximum(result.confusion.sum(1, keepdims=True), 1)
+    side = min(3 + 0.5 * len(names), 16)
+    figure = Figure(figsize=(side + 1, side), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    figure.colorbar(axes.imshow(shares, cmap="Blues", vmin=0, vmax=1), label="share of the true class")
+    axes.set(xlabel="predicted", ylabel="true", title=f"top-1 {result.top1:.4f}")
+    if len(names) <= _LABELLED:
+        axes.set_xticks(range(len(names)), names, rotation=90)
+        axes.set_yticks(range(len(names)), names)
+        for (row, column), count in np.ndenumerate(result.confusion):
+            if count:
+                shade = "white" if shares[row, column] > 0.5 else "black"
+                axes.text(column, row, str(count), ha="center", va="center", fontsize=7, color=shade)
+    figure.savefig(file, dpi=120)

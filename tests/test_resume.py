@@ -1,0 +1,220 @@
+"""Interrupted and resumed runs equal uninterrupted ones."""
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import paddle
+import pytest
+
+from ppeconv import UserError
+from ppeconv.engine import checkpoint
+from ppeconv.engine.run import Run
+from ppeconv.engine.train import train
+from tests.runs import digits_config, trained_run
+
+ROOT = Path(__file__).parent.parent
+NAME = "lenet_spconv_digits"
+LENGTH = ["Global.epochs=3", "Global.save_step_interval=5", "Global.ema=0.9", "Global.early_stop=50"]
+
+
+def rows(run):
+    """results.csv without the columns that are times."""
+    with open(run.path / "results.csv", encoding="utf-8") as file:
+        return [
+            {key: value for key, value in row.items() if key not in ("ips", "seconds")} for row in csv.DictReader(file)
+        ]
+
+
+def assert_same(first, second):
+    """Two runs' weights, optimizers, states and tables, bit for bit."""
+    for suffix in (".pdparams", ".pdopt"):
+        one, other = (checkpoint.read(run.path / f"latest{suffix}") for run in (first, second))
+        assert_equal(one, other, suffix)
+    one, other = (checkpoint.read(run.path / "latest.pdstates") for run in (first, second))
+    assert_equal(one["average"], other["average"], "average")
+    for progress in (one["progress"], other["progress"]):
+        progress.pop("seconds")
+    assert one["progress"] == other["progress"]
+    assert rows(first) == rows(second)
+
+
+def assert_equal(one, other, where):
+    assert type(one) is type(other), where
+    if isinstance(one, dict):
+        assert one.keys() == other.keys(), where
+        for key in one:
+            assert_equal(one[key], other[key], f"{where}.{key}")
+    elif isinstance(one, np.ndarray):
+        assert one.tobytes() == other.tobytes(), where
+    else:
+        assert one == other, where
+
+
+def curve(run, tag):
+    from visualdl import LogReader
+
+    reader = LogReader(file_path=str(run.path / "vdl" / "vdlrecords.1.log"))
+    return [(point.id, point.value) for point in reader.get_data("scalar", tag)]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The uninterrupted run."""
+    return trained_run(tmp_path_factory.mktemp("whole"), *LENGTH)
+
+
+@pytest.mark.parametrize("stop", [1, 7, 23, 30])
+def test_stopped_and_extended_run_equals_the_whole(stop, whole, tmp_path):
+    trained_run(tmp_path, *LENGTH, f"Global.max_steps={stop}")
+    run = trained_run(tmp_path, *LENGTH, "Global.checkpoints=auto")
+    assert_same(run, whole)
+    for tag in ("train/loss", "eval/top1"):
+        assert curve(run, tag) == curve(whole, tag) or stop in (1, 7, 30)
+    assert curve(run, "train/loss") == curve(whole, "train/loss")
+
+
+def kill_and_resume(tmp_path, moment, workers, count=1):
+    """Start the real tool, kill it with SIGKILL some time after its first logged step, and resume it."""
+    command = [
+        sys.executable,
+        ROOT / "tools" / "train.py",
+        "-c",
+        NAME,
+        "-o",
+        f"Global.output_dir={tmp_path}",
+        *LENGTH,
+        "Global.print_batch_step=1",
+        f"DataLoader.Train.loader.num_workers={workers}",
+        "Global.checkpoints=auto",
+    ]
+    environment = {**os.environ, "OMP_NUM_THREADS": os.environ["OMP_NUM_THREADS"]}
+    killed = False
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment, start_new_session=True
+    ) as process:
+        for line in process.stdout:
+            if "[Iter: " in line:
+                time.sleep(moment)
+                os.killpg(process.pid, signal.SIGKILL)
+                killed = True
+                break
+    assert killed
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+    return Run(tmp_path / NAME), done.stdout
+
+
+@pytest.mark.parametrize(("moment", "workers"), [(0.9, 0), (0.4, 2)])
+def test_killed_run_resumes_bit_for_bit(moment, workers, whole, tmp_path):
+    run, _ = kill_and_resume(tmp_path, moment, workers)
+    assert_same(run, whole)
+    assert curve(run, "train/loss") == curve(whole, "train/loss")
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("index", range(10))
+def test_killed_at_random_moments(index, workers, whole, tmp_path):
+    moment = np.random.default_rng(index).uniform(0, 1.6)
+    run, _ = kill_and_resume(tmp_path, moment, workers)
+    assert_same(run, whole)
+
+
+def test_auto_starts_fresh_then_says_that_it_is_finished(tmp_path, capsys):
+    run = trained_run(tmp_path, "Global.checkpoints=auto", "Global.max_steps=3")
+    before = (run.path / "latest.pdparams").stat().st_mtime_ns
+    trained_run(tmp_path, "Global.checkpoints=auto", "Global.max_steps=3")
+    assert "is finished: " in capsys.readouterr().out
+    assert (run.path / "latest.pdparams").stat().st_mtime_ns == before
+
+
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(whole, tmp_path, capsys):
+    run = trained_run(tmp_path, *LENGTH, "Global.max_steps=30")
+    with open(run.path / "latest.pdopt", "r+b") as file:
+        file.seek(200)
+        file.write(b"\0\1\2\3")
+    assert "damaged" in checkpoint.problem(run.latest)
+    resumed = trained_run(tmp_path, *LENGTH, "Global.checkpoints=auto")
+    assert "resumed from" in capsys.readouterr().out
+    assert_same(resumed, whole)
+
+
+def test_two_damaged_checkpoints_are_an_error_not_a_fresh_start(tmp_path):
+    run = trained_run(tmp_path, *LENGTH, "Global.max_steps=30")
+    for name in ("latest", "previous"):
+        (run.path / f"{name}.pdparams").write_bytes(b"nothing")
+    with pytest.raises(UserError, match=r"no checkpoint to resume from.*damaged.*damaged"):
+        trained_run(tmp_path, *LENGTH, "Global.checkpoints=auto")
+
+
+@pytest.mark.parametrize("form", ["{run}", "{run}/latest", "{run}/latest.pdparams", "{run}/epoch_1"])
+def test_ways_to_name_a_checkpoint(form, whole, tmp_path):
+    run = trained_run(tmp_path, *LENGTH, "Global.max_steps=30", "Global.save_interval=1")
+    resumed = trained_run(tmp_path, *LENGTH, f"Global.checkpoints={form.format(run=run.path)}")
+    assert_same(resumed, whole)
+
+
+@pytest.mark.parametrize("cut", range(1, 8))
+def test_saving_cut_short_at_any_rename_loses_nothing(cut, tmp_path, monkeypatch):
+    """Whatever rename a crash hits, the new checkpoint or the old one is found whole."""
+    prefix, keep = tmp_path / "latest", tmp_path / "previous"
+    parts = {suffix: {"a": np.arange(3)} for suffix in (".pdparams", ".pdopt", ".pdstates")}
+    for value in (1, 2):
+        checkpoint.save(prefix, {suffix: {"a": np.full(3, value)} for suffix in parts}, keep)
+    real, calls = os.replace, []
+
+    def failing(source, target):
+        calls.append(source)
+        if len(calls) == cut:
+            raise KeyboardInterrupt
+        real(source, target)
+
+    monkeypatch.setattr(os, "replace", failing)
+    with pytest.raises(KeyboardInterrupt):
+        checkpoint.save(prefix, {suffix: {"a": np.full(3, 3)} for suffix in parts}, keep)
+    monkeypatch.setattr(os, "replace", real)
+    assert checkpoint.problem(prefix) is None
+    assert checkpoint.problem(keep) is None
+    assert checkpoint.read(tmp_path / "latest.pdopt")["a"][0] == 3
+    assert checkpoint.read(tmp_path / "previous.pdopt")["a"][0] == 2
+    assert not list(tmp_path.glob("*.writing*"))
+
+
+def test_saving_cut_short_while_writing_keeps_the_old(tmp_path, monkeypatch):
+    prefix = tmp_path / "latest"
+    checkpoint.save(prefix, {".pdparams": {"a": np.ones(3)}, ".pdopt": {}})
+    real = checkpoint._write
+
+    def failing(path, payload):
+        if path.suffix == ".pdopt":
+            raise KeyboardInterrupt
+        real(path, payload)
+
+    monkeypatch.setattr(checkpoint, "_write", failing)
+    with pytest.raises(KeyboardInterrupt):
+        checkpoint.save(prefix, {".pdparams": {"a": np.zeros(3)}, ".pdopt": {}})
+    assert checkpoint.problem(prefix) is None
+    assert checkpoint.read(tmp_path / "latest.pdparams")["a"][0] == 1
+
+
+def test_another_network_is_refused(tmp_path):
+    run = trained_run(tmp_path, "Global.max_steps=2")
+    config = digits_config(
+        tmp_path, f"Global.checkpoints={run.path}", "Global.overwrite=true", name="lenet_conv_digits"
+    )
+    with pytest.raises(UserError, match=r"of another network.*Global.pretrained_model"):
+        train(config, Run(tmp_path / "other"))
+
+
+def test_plain_paddle_reads_the_weights(whole):
+    model = whole.load_model()
+    loaded = paddle.load(str(whole.path / "best_model.pdparams"))
+    missing, unexpected = model.set_state_dict(loaded)
+    assert not missing
+    assert not unexpected
