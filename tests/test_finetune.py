@@ -40,7 +40,8 @@ Operator: {{name: SPConv, ratio: 0.5}}
 Optimizer: {{name: Adam, lr: {{name: Cosine, learning_rate: 5e-3}}}}
 DataLoader:
   Train: {{dataset: {{image_root: photos, val_ratio: 0.25, transform_ops: [
-    {{RandomResizedCrop: {{size: 32, scale: [0.8, 1.0]}}}}, {norm}]}}, sampler: {{batch_size: 8}}, loader: {{num_workers: 0}}}}
+    {{RandomResizedCrop: {{size: 32, scale: [0.8, 1.0]}}}}, {norm}]}},
+    sampler: {{batch_size: 8}}, loader: {{num_workers: 0}}}}
   Eval: {{dataset: {{image_root: photos, val_ratio: 0.25, transform_ops: [{{Resize: {{size: [32, 32]}}}}, {norm}]}},
     loader: {{num_workers: 0}}}}
 """

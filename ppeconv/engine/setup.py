@@ -49,10 +49,11 @@ def open_dataset(config: Config, split: str) -> ArraySet | FileSet:
 def make_batches(config: Config, split: str) -> Batches:
     """Training or evaluation batches, their labels checked against the number of classes."""
     section = config.DataLoader.Train if split == "train" else config.DataLoader.Eval
-    dataset = open_dataset(config, split)
+    dataset, pipeline = open_dataset(config, split), Pipeline(section.dataset.transform_ops)
+    pipeline.output_shape(dataset.shape)  # transforms that do not fit the images are refused now, not in the run
     batches = Batches(
         dataset,
-        Pipeline(section.dataset.transform_ops),
+        pipeline,
         section.sampler.batch_size,
         shuffle=section.sampler.shuffle,
         drop_last=section.sampler.drop_last,

@@ -1,0 +1,29 @@
+"""Keep freed memory in the process: fetching a tensor's pages anew costs more than computing it."""
+
+from __future__ import annotations
+
+import ctypes
+
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4
+_NEVER, _GLIBC_DEFAULT_BYTES, _GLIBC_DEFAULT_MAPS = 2**31 - 1, 128 * 1024, 65536
+
+
+def _libc() -> ctypes.CDLL | None:
+    libc = ctypes.CDLL(None)
+    return libc if hasattr(libc, "mallopt") and hasattr(libc, "malloc_trim") else None
+
+
+def keep_freed_pages() -> None:
+    """Make the C allocator reuse freed blocks of any size instead of returning them to the system."""
+    if libc := _libc():
+        libc.mallopt(_MMAP_MAX, 0)
+        libc.mallopt(_TRIM_THRESHOLD, _NEVER)
+
+
+def return_freed_pages() -> None:
+    """Restore the C library's defaults and give back what is free now."""
+    if libc := _libc():
+        libc.mallopt(_MMAP_MAX, _GLIBC_DEFAULT_MAPS)
+        libc.mallopt(_MMAP_THRESHOLD, _GLIBC_DEFAULT_BYTES)
+        libc.mallopt(_TRIM_THRESHOLD, _GLIBC_DEFAULT_BYTES)
+        libc.malloc_trim(0)

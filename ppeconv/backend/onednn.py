@@ -1,0 +1,272 @@
+"""The oneDNN library that the paddlepaddle wheel bundles, called through its C API."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import os
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+import paddle
+
+FLOAT32, UINT8 = 3, 6
+ANY_FORMAT = 1
+FORWARD_TRAINING, BACKWARD = 64, 128
+CONVOLUTION_DIRECT = 1
+POOLING_MAX, POOLING_AVERAGE_ALL, POOLING_AVERAGE_VALID = 0x1FF, 0x2FF, 0x3FF
+RELU_FROM_RESULT = 0x100
+BINARY_ADD, BINARY_MULTIPLY = 0x1FFF0, 0x1FFF1
+GLOBAL_STATISTICS, USE_SCALE, USE_SHIFT, FUSE_RELU = 1, 2, 4, 8
+
+SRC, SRC_1, DST = 1, 2, 17
+WEIGHTS, BIAS = 33, 41
+MEAN, VARIANCE, SCALE, SHIFT, WORKSPACE = 49, 50, 51, 52, 64
+DIFF_SRC, DIFF_DST, DIFF_WEIGHTS, DIFF_BIAS = 129, 145, 161, 169
+DIFF_SCALE, DIFF_SHIFT = 255, 256
+MULTIPLE_SRC = 1024
+
+_CPU_ENGINE, _IN_ORDER = 1, 1
+_QUERY_IMPLEMENTATION, _QUERY_ARGUMENT = 8, 255
+_UNSUPPORTED = 3
+
+exclusive = threading.RLock()
+
+
+class OneDNNError(RuntimeError):
+    """A call of the oneDNN library failed."""
+
+
+class Unsupported(OneDNNError):
+    """oneDNN has no implementation of the requested primitive."""
+
+
+class _Version(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_int) for name in ("major", "minor", "patch")]
+
+
+class _Argument(ctypes.Structure):
+    _fields_ = [("kind", ctypes.c_int), ("memory", ctypes.c_void_p)]
+
+
+def library_folder() -> Path:
+    """The folder in which the paddlepaddle wheel keeps its shared libraries."""
+    return Path(paddle.__file__).parent / "libs"
+
+
+@functools.cache
+def library() -> ctypes.CDLL:
+    """The loaded library; raises OSError where the wheel has none."""
+    return ctypes.CDLL(str(library_folder() / "libdnnl.so.3"))
+
+
+@functools.cache
+def _openmp() -> ctypes.CDLL:
+    return ctypes.CDLL(str(library_folder() / "libiomp5.so"))
+
+
+def version() -> tuple[int, int, int]:
+    """The library's version."""
+    query = library().dnnl_version
+    query.restype = ctypes.POINTER(_Version)
+    found = query().contents
+    return found.major, found.minor, found.patch
+
+
+def threads() -> int:
+    """How many threads a primitive built now would use."""
+    return _openmp().omp_get_max_threads()
+
+
+def _call(name: str, *arguments: object) -> None:
+    status = getattr(library(), f"dnnl_{name}")(*arguments)
+    if status == _UNSUPPORTED:
+        raise Unsupported(f"oneDNN has no implementation for this {name}")
+    if status:
+        raise OneDNNError(f"oneDNN's {name} failed with status {status}")
+
+
+class _Handle:
+    """An object of the library, destroyed with its owner."""
+
+    def __init__(self, kind: str, create: str, *arguments: object):
+        self._destroy = getattr(library(), f"dnnl_{kind}_destroy")
+        self.pointer = ctypes.c_void_p()
+        _call(create, ctypes.byref(self.pointer), *arguments)
+
+    def __del__(self):
+        if getattr(self, "pointer", None):
+            self._destroy(self.pointer)
+
+
+@functools.cache
+def _engine() -> _Handle:
+    return _Handle("engine", "engine_create", _CPU_ENGINE, ctypes.c_size_t(0))
+
+
+@functools.cache
+def _stream() -> _Handle:
+    return _Handle("stream", "stream_create", _engine().pointer, _IN_ORDER)
+
+
+def int64s(values: Sequence[int]) -> ctypes.Array:
+    """A C array of dimensions."""
+    return (ctypes.c_int64 * len(values))(*values)
+
+
+class Layout(_Handle):
+    """Shape and strides of a tensor; without strides the primitive chooses its own format."""
+
+    def __init__(self, shape: Sequence[int], strides: Sequence[int] | None, data_type: int = FLOAT32):
+        if strides is None:
+            how, placing = "memory_desc_create_with_tag", ANY_FORMAT
+        else:
+            how, placing = "memory_desc_create_with_strides", int64s(strides)
+        super().__init__("memory_desc", how, len(shape), int64s(shape), data_type, placing)
+
+
+def dense(shape: Sequence[int]) -> Layout:
+    """The layout of a contiguous tensor."""
+    strides = [1]
+    for size in reversed(shape[1:]):
+        strides.insert(0, strides[0] * size)
+    return Layout(shape, strides)
+
+
+def channels_last(shape: Sequence[int]) -> Layout:
+    """The layout of an [N, C, H, W] tensor whose memory is [N, H, W, C]."""
+    _, channels, height, width = shape
+    return Layout(shape, [height * width * channels, 1, width * channels, channels])
+
+
+class Recipe(_Handle):
+    """A primitive descriptor: what is computed, in which formats, by which implementation."""
+
+    def __init__(self, operation: str, *arguments: object):
+        pointers = [item.pointer if isinstance(item, _Handle) else item for item in arguments]
+        super().__init__("primitive_desc", f"{operation}_primitive_desc_create", *pointers, None)
+
+    @classmethod
+    def of(cls, operation: str, *arguments: object) -> Recipe:
+        """A descriptor of an operation that runs on the CPU engine."""
+        return cls(operation, _engine(), *arguments)
+
+    @property
+    def implementation(self) -> str:
+        """The name of the chosen implementation, such as `brgconv:avx512_core`."""
+        name = ctypes.c_char_p()
+        _call("primitive_desc_query", self.pointer, _QUERY_IMPLEMENTATION, 0, ctypes.byref(name))
+        return name.value.decode()
+
+    def layout(self, argument: int) -> ctypes.c_void_p:
+        """The memory descriptor of an argument, owned by this recipe."""
+        query = library().dnnl_primitive_desc_query_md
+        query.restype = ctypes.c_void_p
+        return ctypes.c_void_p(query(self.pointer, _QUERY_ARGUMENT, argument))
+
+    def size(self, argument: int) -> int:
+        """How many bytes an argument takes."""
+        query = library().dnnl_memory_desc_get_size
+        query.restype = ctypes.c_size_t
+        return query(self.layout(argument))
+
+
+class _Memory(_Handle):
+    def __init__(self, layout: ctypes.c_void_p):
+        super().__init__("memory", "memory_create", layout, _engine().pointer, None)
+
+
+class Execution:
+    """A primitive and its memories; calling it with one address per argument runs it."""
+
+    def __init__(self, recipe: Recipe, memories: dict[int, ctypes.c_void_p]):
+        self._primitive = _Handle("primitive", "primitive_create", recipe.pointer)
+        self._memories = [_Memory(layout) for layout in memories.values()]
+        self._pointers = [memory.pointer for memory in self._memories]
+        pairs = zip(memories, self._pointers, strict=True)
+        self._arguments = (_Argument * len(memories))(*(_Argument(kind, it.value) for kind, it in pairs))
+        self._point = library().dnnl_memory_set_data_handle
+        self._point.argtypes = [ctypes.c_void_p, ctypes.c_void_p]
+        self._run = library().dnnl_primitive_execute
+
+    def __call__(self, addresses: Sequence[int]) -> None:
+        for memory, address in zip(self._pointers, addresses, strict=True):
+            self._point(memory, address)
+        status = self._run(self._primitive.pointer, _stream().pointer, len(addresses), self._arguments)
+        if status:
+            raise OneDNNError(f"oneDNN could not run a primitive (status {status})")
+
+
+class _Scratch:
+    """One growing buffer for operands in the format a primitive prefers, valid during one call."""
+
+    def __init__(self):
+        self._buffer = None
+
+    def address(self, size: int) -> int:
+        if self._buffer is None or self._buffer.shape[0] < size:
+            self._buffer = paddle.empty([size], "uint8")
+        return self._buffer.data_ptr()
+
+
+_scratch = _Scratch()
+
+
+class Primitive:
+    """Runs a recipe on tensors in the caller's layouts, converting where the recipe prefers others.
+
+    `inputs` and `outputs` map argument kinds to the caller's layouts (None: the recipe's own);
+    a call takes one address per argument, inputs first.
+    """
+
+    def __init__(self, recipe: Recipe, inputs: dict[int, Layout | None], outputs: dict[int, Layout | None]):
+        arguments = {**inputs, **outputs}
+        self._run = Execution(recipe, {kind: recipe.layout(kind) for kind in arguments})
+        self._before, self._after, self._scratch_size = [], [], 0
+        for position, (kind, layout) in enumerate(arguments.items()):
+            preferred = recipe.layout(kind)
+            if layout is None or library().dnnl_memory_desc_equal(layout.pointer, preferred):
+                continue
+            entry = position, self._scratch_size, layout, preferred, kind in inputs
+            self._scratch_size += -(-recipe.size(kind) // 64) * 64
+            self._convert(*entry)
+
+    def _convert(self, position, offset, layout, preferred, is_input) -> None:
+        if is_input:
+            self._before.append((position, offset, reorder(layout, preferred)))
+        else:
+            self._after.append((position, offset, reorder(preferred, layout)))
+
+    def __call__(self, *addresses: int) -> None:
+        with exclusive:
+            if self._scratch_size:
+                self._run_converting(list(addresses))
+            else:
+                self._run(addresses)
+
+    def _run_converting(self, addresses: list[int]) -> None:
+        scratch = _scratch.address(self._scratch_size)
+        given = tuple(addresses)
+        for position, offset, convert in self._before:
+            addresses[position] = scratch + offset
+            convert((given[position], scratch + offset))
+        for position, offset, _ in self._after:
+            addresses[position] = scratch + offset
+        self._run(addresses)
+        for position, offset, convert in self._after:
+            convert((scratch + offset, given[position]))
+
+
+def reorder(source: Layout | ctypes.c_void_p, target: Layout | ctypes.c_void_p) -> Execution:
+    """A copy from one layout into another; called with a pair of addresses."""
+    recipe = Recipe("reorder", source, _engine(), target, _engine())
+    return Execution(recipe, {SRC: recipe.layout(SRC), DST: recipe.layout(DST)})
+
+
+def _renew_lock() -> None:
+    global exclusive
+    exclusive = threading.RLock()
+
+
+os.register_at_fork(after_in_child=_renew_lock)

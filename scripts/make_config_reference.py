@@ -1,0 +1,236 @@
+"""Write docs/config.md from the config schema and the registries: python scripts/make_config_reference.py
+
+Descriptions are the docstrings of the code. scripts/config_reference_zh.yaml holds their translations, keyed by the
+English text or, where a key has no docstring, by the key; a text without a translation is shown as it is.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+import sys
+import textwrap
+import types
+import typing
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+import yaml
+from pydantic import BaseModel
+
+from ppeconv import config, replace
+from ppeconv.registry import BACKBONES, DATASETS, LOSSES, OPERATORS, OPTIMIZERS, SCHEDULES, TRANSFORMS, Registry
+from ppeconv.schema import signature_schema
+
+PAGE = ROOT / "docs" / "config.md"
+TRANSLATIONS: dict[str, str] = yaml.safe_load((ROOT / "scripts" / "config_reference_zh.yaml").read_text("utf-8"))
+
+SECTIONS = (
+    ("Global", "整个运行", config.GlobalSection),
+    ("Arch", "主干网络", config.ArchSection),
+    ("Operator", "卷积算子", config.OperatorSection),
+    ("Operator.rules", "替换哪些卷积", replace.Rules),
+    ("Loss", "损失", config.LossSection),
+    ("Optimizer", "优化器", config.OptimizerSection),
+    ("DataLoader.*", "数据，`*` 是 Train 或 Eval", config.SplitSection),
+    ("DataLoader.*.dataset", "数据集", config.SetSection),
+    ("DataLoader.*.sampler", "批次", config.SamplerSection),
+    ("DataLoader.*.loader", "读取进程", config.LoaderSection),
+    ("Metric", "指标", config.MetricSection),
+    ("AMP", "混合精度", config.AMPSection),
+    ("Infer", "预测", config.InferSection),
+)
+REGISTRIES = (
+    ("主干网络", "`Arch.name`", BACKBONES),
+    ("卷积算子", "`Operator.name`", OPERATORS),
+    ("数据集", "`DataLoader.*.dataset.name`", DATASETS),
+    ("图像变换", "`DataLoader.*.dataset.transform_ops` 的列表项，按顺序执行，最后一项是 `Normalize`", TRANSFORMS),
+    ("损失", "`Loss.Train`、`Loss.Eval` 的列表项，按 `weight` 相加", LOSSES),
+    ("优化器", "`Optimizer.name`", OPTIMIZERS),
+    ("学习率", "`Optimizer.lr.name`；轮数在内部换算成步，每一步更新一次学习率", SCHEDULES),
+)
+HEAD = """\
+# 配置项
+
+<!-- 本页由 scripts/make_config_reference.py 根据代码生成，请不要手改；改了配置项后重新运行它。 -->
+
+一份配置由若干个分区组成，分区名沿用 PaddleClas：
+
+```yaml
+_base_: [_base_/datasets/cifar10.yaml, _base_/schedules/cifar_200e.yaml, _base_/runtime.yaml]
+Arch: {name: ResNet18, stem: cifar}
+Operator: {name: SPConv, ratio: 0.5}
+```
+
+- **继承**：`_base_` 是一个或一串文件，路径相对于本文件；后面的盖过前面的，本文件盖过所有 `_base_`。映射逐键合并，
+  列表整体替换；`name` 换成别的名字时，原来那个名字的参数一并丢弃。
+- **命令行覆盖**：`-o Global.epochs=1 -o Optimizer.lr.learning_rate=3e-4`。等号右边按 YAML 解析，从不当作代码执行；
+  列表项用序号：`-o DataLoader.Train.dataset.transform_ops.0.RandomCrop.padding=2`。
+- **严格**：写错的键、写错的值、类型不符都会以一句话报错并给出相近的名字，退出码 2，不开始训练。
+- **数字**：`3e-4` 是数字（普通的 YAML 会把它读成字符串）。
+- **运行目录**里的 `config.yaml` 是补全以后的配置，`python tools/eval.py --run 目录` 读的就是它。
+
+下面「默认值」是代码里的默认值；`configs/_base_/` 里的文件会在它之上再设一层。「必填」表示没有默认值。
+"""
+
+
+def page() -> str:
+    """The whole page."""
+    parts = [HEAD, "## 分区\n", table(["键", "类型", "默认值", "含义"], fields(config.Config, ""))]
+    for name, title, section in SECTIONS:
+        parts += [f"### {name}：{title}\n", table(["键", "类型", "默认值", "含义"], fields(section, name))]
+    parts.append("## 可以按名字选用的东西\n")
+    parts.append("表里没有参数的条目写作 `Name: {}`；`python tools/list.py` 列出主干、算子和随附的配置。\n")
+    for title, place, registry in REGISTRIES:
+        parts += [f"### {title}\n", f"用在 {place}。\n", *entries(registry)]
+        if registry is BACKBONES:
+            parts.append(
+                "另外，`paddle.vision.<名字>` 和 `paddleclas.<名字>`（如 `paddleclas.ResNeXt50_32x4d`，需要安装 "
+                "paddleclas）也可以作为 `Arch.name`，其余参数原样传给那个网络。\n"
+            )
+    return "\n".join(parts)
+
+
+def fields(section: type[BaseModel], where: str) -> Iterator[list[str]]:
+    """A row for each key of a section."""
+    documented = attribute_docs(section)
+    for key, field in section.model_fields.items():
+        full = f"{where}.{key}" if where else key
+        text = translated(documented.get(key) or full)
+        bounds = [
+            f"{sign} {value:g}"
+            for limit in field.metadata
+            for name, sign in (("ge", "≥"), ("gt", "＞"), ("le", "≤"), ("lt", "＜"))
+            if (value := getattr(limit, name, None)) is not None
+        ]
+        kind = "，".join([type_name(field.annotation), *bounds])
+        yield [f"`{key}`", kind, default_text(field), text]
+
+
+def entries(registry: Registry) -> Iterator[str]:
+    """The names of a registry with what they are, then a table of the arguments of each."""
+    rows, arguments = [], []
+    for name, summary in registry.summaries().items():
+        entry = registry.get(name)
+        rows.append([f"`{name}`", translated(summary)])
+        documented = argument_docs(entry)
+        for key, field in signature_schema(getattr(entry, "build", entry)).model_fields.items():
+            text = translated(documented[key]) if key in documented else by_key(name, key)
+            arguments.append([f"`{name}`", f"`{key}`", type_name(field.annotation), default_text(field), text])
+    yield table(["名字", "说明"], rows)
+    if arguments:
+        yield table(["名字", "参数", "类型", "默认值", "含义"], together(arguments))
+
+
+def together(arguments: list[list[str]]) -> Iterator[list[str]]:
+    """Rows that differ in the name alone as one row."""
+    merged: dict[tuple[str, ...], list[str]] = {}
+    for name, *rest in arguments:
+        merged.setdefault(tuple(rest), []).append(name)
+    for rest, names in merged.items():
+        yield ["、".join(names), *rest]
+
+
+def table(head: list[str], rows: Iterator[list[str]] | list[list[str]]) -> str:
+    """Markdown."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines) + "\n"
+
+
+def attribute_docs(section: type[BaseModel]) -> dict[str, str]:
+    """Key -> the string below it in the class, those of the classes it extends included."""
+    documented: dict[str, str] = {}
+    for owner in reversed(section.__mro__):
+        if not (isinstance(owner, type) and issubclass(owner, BaseModel) and owner.__module__.startswith("ppeconv")):
+            continue
+        body = ast.parse(textwrap.dedent(inspect.getsource(owner))).body[0].body
+        for above, below in pairwise(body):
+            text = below.value.value if isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant) else None
+            if isinstance(above, ast.AnnAssign) and isinstance(text, str):
+                documented[above.target.id] = " ".join(text.split())
+    return documented
+
+
+def argument_docs(entry: Any) -> dict[str, str]:
+    """Argument -> its line under `Args:` or `Own arguments:`, looking through the classes that the entry extends."""
+    owners = entry.__mro__ if inspect.isclass(entry) else [entry]
+    documented: dict[str, str] = {}
+    for owner in reversed(owners):
+        blocks = re.split(r"^(?:Args|Own arguments):\n", inspect.cleandoc(owner.__doc__ or ""), flags=re.M)[1:]
+        for block in blocks:
+            indented = re.match(r"(?:[ ]{4}.*\n?|\n)*", block)[0]
+            for names, text in re.findall(r"^    (\w+(?:, \w+)*): (.*(?:\n {5,}.*)*)", indented, flags=re.M):
+                documented |= dict.fromkeys(names.split(", "), " ".join(text.split()))
+    return documented
+
+
+def translated(text: str) -> str:
+    """The Chinese text, or the text itself."""
+    return TRANSLATIONS.get(text, text)
+
+
+def by_key(name: str, key: str) -> str:
+    """What an argument without a docstring of its own means: for this entry, or wherever it has that name."""
+    return TRANSLATIONS.get(f"{name}.{key}") or TRANSLATIONS.get(key, "")
+
+
+def type_name(annotation: Any) -> str:
+    """A type as a config's author sees it."""
+    origin, inner = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is typing.Annotated:
+        return type_name(inner[0])
+    if origin is typing.Literal:
+        return " / ".join(f"`{value}`" for value in inner)
+    if origin in (typing.Union, types.UnionType):
+        names = [type_name(part) for part in inner if part is not type(None)]
+        return " 或 ".join(dict.fromkeys(name for name in names if name))
+    if inspect.isclass(origin) and issubclass(origin, dict):
+        return "映射"
+    if origin is not None:
+        of = [type_name(part) for part in inner if part is not Ellipsis]
+        return f"{of[0]}列表" if of else "列表"
+    if annotation is Any:
+        return "任意"
+    if inspect.isclass(annotation) and issubclass(annotation, config.Named):
+        return "`{name: ..., 参数}`"
+    if inspect.isclass(annotation) and issubclass(annotation, BaseModel):
+        keys = ", ".join(annotation.model_fields)
+        return f"`{{{keys}}}`" if len(annotation.model_fields) < 4 else "映射"
+    plain = {str: "字符串", int: "整数", float: "小数", bool: "`true` / `false`", list: "列表", dict: "映射"}
+    return plain.get(annotation, "")  # other types, such as a network, cannot be written in a config
+
+
+def default_text(field: Any) -> str:
+    """A default as YAML writes it."""
+    if field.is_required():
+        return "必填"
+    value = field.get_default(call_default_factory=True)
+    if value is None:
+        return "—"
+    if isinstance(value, BaseModel):
+        return "见下"
+    return f"`{yaml_text(value)}`"
+
+
+def yaml_text(value: Any) -> str:
+    """A plain value on one line."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(map(yaml_text, value))}]"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}: {yaml_text(inner)}" for key, inner in value.items()) + "}"
+    return str(value)
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), "utf-8")
+    print(f"wrote {PAGE.relative_to(ROOT)}")

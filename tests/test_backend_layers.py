@@ -1,0 +1,262 @@
+"""The fast CPU layers against float64: at most twice stock Paddle's error, for every legal call."""
+
+from __future__ import annotations
+
+import numpy as np
+import paddle
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from paddle.nn import functional as F
+
+from ppeconv import backend
+from ppeconv.backend import conv, layout
+
+pytestmark = pytest.mark.skipif(not backend.available()[0], reason=backend.available()[1])
+
+EPSILON = np.finfo(np.float32).eps
+
+
+def tensors(arrays, dtype):
+    made = [None if array is None else paddle.to_tensor(array.astype(dtype)) for array in arrays]
+    for tensor in made:
+        if tensor is not None:
+            tensor.stop_gradient = False
+    return made
+
+
+def results(function, arrays, dtype="float32", weigh=np.asarray):
+    """The function's result and the gradients of a fixed weighting of it."""
+    operands = tensors(arrays, dtype)
+    output = function(*operands)
+    weighting = weigh(np.random.default_rng(7).standard_normal(output.shape)).astype(dtype)
+    (output * paddle.to_tensor(weighting)).sum().backward()
+    return [output.numpy(), *(it.grad.numpy() for it in operands if it is not None)]
+
+
+def assert_as_good_as_paddle(function, *arrays):
+    """At most twice stock Paddle's error, plus one rounding of the sums of absolute values.
+
+    Where a sum of few terms cancels, stock Paddle's own error is luck; that rounding is what it may be.
+    """
+    exact = results(function, arrays, "float64")
+    stock = results(function, arrays)
+    absolute = [array if array is None else np.abs(array) for array in arrays]
+    sums = results(function, absolute, "float64", weigh=np.abs)
+    with backend.enabled():
+        fast = results(function, arrays)
+    for ours, theirs, truth, total in zip(fast, stock, exact, sums, strict=True):
+        assert ours.shape == theirs.shape
+        allowed = 2 * np.linalg.norm(theirs - truth) + EPSILON * max(np.linalg.norm(total), np.linalg.norm(truth))
+        assert np.linalg.norm(ours - truth) <= allowed
+
+
+def normal(*shape):
+    return np.random.default_rng(sum(shape)).standard_normal(shape)
+
+
+def image_of(array):
+    """Make a fast layer produce the image, so that what follows sees rows."""
+    one = paddle.ones([array.shape[1], 1, 1, 1], dtype=array.dtype)
+    return F.conv2d(array, one, groups=array.shape[1])
+
+
+@st.composite
+def convolutions(draw):
+    groups = draw(st.sampled_from([1, 1, 2, 3]))
+    per_group, multiplier = draw(st.integers(1, 9)), draw(st.integers(1, 9))
+    if draw(st.booleans()):
+        groups, per_group = per_group * groups, 1
+    kernel = [draw(st.integers(1, 7)), draw(st.integers(1, 7))]
+    size = [draw(st.integers(7, 13)), draw(st.integers(7, 13))]
+    sides = st.integers(0, 3)
+    padding = draw(
+        st.one_of(
+            st.sampled_from(["SAME", "VALID"]),
+            sides,
+            st.lists(sides, min_size=2, max_size=2),
+            st.lists(sides, min_size=4, max_size=4),
+            st.lists(st.lists(sides, min_size=2, max_size=2), min_size=2, max_size=2).map(
+                lambda pairs: [[0, 0], [0, 0], *pairs]
+            ),
+        )
+    )
+    stride = [draw(st.integers(1, 3)), draw(st.integers(1, 3))]
+    dilation = draw(st.integers(1, 2))
+    if padding in ("SAME", "VALID") or dilation == 2:
+        kernel = [min(it, 4) for it in kernel]
+    image = (draw(st.integers(1, 3)), groups * per_group, *size)
+    weight = (groups * multiplier, per_group, *kernel)
+    options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+    return image, weight, draw(st.booleans()), options
+
+
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(convolutions())
+def test_any_convolution(case):
+    check_convolution(case)
+
+
+@pytest.mark.full
+@settings(max_examples=1500, deadline=None)
+@given(convolutions())
+def test_many_convolutions(case):
+    check_convolution(case)
+
+
+def check_convolution(case):
+    image, weight, biased, options = case
+    assert_as_good_as_paddle(
+        lambda x, w, b: F.conv2d(x, w, b, **options),
+        normal(*image), normal(*weight), normal(weight[0]) if biased else None,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("shape", [(4, 16, 6, 6), (3, 5, 7, 4), (2, 1, 5, 5), (8, 33, 1, 1), (2, 64, 9, 3)])
+def test_batch_norm_and_its_running_statistics(shape):
+    channels = shape[1]
+
+    def normalised(x, scale, shift):
+        mean, variance = (paddle.full([channels], it, dtype=x.dtype) for it in (0.5, 2.0))
+        y = F.batch_norm(x, mean, variance, scale, shift, training=True, momentum=0.8)
+        return paddle.concat([y.flatten(), mean, variance])
+
+    assert_as_good_as_paddle(normalised, normal(*shape) + 3, normal(channels), normal(channels))
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: F.max_pool2d(x, 3, 2, 1),
+        lambda x: F.max_pool2d(x, 2, 2, ceil_mode=True),
+        lambda x: F.max_pool2d(x, [2, 3], [1, 2], [1, 0]),
+        lambda x: F.avg_pool2d(x, 2, 2),
+        lambda x: F.avg_pool2d(x, 3, 2, 1, exclusive=False),
+        lambda x: F.avg_pool2d(x, 3, 2, 1, exclusive=True),
+        lambda x: F.avg_pool2d(x, 3, 2, 1, ceil_mode=True),
+        lambda x: F.avg_pool2d(x, 2, 2, ceil_mode=True),
+        lambda x: F.avg_pool2d(x, 2, 2, ceil_mode=True, exclusive=False),
+        lambda x: F.avg_pool2d(x, 2, 1, "SAME"),
+        lambda x: F.adaptive_avg_pool2d(x, 1),
+        lambda x: F.adaptive_avg_pool2d(x, 3),
+        lambda x: image_of(x).mean([2, 3]),
+        lambda x: image_of(x).mean([2, 3], keepdim=True),
+        lambda x: image_of(x).mean(),
+        lambda x: image_of(x).mean(1),
+    ],
+)
+@pytest.mark.parametrize("shape", [(2, 6, 8, 9), (3, 16, 7, 7)])
+def test_pooling_and_means(function, shape):
+    assert_as_good_as_paddle(function, normal(*shape))
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x, g: image_of(x) * g,
+        lambda x, g: g * image_of(x),
+        lambda x, g: image_of(x) + g,
+        lambda x, g: g + image_of(x) * 2.0 - 1,
+        lambda x, g: image_of(x) - g,
+        lambda x, g: 1 - image_of(x) / 3 + g,
+        lambda x, g: paddle.multiply(image_of(x), g),
+    ],
+)
+@pytest.mark.parametrize("gate", [(3, 6, 1, 1), (1, 6, 1, 1), (6, 1, 1), (3, 6, 5, 4), (3, 1, 5, 4), (1,)])
+def test_one_value_per_channel(function, gate):
+    assert_as_good_as_paddle(function, normal(3, 6, 5, 4), normal(*gate))
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: F.relu(image_of(x)) + x,
+        lambda x: F.relu6(image_of(x) * 4),
+        lambda x: F.hardswish(image_of(x)) * F.sigmoid(image_of(x)),
+        lambda x: F.leaky_relu(image_of(x), 0.2) - F.silu(image_of(x)),
+        lambda x: F.gelu(image_of(x)),
+        lambda x: F.softmax(image_of(x), axis=1),
+        lambda x: image_of(x)[:, 2:5],
+        lambda x: image_of(x)[:, :2].sum() + image_of(x)[:, 2:] ** 2,
+        lambda x: image_of(x)[:, 3],
+        lambda x: image_of(x)[:, 1:, 2:, :-1],
+        lambda x: image_of(x)[1:],
+        lambda x: paddle.concat([image_of(x), x, image_of(x) * 2], axis=1),
+        lambda x: paddle.concat([image_of(x), x], axis=2),
+        lambda x: paddle.split(image_of(x), [1, -1, 2], axis=1)[1],
+        lambda x: paddle.split(image_of(x), 3, axis=1)[2] * paddle.chunk(image_of(x), 3, axis=1)[0],
+        lambda x: paddle.split(image_of(x), 2, axis=2)[1],
+        lambda x: F.channel_shuffle(image_of(x), 3),
+        lambda x: image_of(x).reshape([3, 2, 3, 4, 5]).transpose([0, 2, 1, 3, 4]).flatten(1, 2),
+        lambda x: image_of(x).flatten(1),
+        lambda x: F.pad(image_of(x), [1, 0, 2, 1], mode="reflect"),
+    ],
+)
+def test_what_lies_between_the_layers(function):
+    assert_as_good_as_paddle(function, normal(3, 6, 4, 5))
+
+
+def test_slices_of_one_activation_share_one_cut():
+    def halves(x):
+        y = image_of(x)
+        return paddle.concat([y[:, 2:], y[:, :2], y[:, 2:]], axis=1)
+
+    assert_as_good_as_paddle(halves, normal(2, 5, 4, 4))
+
+
+def test_an_edit_in_place_is_seen_by_the_next_layer():
+    def edited(x):
+        y = image_of(x)
+        y.add_(paddle.ones([1], dtype=x.dtype))
+        return image_of(y) + y
+
+    assert_as_good_as_paddle(edited, normal(2, 4, 5, 5))
+
+
+def test_weights_may_be_slices():
+    def sliced(x, w):
+        return F.conv2d(x, w[:6, :4], padding=1)
+
+    assert_as_good_as_paddle(sliced, normal(2, 4, 5, 5), normal(9, 7, 3, 3))
+
+
+def test_frozen_weights_and_frozen_input_get_no_gradient():
+    x, w = (paddle.to_tensor(normal(*shape).astype("float32")) for shape in ((2, 4, 5, 5), (8, 4, 3, 3)))
+    with backend.enabled():
+        w.stop_gradient = False
+        F.conv2d(x, w).sum().backward()
+        assert x.grad is None
+        assert w.grad is not None
+        x.stop_gradient, w.stop_gradient = False, True
+        w.clear_gradient()
+        F.conv2d(x, w).sum().backward()
+        assert x.grad is not None
+
+
+def test_common_shapes_are_served_in_channels_last():
+    x, w = (paddle.to_tensor(normal(*shape).astype("float32")) for shape in ((2, 16, 8, 8), (16, 16, 3, 3)))
+    w.stop_gradient = False
+    with backend.enabled():
+        y = F.relu(F.conv2d(x, w, padding=1))
+        assert layout.remembered_rows(y) is not None
+    assert layout.remembered_rows(F.conv2d(x, w)) is None
+
+
+def test_other_types_stay_with_paddle():
+    x, w = (paddle.to_tensor(normal(*shape)) for shape in ((2, 4, 5, 5), (8, 4, 3, 3)))
+    w.stop_gradient = False
+    with backend.enabled():
+        y = F.relu(F.conv2d(x, w))
+    assert layout.remembered_rows(y) is None
+    assert y.dtype == paddle.float64
+
+
+def test_wrong_arguments_get_paddles_own_error():
+    x, w = paddle.ones([1, 3, 5, 5]), paddle.ones([4, 2, 3, 3])
+    w.stop_gradient = False
+    with backend.enabled(), pytest.raises(ValueError, match="channel"):
+        F.conv2d(x, w)
+
+
+def test_same_padding_matches_its_definition():
+    assert conv.explicit_padding([0, 0], "SAME", [7, 8], [3, 4], [2, 1]) == (1, 1, 1, 2)

@@ -1,0 +1,133 @@
+"""What the pages promise: links lead somewhere, files exist, worked examples run, the config reference is current."""
+
+import importlib.util
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+BLOCK = re.compile(r"(?:<!-- file: (?P<file>\S+) -->\n)?```(?P<language>\w*)\n(?P<text>.*?)```", re.S)
+
+every_page = pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+
+
+def blocks(page):
+    return [match.groupdict() for match in BLOCK.finditer(page.read_text("utf-8"))]
+
+
+def slug(heading):
+    """The anchor that a heading gets."""
+    return re.sub(r"[^\w\- ]", "", heading.replace("`", "").strip().lower()).replace(" ", "-")
+
+
+def anchors(page):
+    text = BLOCK.sub("", page.read_text("utf-8"))
+    return {slug(heading) for heading in re.findall(r"^#+ (.*)$", text, re.M)} | set(
+        re.findall(r'<a id="([^"]+)"', text)
+    )
+
+
+@every_page
+def test_links_lead_somewhere(page):
+    text = BLOCK.sub("", page.read_text("utf-8"))
+    targets = re.findall(r"\]\(([^)\s]+)\)", text) + re.findall(r'(?:src|href)="([^"]+)"', text)
+    for target in targets:
+        if re.match(r"[a-z]+:", target):
+            continue
+        path, _, anchor = target.partition("#")
+        file = (page.parent / path).resolve() if path else page
+        assert file.exists(), f"{page.name} links to {target}"
+        if anchor and file.suffix == ".md":
+            assert anchor in anchors(file), f"{page.name} links to {target}"
+
+
+@every_page
+def test_files_that_are_mentioned_exist(page):
+    created = {block["file"] for block in blocks(page)}
+    mentioned = re.findall(
+        r"(?<![\w/.-])((?:configs|tools|scripts|docs|tests|ppeconv)/[\w./-]+\.(?:yaml|py|sh|md|svg))",
+        page.read_text("utf-8"),
+    )
+    missing = sorted({name for name in mentioned if name not in created and not (ROOT / name).is_file()})
+    assert not missing, f"{page.name} mentions {missing}"
+
+
+@every_page
+def test_shipped_configs_that_are_mentioned_exist(page):
+    from ppeconv import config as configs
+
+    named = re.findall(r"-c (\w+)(?=[\s`])", page.read_text("utf-8"))
+    for name in named:
+        assert name in configs.shipped(), f"{page.name} names the config {name}"
+
+
+def test_config_reference_is_current():
+    spec = importlib.util.spec_from_file_location("reference", ROOT / "scripts" / "make_config_reference.py")
+    reference = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(reference)
+    current = reference.page()
+    assert current == reference.PAGE.read_text("utf-8"), "run python scripts/make_config_reference.py"
+    unexplained = [line for line in current.splitlines() if re.search(r"\| (Global|Arch|Operator)[.\w]* \|$", line)]
+    assert not unexplained, "keys without a docstring in ppeconv/config.py"
+
+
+@pytest.mark.parametrize("page", ["add_operator.md", "add_backbone.md"])
+def test_worked_example(page, tmp_path):
+    """Its files beside a copy of the package; then its snippets, and its training commands cut short."""
+    for folder in ("ppeconv", "configs"):
+        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    program = ["from ppeconv.cli.main import main"]
+    for block in blocks(ROOT / "docs" / page):
+        if block["file"]:
+            assert not (tmp_path / block["file"]).exists(), "the example would overwrite a file"
+            (tmp_path / block["file"]).write_text(block["text"], "utf-8")
+        elif block["language"] == "python":
+            program.append(block["text"])
+        elif block["language"] == "bash":
+            for config in re.findall(r"^python tools/train.py -c (\S+)$", block["text"], re.M):
+                program.append(f"assert main(['train', '-c', '{config}', '-o', 'Global.max_steps=2']) == 0")
+    assert len(program) == 3
+    if page == "add_operator.md":
+        shutil.copy(ROOT / "tests" / "test_operators.py", tmp_path)
+        program.append(
+            "import pytest\n"
+            "assert pytest.main(['-q', '-k', 'PartialConv', '-p', 'no:cacheprovider', 'test_operators.py']) == 0"
+        )
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", "\n".join(program)],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(tmp_path), "OMP_NUM_THREADS": "1"},
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+
+
+ROWS = re.findall(
+    r"^\| (.+?) \| (.+?) \| ([\d,]+) \| ([\d,]+) \| `(\w+)` \|$", (ROOT / "README_cn.md").read_text("utf-8"), re.M
+)
+SHAPES = {"cifar10": (10, [3, 32, 32]), "imagenet": (1000, [3, 224, 224])}
+
+
+@pytest.mark.parametrize(("network", "operator", "params", "macs", "name"), ROWS, ids=[row[-1] for row in ROWS])
+def test_counts_in_the_first_table(network, operator, params, macs, name):
+    import ppeconv
+    from ppeconv import config as configs
+    from ppeconv.engine.setup import build_model
+
+    classes, shape = SHAPES[name.rpartition("_")[2]]
+    config = configs.with_values(configs.load(name), {"Arch.class_num": classes, "Infer.image_shape": shape})
+    assert network.startswith(config.Arch.name.removesuffix("Cifar"))
+    assert operator.split()[0] == (config.operators[0].name if config.operators else "Conv2D")
+    counts = ppeconv.count(build_model(config)[0], [1, *shape])
+    assert (f"{counts.params:,}", f"{counts.macs:,}") == (params, macs)
+
+
+def test_the_first_table_has_rows():
+    assert len(ROWS) >= 8
