@@ -6,7 +6,7 @@ import pytest
 from paddle import nn
 
 import ppeconv
-from ppeconv import UserError, create_model, create_operator, replace_conv
+from ppeconv import UserError, backend, create_model, create_operator, replace_conv
 from ppeconv.cli.main import main
 from ppeconv.geometry import ConvGeometry
 from ppeconv.optable import operators_table, papers
@@ -268,3 +268,25 @@ def test_operators_table():
     assert all(f"[{name}](docs/operators/{name.lower()}.md)" in table for name in NAMES)
     assert "2109.09310" in papers("SpatialVersatileConv")
     assert "37.0%" in next(line for line in table.splitlines() if "[SPConv]" in line)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("stride", [1, 2])
+def test_fast_cpu_training_gives_the_same_gradients(name, stride):
+    if not backend.available()[0]:
+        pytest.skip(backend.available()[1])
+    layer = create_operator(name, 8, 16, 3, stride, 1)
+    x, upstream = paddle.randn([4, 8, 9, 11]), paddle.randn([4, 16, (8 + stride) // stride, (10 + stride) // stride])
+    results = []
+    for fast in (False, True):
+        with backend.enabled() if fast else backend.disabled():
+            y = layer(x)
+            (y * upstream).sum().backward()
+        gradients = {key: p.grad.numpy() for key, p in layer.named_parameters() if not p.stop_gradient}
+        results.append((y.numpy(), gradients))
+        layer.clear_gradients()
+    (plain, expected), (fast, found) = results
+    np.testing.assert_allclose(fast, plain, rtol=1e-4, atol=1e-4)
+    scale = max(abs(gradient).max() for gradient in expected.values())
+    for key in expected:
+        np.testing.assert_allclose(found[key], expected[key], rtol=1e-3, atol=1e-4 * scale)

@@ -26,7 +26,7 @@ class AggregatedConv(ConvOperator):
     """Aggregated transformations: G paths of 1x1 to w channels, k x k on these and 1x1 to all, added up.
 
     Own arguments:
-        cardinality: G.
+        cardinality: G, the number of paths.
         path_width: w. Not given: ceil(C_out / (2 G)), which at G = 32 and C_out = 256 is ResNeXt's 32x4d.
         form: three ways to write the same function. "branches" has a path each; "concatenated" joins them before one
             last 1x1; "grouped" is one 1x1, one grouped k x k and one 1x1.

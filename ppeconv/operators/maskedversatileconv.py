@@ -34,10 +34,10 @@ class MaskedVersatileConv(ConvOperator):
     pushes a filter's masks apart. The trainer adds it to the loss.
 
     Own arguments:
-        secondaries: s.
+        secondaries: s, the masks of a filter.
         scheme: "shared" has one set of s masks for all filters (scheme a), "per_filter" one for each (scheme b, the
             more accurate in the paper).
-        ortho: lambda.
+        ortho: lambda, the weight of the auxiliary loss.
         mask_lr: step size of H.
 
     Parameters: C_in kh kw ceil(C_out / s) (+ C_out with bias); the masks are bits: s n, with scheme b

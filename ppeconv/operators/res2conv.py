@@ -26,7 +26,7 @@ class Res2Conv(ConvOperator):
         Y = Conv_1x1(concat(y_1, ..., y_s))
 
     Own arguments:
-        scale: s.
+        scale: s, the number of splits.
         split_width: w. Not given: ceil(C_out / s).
         cardinality: groups of the k x k convolutions; they divide w.
         between: what follows the first 1x1 and every K_i: "bn_relu", "bn" or "none".

@@ -30,8 +30,8 @@ class SKConv(ConvOperator):
 
     Own arguments:
         branches: B; a 3x3 kernel has with B = 2 the reaches 3 and 5.
-        reduction: r.
-        min_width: L.
+        reduction: r, how much narrower z is than Y.
+        min_width: L, the least width of z.
 
     Parameters: B (C_in/groups C_out kh kw + 2 C_out) + C_out d + 2 d + B d C_out.
     MACs: B C_in/groups C_out kh kw H' W' + (B + 1) C_out d.
