@@ -16,6 +16,7 @@ from typing import Any
 import paddle
 from paddle import nn
 
+from ppeconv import backend
 from ppeconv.errors import UserError
 
 NORMS = (nn.BatchNorm, nn.BatchNorm1D, nn.BatchNorm2D, nn.BatchNorm3D, nn.SyncBatchNorm)
@@ -82,7 +83,7 @@ def count(model: nn.Layer, input_size: Sequence[int]) -> Counts:
     training = [layer for layer in model.sublayers(include_self=True) if layer.training]
     model.eval()
     try:
-        with paddle.no_grad(), _layers_followed(model, tally), _operations_observed(tally):
+        with backend.disabled(), paddle.no_grad(), _layers_followed(model, tally), _operations_observed(tally):
             model(paddle.zeros(size))
     finally:
         for layer in training:

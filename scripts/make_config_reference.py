@@ -25,7 +25,17 @@ import yaml
 from pydantic import BaseModel
 
 from ppeconv import config, replace
-from ppeconv.registry import BACKBONES, DATASETS, LOSSES, OPERATORS, OPTIMIZERS, SCHEDULES, TRANSFORMS, Registry
+from ppeconv.registry import (
+    BACKBONES,
+    DATASETS,
+    LOSSES,
+    MIXTURES,
+    OPERATORS,
+    OPTIMIZERS,
+    SCHEDULES,
+    TRANSFORMS,
+    Registry,
+)
 from ppeconv.schema import signature_schema
 
 PAGE = ROOT / "docs" / "config.md"
@@ -51,6 +61,7 @@ REGISTRIES = (
     ("卷积算子", "`Operator.name`", OPERATORS),
     ("数据集", "`DataLoader.*.dataset.name`", DATASETS),
     ("图像变换", "`DataLoader.*.dataset.transform_ops` 的列表项，按顺序执行，最后一项是 `Normalize`", TRANSFORMS),
+    ("图像混合", "`DataLoader.Train.dataset.batch_transform_ops` 的列表项，每批随机取一种", MIXTURES),
     ("损失", "`Loss.Train`、`Loss.Eval` 的列表项，按 `weight` 相加", LOSSES),
     ("优化器", "`Optimizer.name`", OPTIMIZERS),
     ("学习率", "`Optimizer.lr.name`；轮数在内部换算成步，每一步更新一次学习率", SCHEDULES),

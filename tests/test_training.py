@@ -267,8 +267,8 @@ def test_clipping_bounds_the_norm_of_all_gradients():
 def test_optimizer_from_a_config():
     config = digits_config("unused")
     optimizer = build_optimizer(config, create_model("LeNet"), 10)
-    assert isinstance(optimizer, paddle.optimizer.Momentum)
-    assert optimizer.get_lr() == pytest.approx(0.05)
+    assert isinstance(optimizer, paddle.optimizer.Adam)
+    assert optimizer.get_lr() == pytest.approx(2e-3)
 
 
 def test_run_folder(tmp_path):
@@ -344,6 +344,23 @@ def test_amp_on_a_cpu_is_refused(tmp_path):
     with pytest.raises(UserError, match="sees no GPU"):
         trained_run(tmp_path, "Global.device=gpu")
     assert not any(tmp_path.iterdir())
+
+
+def test_the_fast_cpu_layers_train_alike(tmp_path):
+    from ppeconv import backend
+
+    if not backend.available()[0]:
+        pytest.skip(backend.available()[1])
+    losses = {}
+    try:
+        for choice in ("paddle", "onednn"):
+            run = trained_run(tmp_path / choice, f"Global.cpu_backend={choice}", "Global.max_steps=10")
+            with open(run.path / "results.csv", encoding="utf-8") as file:
+                losses[choice] = float(next(csv.DictReader(file))["train_loss"])
+            assert f"layers: {choice}: " in (run.path / "train.log").read_text("utf-8")
+    finally:
+        backend.disable()
+    assert losses["onednn"] == pytest.approx(losses["paddle"], rel=1e-3)
 
 
 def test_distilling_from_a_run(tmp_path):

@@ -13,9 +13,9 @@ import contextlib
 from collections.abc import Callable, Iterator
 
 from .dispatch import patches
-from .selection import available, select
+from .selection import VARIABLE, available, select
 
-__all__ = ["available", "disable", "disabled", "enable", "enabled", "is_enabled", "select"]
+__all__ = ["VARIABLE", "available", "disable", "disabled", "enable", "enabled", "is_enabled", "select"]
 
 
 def enable() -> None:

@@ -10,7 +10,9 @@ from typing import Any
 import paddle
 from paddle import nn
 
+from ppeconv import backend
 from ppeconv.backbones.external import is_external
+from ppeconv.backend.memory import keep_freed_pages
 from ppeconv.build import create_backbone
 from ppeconv.config import Config, with_values
 from ppeconv.data.batches import Batches, Pipeline
@@ -33,6 +35,18 @@ def select_device(name: str) -> str:
     device = ("gpu" if has_gpu else "cpu") if name == "auto" else name
     paddle.set_device(device)
     return device
+
+
+def select_backend(config: Config, device: str) -> str:
+    """Switch the fast CPU layers on or off for training; returns which layers are used and why, as a sentence."""
+    if config.Global.cpu_backend or os.environ.get(backend.VARIABLE):
+        sentence = backend.select(config.Global.cpu_backend, device)
+    else:
+        backend.disable()
+        sentence = "paddle: stock layers; on many x86 CPUs Global.cpu_backend=auto trains several times faster"
+    if device == "cpu":
+        keep_freed_pages()
+    return sentence
 
 
 def data_root(config: Config) -> Path:

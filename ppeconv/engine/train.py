@@ -27,6 +27,7 @@ from ppeconv.engine.setup import (
     build_optimizer,
     load_weights,
     make_batches,
+    select_backend,
     select_device,
     with_data_facts,
 )
@@ -38,6 +39,7 @@ from ppeconv.errors import UserError
 def train(config: Config, run: Run) -> Run:
     """Train what the config describes into the run folder; returns the run."""
     device = select_device(config.Global.device)
+    layers = select_backend(config, device)
     precision = make_precision(config, device)
     start = find_start(config, run)
     weights = starting_weights(config)
@@ -82,6 +84,7 @@ def train(config: Config, run: Run) -> Run:
     open_folder(run, config)
     for line in (
         f"network: {config.Arch.name}, {device}, {paddle_threads()} threads, Paddle {paddle.__version__}",
+        f"layers: {layers}",
         *map(str, reports),
         _counts(model, config),
         loading,
