@@ -8,6 +8,7 @@ from typing import Any
 from paddle import nn
 
 from ppeconv.backbones.external import create_external, is_external
+from ppeconv.features import FeatureMaps
 from ppeconv.registry import BACKBONES, OPERATORS
 from ppeconv.replace import Rules, replace_conv
 
@@ -46,6 +47,7 @@ def create_model(
     operator: str | None = None,
     operator_args: Mapping[str, Any] | None = None,
     rules: Rules | Mapping[str, Any] | None = None,
+    features: bool = False,
     **arguments: Any,
 ) -> nn.Layer:
     """A network by name, with its convolutions replaced by an operator when one is named.
@@ -55,10 +57,13 @@ def create_model(
         operator: one of `list_operators()`.
         operator_args: the operator's own arguments.
         rules: which convolutions are replaced; see `ppeconv.replace.Rules`.
+        features: give a list of feature maps, one for each stage, instead of class scores; see `FeatureMaps`.
         arguments: the backbone's, such as class_num=10.
     """
     model = create_backbone(name, **arguments)
-    return replace_conv(model, operator, rules, **(operator_args or {}))[0] if operator else model
+    if operator:
+        model, _ = replace_conv(model, operator, rules, **(operator_args or {}))
+    return FeatureMaps(model) if features else model
 
 
 def list_operators(pattern: str = "*") -> dict[str, str]:

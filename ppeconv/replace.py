@@ -11,8 +11,10 @@ from paddle import nn
 
 from ppeconv.counting import count, parameter_count
 from ppeconv.errors import Unsupported, UserError
+from ppeconv.flow import Passage, octave_passage
 from ppeconv.geometry import ConvGeometry
 from ppeconv.operators.base import ConvOperator
+from ppeconv.operators.octaveconv import OctaveConv
 from ppeconv.registry import OPERATORS
 from ppeconv.schema import Section, check
 
@@ -37,6 +39,8 @@ class Rules(Section):
     """Keep the network's first convolution, which reads the image."""
     pairs: bool = False
     """Replace a depthwise convolution and the 1x1 after it, taken together, instead of single convolutions."""
+    flow: bool = False
+    """OctaveConv alone: both resolutions flow through the residual blocks; the other rules have no say then."""
 
     def reason_to_keep(self, path: str, geometry: ConvGeometry, first: bool) -> str | None:
         """Why these rules leave a convolution alone, or None when they replace it."""
@@ -71,6 +75,8 @@ class Row:
     after: str | None = None
     params_after: int | None = None
     reason: str = ""
+    inherited: bool = False
+    """Whether the weights of the convolution are those of the operator now."""
 
 
 @dataclass
@@ -108,6 +114,7 @@ class Report:
             f"  {row.path:<{width}}  {row.before}  "
             + (
                 f"-> {row.after}, parameters {row.params_before:,} -> {row.params_after:,}"
+                + (", weights carried over" if row.inherited else "")
                 if row.after
                 else f"kept: {row.reason}"
             )
@@ -124,6 +131,8 @@ class _Site:
     geometry: ConvGeometry
     layers: list[nn.Layer]
     superfluous: list[nn.Layer] = field(default_factory=list)
+    own: dict[str, Any] = field(default_factory=dict)
+    """Arguments that this place asks for."""
 
 
 def replace_conv(
@@ -145,6 +154,9 @@ def replace_conv(
         dry_run: only report.
         own: the operator's arguments, such as ratio=0.5.
 
+    The weights are carried over into Conv2D and OctaveConv (all of them), GroupConv and HetConv (those that they
+    keep); every other operator begins with new ones, and the report says which.
+
     Returns:
         The network (a new layer where `model` is itself a convolution) and the report.
 
@@ -153,17 +165,19 @@ def replace_conv(
     """
     OPERATORS.check(operator, own)
     make = OPERATORS.get(operator)
-    if not isinstance(rules, Rules):
-        rules = check(Rules, make.default_rules if rules is None else rules, "rules")
+    rules = _rules(make, rules)
     report = Report(OPERATORS.canonical(operator))
-    chosen = _choose(model, make, rules, own, report)
+    passage = _passage(model, make, rules, own)
+    chosen = _choose(model, make, rules, own, passage, report)
     if not chosen:
         raise UserError(_nothing_replaced(model, report, rules))
     before = _counts(model, input_size)
     substitutes = {}
     for row, site in chosen:
-        new = make.of_geometry(site.geometry, **own)
-        row.after, row.params_after = f"{report.operator} {site.geometry}", parameter_count(new)
+        new = make.of_geometry(site.geometry, **own, **site.own)
+        row.after = f"{report.operator} {make.describe(site.geometry, **make.completed({**own, **site.own}))}"
+        row.params_after = parameter_count(new)
+        row.inherited = len(site.layers) == 1 and new.inherit(site.layers[0])
         substitutes.update({id(layer): nn.Identity() for layer in (*site.layers, *site.superfluous)})
         substitutes[id(site.layers[-1])] = new
     if dry_run:
@@ -171,21 +185,72 @@ def replace_conv(
         report.params = (before[0], before[0] - saved)
         return model, report
     model = _substitute(model, substitutes)
+    for owner, attribute, layer in passage.settings:
+        setattr(owner, attribute, layer)
     after = _counts(model, input_size)
     report.params = (before[0], after[0])
     report.macs = (before[1], after[1]) if input_size else None
     return model, report
 
 
+@dataclass(frozen=True)
+class Coverage:
+    """How far an operator applies to a network."""
+
+    replaced: int
+    total: int
+    reason: str
+    """What most often keeps a convolution as it is."""
+
+    def __str__(self) -> str:
+        return f"{self.replaced} of {self.total}" if self.replaced else f"no: {self.reason}"
+
+
+def coverage(model: nn.Layer, operator: str, rules: Rules | Mapping[str, Any] | None = None, **own: Any) -> Coverage:
+    """How many convolutions `replace_conv` would replace, without building anything."""
+    make = OPERATORS.get(operator)
+    report = Report(operator)
+    rules = _rules(make, rules)
+    chosen = _choose(model, make, rules, own, _passage(model, make, rules, own), report)
+    return Coverage(len(chosen), len(report.rows), _commonest([row.reason for row in report.skipped if row.reason]))
+
+
+def _commonest(reasons: Sequence[str]) -> str:
+    return max(sorted(set(reasons)), key=reasons.count) if reasons else "it has none"
+
+
+def _rules(make: type[ConvOperator], rules: Rules | Mapping[str, Any] | None) -> Rules:
+    return rules if isinstance(rules, Rules) else check(Rules, make.default_rules if rules is None else rules, "rules")
+
+
+def _passage(model: nn.Layer, make: type[ConvOperator], rules: Rules, own: Mapping[str, Any]) -> Passage:
+    """The way of the two resolutions of an octave convolution; an empty one without rules.flow."""
+    if not rules.flow:
+        return Passage()
+    if make is not OctaveConv:
+        raise UserError(f"rules.flow is for OctaveConv; {make.__name__} takes and gives one tensor")
+    if {"alpha_in", "alpha_out", "two_tensor"} & own.keys():
+        raise UserError("with rules.flow the shares of every layer follow from alpha; leave the other arguments out")
+    return octave_passage(model, make.completed(dict(own))["alpha"])
+
+
 def _choose(
-    model: nn.Layer, make: type[ConvOperator], rules: Rules, own: Mapping[str, Any], report: Report
+    model: nn.Layer,
+    make: type[ConvOperator],
+    rules: Rules,
+    own: Mapping[str, Any],
+    passage: Passage,
+    report: Report,
 ) -> list[tuple[Row, _Site]]:
     """The sites that are replaced; every convolution of the network gets its row in the report."""
     chosen, first = [], True
     for site in _sites(model, rules.pairs):
+        site.own = passage.convolutions.get(id(site.layers[0]), {})
         row = Row(site.path, str(site.geometry), sum(parameter_count(layer) for layer in site.layers))
         report.rows.append(row)
         row.reason = _reason(site, make, rules, own, first)
+        if row.reason and site.own:
+            raise UserError(f"the octaves cannot flow through {site.path}: {row.reason}")
         first = False
         if not row.reason:
             chosen.append((row, site))
@@ -197,10 +262,13 @@ def _reason(site: _Site, make: type[ConvOperator], rules: Rules, own: Mapping[st
         return f"a {type(site.layers[-1]).__name__}, whose own forward would be lost"
     if rules.pairs and len(site.layers) == 1:
         return "not a depthwise convolution followed by a 1x1, and rules.pairs replaces only these"
-    if reason := rules.reason_to_keep(site.path, site.geometry, first):
+    if rules.flow and not site.own:
+        return "outside the residual blocks that the octaves pass"
+    reason = None if rules.flow else rules.reason_to_keep(site.path, site.geometry, first)
+    if reason:
         return reason
     try:
-        make.check(site.geometry, **own)
+        make.check(site.geometry, **own, **site.own)
     except Unsupported as refusal:
         return str(refusal)
     return ""
@@ -300,9 +368,8 @@ def _counts(model: nn.Layer, input_size: Sequence[int] | None) -> tuple[int, int
 
 
 def _nothing_replaced(model: nn.Layer, report: Report, rules: Rules) -> str:
-    reasons = [row.reason for row in report.rows]
-    common = max(set(reasons), key=reasons.count) if reasons else "it has none"
-    others = [name for name in OPERATORS.names() if name != report.operator and _applies(model, OPERATORS.get(name))]
+    common = _commonest([row.reason for row in report.rows])
+    others = [name for name in OPERATORS.names() if name != report.operator and coverage(model, name).replaced]
     hints = [f"operators that apply by their own rules: {', '.join(others)}"] if others else []
     if not rules.pairs and (pairs := _pairs(model)):
         hints.append(
@@ -311,11 +378,4 @@ def _nothing_replaced(model: nn.Layer, report: Report, rules: Rules) -> str:
     return (
         f"{report.operator} replaces none of the {len(report.rows)} convolutions of {type(model).__name__} "
         f"(mostly: {common}); " + "; ".join(hints or ["change the rules or the operator"])
-    )
-
-
-def _applies(model: nn.Layer, make: type[ConvOperator]) -> bool:
-    rules = check(Rules, make.default_rules, "rules")
-    return any(
-        not _reason(site, make, rules, {}, first=index == 0) for index, site in enumerate(_sites(model, rules.pairs))
     )

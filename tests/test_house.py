@@ -15,6 +15,7 @@ LEVELS = [
     ["geometry", "backend"],
     ["counting"],
     ["operators", "backbones", "data"],
+    ["flow", "features", "optable"],
     ["replace"],
     ["build", "config"],
     ["models"],

@@ -1,5 +1,7 @@
 """What holds for every operator; a new one is found by itself."""
 
+from dataclasses import replace
+
 import numpy as np
 import paddle
 import pytest
@@ -24,25 +26,63 @@ SIZES = st.builds(
 )
 
 
-def built(name, geometry):
+SETTINGS = [
+    *[(name, {}) for name in NAMES],
+    ("SPConv", {"ratio": 0.25, "gwc_groups": 1, "branch_bias": True}),
+    ("GhostConv", {"ratio": 3, "cheap_kernel": 1}),
+    ("GhostConv", {"inner": "bn_relu"}),
+    ("HetConv", {"parts": 2}),
+    ("MixConv", {"kernel_sizes": [5, 1], "between": "none"}),
+    ("GroupConv", {"conv_groups": 3, "shuffle": True}),
+    ("DepthwiseSeparableConv", {"order": "pw_dw"}),
+    ("DepthwiseSeparableConv", {"between": "none"}),
+    ("KernelReplaceConv", {"form": "stacked"}),
+    *[("CompConv", {"depth": depth}) for depth in range(4)],
+    ("SpatialVersatileConv", {"form": "sum"}),
+    ("VersatileConv", {"delta": 2, "form": "sum"}),
+    ("ChannelVersatileConv", {"delta": 2, "channel_stride": 2}),
+    ("MaskedVersatileConv", {"secondaries": 3, "scheme": "shared"}),
+    ("OctaveConv", {"alpha": 0.5}),
+    ("OctaveConv", {"alpha_in": 0.0, "alpha_out": 0.5}),
+    ("OctaveConv", {"alpha_in": 0.5, "alpha_out": 0.0}),
+    ("InceptionConv", {"form": "naive"}),
+    ("InceptionConv", {"form": "factorised"}),
+    ("Res2Conv", {"scale": 2, "between": "bn"}),
+    ("AggregatedConv", {"cardinality": 2, "form": "concatenated"}),
+    ("AggregatedConv", {"cardinality": 2, "form": "branches", "between": "none"}),
+    ("ShuffleUnitV1", {"first_groups": 1}),
+    ("SKConv", {"branches": 3, "min_width": 4}),
+]
+
+
+def built(name, geometry, own=()):
     try:
-        return OPERATORS.get(name).of_geometry(geometry)
+        return OPERATORS.get(name).of_geometry(geometry, **dict(own))
     except Unsupported:
         return None
 
 
-@pytest.mark.parametrize("name", NAMES)
-@settings(max_examples=40, deadline=None)
-@given(geometry=SIZES, height=st.integers(9, 14), width=st.integers(9, 14))
-def test_shape_and_closed_form(name, geometry, height, width):
-    layer = built(name, geometry)
+@pytest.mark.parametrize(("name", "own"), SETTINGS)
+@settings(max_examples=20, deadline=None)
+@given(
+    geometry=SIZES,
+    depthwise=st.integers(0, 4),
+    odd=st.integers(0, 1),
+    height=st.integers(9, 14),
+    width=st.integers(9, 14),
+)
+def test_shape_and_closed_form(name, own, geometry, depthwise, odd, height, width):
+    geometry = replace(geometry, out_channels=geometry.out_channels + odd)
+    if depthwise == 0:
+        geometry = replace(geometry, out_channels=geometry.in_channels, groups=geometry.in_channels)
+    layer = built(name, geometry, own)
     if layer is None:
         return
     assert layer(paddle.randn([1, geometry.in_channels, height, width])).shape[2:] == list(
         geometry.output_size(height, width)
     )
     counts = ppeconv.count(layer, [1, geometry.in_channels, height, width])
-    assert (counts.params, counts.macs) == OPERATORS.get(name).formula(geometry, height, width)
+    assert (counts.params, counts.macs) == OPERATORS.get(name).formula(geometry, height, width, **own)
 
 
 @pytest.mark.parametrize("name", NAMES)

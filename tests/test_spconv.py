@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ppeconv import UserError, create_operator
-from ppeconv.operators.spconv import SPConv, reframe, representative_channels
+from ppeconv.operators.parts import reframe
+from ppeconv.operators.spconv import SPConv, representative_channels
 
 
 def published(layer, x, kernel, stride):

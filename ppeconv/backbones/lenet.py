@@ -17,6 +17,8 @@ class LeNet(nn.Layer):
     activation between its linear layers.
     """
 
+    image_shape = (1, 28, 28)
+
     def __init__(self, *, class_num: int = 10, width: float = 1.0, in_channels: int = 1, image_size: int = 28):
         super().__init__()
         first, second = scaled(6, width), scaled(16, width)
@@ -50,6 +52,8 @@ class LeNet3C1L(nn.Layer):
     [N, in_channels, image_size, image_size] -> [N, class_num]; 32 channels at width 1.
     Source: the base network of Any-Width Networks, arXiv 2012.03153.
     """
+
+    image_shape = (1, 28, 28)
 
     def __init__(self, *, class_num: int = 10, width: float = 1.0, in_channels: int = 1, image_size: int = 28):
         super().__init__()

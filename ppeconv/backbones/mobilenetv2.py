@@ -50,6 +50,8 @@ class MobileNetV2(nn.Layer):
         dropout: before the classifier.
     """
 
+    image_shape = (3, 224, 224)
+    head = "classifier"
     imagenet_weights = "mobilenetv2_1.0"
 
     def __init__(
@@ -78,6 +80,15 @@ class MobileNetV2(nn.Layer):
         last = channels(1280, max(1.0, width))
         self.features = nn.Sequential(*layers, _conv_bn_relu(inputs, last, 1))
         self.classifier = nn.Sequential(nn.Dropout(dropout), nn.Linear(last, class_num))
+
+    def stages(self, x: Tensor) -> list[Tensor]:
+        """The last maps of strides 4, 8, 16, 32 (with the small stem 1, 2, 4, 8), the fourth of all channels."""
+        maps = []
+        for index, layer in enumerate(self.features):
+            x = layer(x)
+            if index in (3, 6, 13, 18):
+                maps.append(x)
+        return maps
 
     def forward(self, x: Tensor) -> Tensor:
         return self.classifier(F.adaptive_avg_pool2d(self.features(x), 1).flatten(1))

@@ -68,6 +68,8 @@ class ResNet(nn.Layer):
         in_channels: channels of the image.
     """
 
+    image_shape = (3, 224, 224)
+    head = "fc"
     block: ClassVar[type[BasicBlock] | type[Bottleneck]]
     depths: ClassVar[tuple[int, ...]]
 
@@ -95,11 +97,17 @@ class ResNet(nn.Layer):
             inputs = planes * self.block.expansion
         self.fc = nn.Linear(inputs, class_num)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def stages(self, x: Tensor) -> list[Tensor]:
+        """The output of each stage: strides 4, 8, 16, 32, with the small stem 1, 2, 4, 8."""
         x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
+        maps = []
         for stage in range(len(self.depths)):
             x = getattr(self, f"layer{stage + 1}")(x)
-        return self.fc(F.adaptive_avg_pool2d(x, 1).flatten(1))
+            maps.append(x)
+        return maps
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(F.adaptive_avg_pool2d(self.stages(x)[-1], 1).flatten(1))
 
 
 def _stage(

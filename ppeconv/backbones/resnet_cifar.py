@@ -39,6 +39,8 @@ class CifarResNet(nn.Layer):
         in_channels: channels of the image.
     """
 
+    image_shape = (3, 32, 32)
+    head = "fc"
     depth: ClassVar[int]
 
     def __init__(
@@ -59,10 +61,14 @@ class CifarResNet(nn.Layer):
             inputs = outputs
         self.fc = nn.Linear(inputs, class_num)
 
+    def stages(self, x: Tensor) -> list[Tensor]:
+        """The output of each stage: strides 1, 2, 4."""
+        first = self.layer1(self.relu(self.bn1(self.conv1(x))))
+        second = self.layer2(first)
+        return [first, second, self.layer3(second)]
+
     def forward(self, x: Tensor) -> Tensor:
-        x = self.relu(self.bn1(self.conv1(x)))
-        x = self.layer3(self.layer2(self.layer1(x)))
-        return self.fc(F.adaptive_avg_pool2d(x, 1).flatten(1))
+        return self.fc(F.adaptive_avg_pool2d(self.stages(x)[-1], 1).flatten(1))
 
 
 def _block(inputs: int, outputs: int, stride: int, shortcut: str) -> BasicBlock:

@@ -29,6 +29,8 @@ class VGG16(nn.Layer):
         in_channels: channels of the image.
     """
 
+    image_shape = (3, 224, 224)
+    head = "classifier"
     imagenet_weights = "vgg16"
 
     def __init__(self, *, class_num: int = 1000, width: float = 1.0, batch_norm: bool = False, in_channels: int = 3):
@@ -45,6 +47,10 @@ class VGG16(nn.Layer):
             nn.Linear(hidden, class_num),
         )
 
+    def stages(self, x: Tensor) -> list[Tensor]:
+        """What the pooling layers give: strides 2, 4, 8, 16, 32."""
+        return _stages(self.features, x)
+
     def forward(self, x: Tensor) -> Tensor:
         return self.classifier(F.adaptive_avg_pool2d(self.features(x), 7).flatten(1))
 
@@ -60,6 +66,9 @@ class VGG16Cifar(nn.Layer):
         in_channels: channels of the image.
     """
 
+    image_shape = (3, 32, 32)
+    head = "classifier"
+
     def __init__(
         self, *, class_num: int = 10, width: float = 1.0, head_layers: Literal[1, 2] = 2, in_channels: int = 3
     ):
@@ -68,6 +77,10 @@ class VGG16Cifar(nn.Layer):
         channels = scaled(512, width)
         hidden = [nn.Linear(channels, channels), nn.BatchNorm1D(channels), nn.ReLU()] if head_layers == 2 else []
         self.classifier = nn.Sequential(*hidden, nn.Linear(channels, class_num))
+
+    def stages(self, x: Tensor) -> list[Tensor]:
+        """What the pooling layers give: strides 2, 4, 8, 16, 32."""
+        return _stages(self.features, x)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.classifier(F.adaptive_avg_pool2d(self.features(x), 1).flatten(1))
@@ -83,3 +96,12 @@ def _features(inputs: int, width: float, batch_norm: bool) -> nn.Sequential:
             inputs = outputs
         layers.append(nn.MaxPool2D(2))
     return nn.Sequential(*layers)
+
+
+def _stages(features: nn.Sequential, x: Tensor) -> list[Tensor]:
+    maps = []
+    for layer in features:
+        x = layer(x)
+        if isinstance(layer, nn.MaxPool2D):
+            maps.append(x)
+    return maps

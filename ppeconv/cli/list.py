@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 
 
 def parser() -> argparse.ArgumentParser:
     """Options of the command."""
     parser = argparse.ArgumentParser(prog="ppeconv list", description="List what a config can name.")
     parser.add_argument("kind", nargs="?", choices=["operators", "backbones", "configs"], help="all when not given")
+    parser.add_argument("--counts", action="store_true", help="with parameters and MACs; builds every network")
+    parser.add_argument(
+        "--matrix",
+        action="store_true",
+        help="how many convolutions of each backbone each operator replaces, or why none",
+    )
     return parser
 
 
@@ -17,12 +24,64 @@ def run(arguments: argparse.Namespace) -> None:
     from ppeconv import config as configs
     from ppeconv.build import list_backbones, list_operators
 
+    if arguments.matrix:
+        for line in matrix():
+            print(line)
+        return
     kinds = {
-        "operators": list_operators,
-        "backbones": list_backbones,
-        "configs": lambda: dict.fromkeys(configs.shipped(), ""),
+        "operators": (list_operators, operator_counts),
+        "backbones": (list_backbones, backbone_counts),
+        "configs": (lambda: dict.fromkeys(configs.shipped(), ""), config_counts),
     }
     for kind in [arguments.kind] if arguments.kind else kinds:
+        names, counts = kinds[kind]
         print(f"{kind}:")
-        for name, summary in kinds[kind]().items():
-            print(f"  {name:<18} {summary}".rstrip())
+        for name, summary in names().items():
+            print(f"  {name:<24} {summary}".rstrip())
+            if arguments.counts:
+                print(f"  {'':<24} {counts(name)}")
+
+
+def matrix() -> Iterator[str]:
+    """For each backbone a line per operator, with the operator's own rules and arguments."""
+    from ppeconv.build import create_backbone, list_backbones, list_operators
+    from ppeconv.replace import coverage
+
+    for backbone in list_backbones():
+        model = create_backbone(backbone)
+        yield f"{backbone}:"
+        for operator in list_operators():
+            yield f"  {operator:<24} {coverage(model, operator)}"
+
+
+def operator_counts(name: str) -> str:
+    """The operator beside the plain 3x3 convolution from 64 to 64 channels."""
+    from ppeconv.optable import share_of_plain
+
+    params, macs = share_of_plain(name)
+    return f"64->64, 3x3: {params:.1%} of the parameters, {macs:.1%} of the MACs of the plain convolution"
+
+
+def backbone_counts(name: str) -> str:
+    """The plain backbone on images of its usual size."""
+    from ppeconv.build import create_backbone
+    from ppeconv.counting import count
+
+    model = create_backbone(name)
+    counts = count(model, [1, *model.image_shape])
+    return f"{counts.params:,} parameters, {counts.macs:,} MACs at {list(model.image_shape)}"
+
+
+def config_counts(name: str) -> str:
+    """The network of a config; its data set says how many classes there are."""
+    from ppeconv import config as configs
+    from ppeconv.counting import count
+    from ppeconv.engine.setup import build_model, with_data_facts
+    from ppeconv.errors import UserError
+
+    try:
+        config = with_data_facts(configs.load(name))
+    except UserError as error:
+        return f"not counted: {error}"
+    counts = count(build_model(config)[0], [1, *config.Infer.image_shape])
+    return f"{counts.params:,} parameters, {counts.macs:,} MACs at {config.Infer.image_shape}"

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import inspect
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 from paddle import nn
 
 from ppeconv.errors import Unsupported
 from ppeconv.geometry import ConvGeometry
+from ppeconv.operators.cost import Cost
 
 
 class ConvOperator(nn.Layer):
     """A drop-in for `nn.Conv2D`: [N, C_in, H, W] -> [N, C_out, H', W'].
 
-    The named arguments are those of `nn.Conv2D`, the rest the operator's own. A subclass defines `check`,
-    `build` (own arguments keyword-only: they are what a config can set), `forward` and `formula`.
+    The named arguments are those of `nn.Conv2D`, the rest the operator's own. A subclass defines `build` and
+    `forward`, `cost`, and where its definition has bounds `limits` and `refuse`. Own arguments are the keyword-only
+    parameters of `build`: they are what a config can set, and `refuse` and `cost` receive all of them.
 
     Raises:
         Unsupported: the operator has no definition for this convolution.
@@ -23,6 +26,8 @@ class ConvOperator(nn.Layer):
 
     default_rules: ClassVar[dict[str, Any]] = {}
     """Which convolutions `replace_conv` gives to this operator when the user names no rules."""
+    limits: ClassVar[tuple[str, ...]] = ()
+    """What the operator asks of every convolution: names from `LIMITS`."""
 
     def __init__(
         self,
@@ -67,15 +72,69 @@ class ConvOperator(nn.Layer):
                 f"{cls.__name__} pads with zeros and reads NCHW; got padding_mode "
                 f"{geometry.padding_mode!r} and data_format {geometry.data_format!r}"
             )
+        for limit in cls.limits:
+            holds, sentence = LIMITS[limit]
+            if not holds(geometry):
+                raise Unsupported(f"{cls.__name__} {sentence.format(geometry)}")
+        cls.refuse(geometry, **cls.completed(own))
+
+    @classmethod
+    def refuse(cls, geometry: ConvGeometry, **own: Any) -> None:
+        """Raise `Unsupported` for own arguments and convolutions outside the operator's definition."""
 
     def build(self, geometry: ConvGeometry) -> None:
         """Make the sub-layers."""
         raise TypeError(f"{type(self).__name__} defines no build()")
 
+    def inherit(self, conv: nn.Conv2D) -> bool:
+        """Take over the weights of the replaced convolution; False where they have no place in this operator."""
+        return False
+
     @classmethod
-    def formula(cls, geometry: ConvGeometry, height: int, width: int, **own: Any) -> tuple[int, int]:
+    def formula(cls, geometry: ConvGeometry, height: int, width: int, **own: Any) -> Cost:
         """Closed form of (trainable parameters, MACs for one input of height x width pixels)."""
-        raise TypeError(f"{cls.__name__} defines no formula()")
+        return cls.cost(geometry, height, width, **cls.completed(own))
+
+    @classmethod
+    def cost(cls, geometry: ConvGeometry, height: int, width: int, **own: Any) -> Cost:
+        """What `formula` returns, from all own arguments."""
+        raise TypeError(f"{cls.__name__} defines no cost()")
+
+    @classmethod
+    def describe(cls, geometry: ConvGeometry, **own: Any) -> str:
+        """The convolution and what the operator makes of it, from all own arguments; for the report of replacement."""
+        return str(geometry)
+
+    @classmethod
+    def completed(cls, own: dict[str, Any]) -> dict[str, Any]:
+        """Own arguments with the defaults of those not given."""
+        parameters = inspect.signature(cls.build).parameters.values()
+        return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY} | own
 
     def extra_repr(self) -> str:
         return str(self.geometry)
+
+
+LIMITS: dict[str, tuple[Callable[[ConvGeometry], bool], str]] = {
+    "dense": (
+        lambda geometry: geometry.groups == 1,
+        "stands in for a dense convolution; this one has groups={0.groups}",
+    ),
+    "dense or depthwise": (
+        lambda geometry: geometry.groups == 1 or geometry.groups == geometry.in_channels == geometry.out_channels,
+        "stands in for a dense or a depthwise convolution; this one has groups={0.groups} for "
+        "{0.in_channels}->{0.out_channels}",
+    ),
+    "odd kernel": (
+        lambda geometry: all(side % 2 for side in geometry.kernel_size),
+        "needs an odd kernel, whose centre is a pixel; got {0.kernel_size}",
+    ),
+    "kernel above 1x1": (
+        lambda geometry: max(geometry.kernel_size) > 1,
+        "needs a kernel above 1x1; got {0.kernel_size}",
+    ),
+    "fixed padding": (
+        lambda geometry: geometry.padding != "SAME",
+        "needs a padding that does not depend on the input size; got 'SAME' with a stride",
+    ),
+}

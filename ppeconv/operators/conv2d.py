@@ -8,6 +8,7 @@ from paddle import Tensor, nn
 
 from ppeconv.geometry import ConvGeometry
 from ppeconv.operators.base import ConvOperator
+from ppeconv.operators.cost import Cost
 from ppeconv.registry import OPERATORS
 
 
@@ -30,9 +31,10 @@ class Conv2D(ConvOperator):
     def forward(self, x: Tensor) -> Tensor:
         return self.conv(x)
 
+    def inherit(self, conv: nn.Conv2D) -> bool:
+        self.conv.set_state_dict(conv.state_dict())
+        return True
+
     @classmethod
-    def formula(cls, geometry: ConvGeometry, height: int, width: int) -> tuple[int, int]:
-        kernel = geometry.kernel_size[0] * geometry.kernel_size[1]
-        weights = geometry.in_channels // geometry.groups * geometry.out_channels * kernel
-        rows, columns = geometry.output_size(height, width)
-        return weights + geometry.bias * geometry.out_channels, weights * rows * columns
+    def cost(cls, geometry: ConvGeometry, height: int, width: int) -> Cost:
+        return Cost.of(geometry, height, width)

@@ -1,0 +1,46 @@
+"""A backbone as a source of feature maps, for detection and segmentation heads."""
+
+from __future__ import annotations
+
+import paddle
+from paddle import Tensor, nn
+
+from ppeconv.errors import UserError
+from ppeconv.operators.base import ConvOperator
+from ppeconv.operators.octaveconv import merged
+
+
+class FeatureMaps(nn.Layer):
+    """[N, C, H, W] -> the outputs of a backbone's stages, finest first; the classifier is taken off.
+
+    Attributes:
+        channels: of each map.
+        strides: image pixels per pixel of each map.
+
+    Raises:
+        UserError: the network has no stages.
+    """
+
+    def __init__(self, model: nn.Layer):
+        super().__init__()
+        if not hasattr(model, "stages"):
+            raise UserError(
+                f"{type(model).__name__} has no feature maps to give; the ResNet, VGG and MobileNetV2 backbones of "
+                "ppeconv have"
+            )
+        setattr(model, model.head, nn.Identity())
+        self.body = model
+        self.channels, self.strides = self._measured()
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        return [merged(stage) for stage in self.body.stages(x)]
+
+    def _measured(self, side: int = 64) -> tuple[list[int], list[int]]:
+        """Channels and strides, from one image."""
+        first = next(layer for layer in self.sublayers() if isinstance(layer, (nn.Conv2D, ConvOperator)))
+        inputs = first._in_channels if isinstance(first, nn.Conv2D) else first.geometry.in_channels
+        self.eval()
+        with paddle.no_grad():
+            maps = self(paddle.zeros([1, inputs, side, side]))
+        self.train()
+        return [value.shape[1] for value in maps], [side // value.shape[2] for value in maps]

@@ -1,0 +1,111 @@
+"""AggregatedConv: the same narrow transformation many times over, added up.
+
+Paper: Aggregated Residual Transformations for Deep Neural Networks (ResNeXt), CVPR 2017, arXiv 1611.05431.
+"""
+
+from __future__ import annotations
+
+from math import ceil
+from typing import Literal
+
+import paddle
+from paddle import Tensor, nn
+
+from ppeconv.errors import Unsupported
+from ppeconv.geometry import ConvGeometry
+from ppeconv.operators.base import ConvOperator
+from ppeconv.operators.cost import Cost
+from ppeconv.operators.parts import Between, followed, host_conv, pointwise
+from ppeconv.registry import OPERATORS
+
+Form = Literal["grouped", "concatenated", "branches"]
+
+
+@OPERATORS.register(aliases=("Aggregated", "ResNeXt"))
+class AggregatedConv(ConvOperator):
+    """Aggregated transformations: G paths of 1x1 to w channels, k x k on these and 1x1 to all, added up.
+
+    Own arguments:
+        cardinality: G, the number of paths.
+        path_width: w. Not given: ceil(C_out / (2 G)), which at G = 32 and C_out = 256 is ResNeXt's 32x4d.
+        form: three ways to write the same function. "branches" has a path each; "concatenated" joins them before one
+            last 1x1; "grouped" is one 1x1, one grouped k x k and one 1x1.
+        between: what stands between the convolutions: "bn_relu", "bn" or "none".
+
+    Parameters with D = G w: C_in D + D^2 kh kw / G + D C_out (+ 4 D with batch norms, + C_out with bias).
+    MACs: C_in D H W + (D^2 kh kw / G + D C_out) H' W'.
+
+    The shortcut of a residual block is the host's; this is the path beside it.
+    """
+
+    limits = ("dense", "kernel above 1x1")
+
+    @classmethod
+    def refuse(
+        cls, geometry: ConvGeometry, *, cardinality: int, path_width: int | None, form: Form, between: Between
+    ) -> None:
+        if cardinality < 1 or (path_width is not None and path_width < 1):
+            raise Unsupported(
+                f"AggregatedConv needs a cardinality and a path_width of at least 1; got {cardinality} and {path_width}"
+            )
+
+    def build(
+        self,
+        geometry: ConvGeometry,
+        *,
+        cardinality: int = 8,
+        path_width: int | None = None,
+        form: Form = "grouped",
+        between: Between = "bn_relu",
+    ) -> None:
+        width = _path_width(geometry, cardinality, path_width)
+        inner, outputs, bias = cardinality * width, geometry.out_channels, geometry.bias
+        if form == "grouped":
+            self.paths = nn.LayerList([_narrow(geometry, inner, cardinality, between)])
+            self.expand = nn.LayerList([pointwise(inner, outputs, bias=bias)])
+            return
+        self.paths = nn.LayerList([_narrow(geometry, width, 1, between) for _ in range(cardinality)])
+        if form == "concatenated":
+            self.expand = nn.LayerList([pointwise(inner, outputs, bias=bias)])
+        else:
+            self.expand = nn.LayerList(
+                [pointwise(width, outputs, bias=bias and path == 0) for path in range(cardinality)]
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        narrow = [path(x) for path in self.paths]
+        if len(self.expand) == 1:
+            return self.expand[0](paddle.concat(narrow, axis=1))
+        return sum(self.expand[index](part) for index, part in enumerate(narrow))
+
+    @classmethod
+    def cost(
+        cls,
+        geometry: ConvGeometry,
+        height: int,
+        width: int,
+        *,
+        cardinality: int,
+        path_width: int | None,
+        form: Form,
+        between: Between,
+    ) -> Cost:
+        pixels = geometry.output_size(height, width)
+        inner = cardinality * _path_width(geometry, cardinality, path_width)
+        return (
+            Cost.conv(geometry.in_channels, inner, (1, 1), (height, width))
+            + Cost.conv(inner, inner, geometry.kernel_size, pixels, cardinality)
+            + Cost.conv(inner, geometry.out_channels, (1, 1), pixels, bias=geometry.bias)
+            + 2 * Cost.between(inner, between)
+        )
+
+
+def _path_width(geometry: ConvGeometry, cardinality: int, path_width: int | None) -> int:
+    return path_width or ceil(geometry.out_channels / (2 * cardinality))
+
+
+def _narrow(geometry: ConvGeometry, channels: int, groups: int, between: Between) -> nn.Sequential:
+    return nn.Sequential(
+        followed(pointwise(geometry.in_channels, channels), channels, between),
+        followed(host_conv(geometry, channels, channels, groups), channels, between),
+    )

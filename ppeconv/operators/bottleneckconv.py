@@ -1,0 +1,61 @@
+"""BottleneckConv: the k x k convolution on few channels, between two 1x1 convolutions.
+
+Papers: Going Deeper with Convolutions, arXiv 1409.4842; Deep Residual Learning, arXiv 1512.03385.
+"""
+
+from __future__ import annotations
+
+from math import ceil
+
+from paddle import Tensor, nn
+
+from ppeconv.errors import Unsupported
+from ppeconv.geometry import ConvGeometry
+from ppeconv.operators.base import ConvOperator
+from ppeconv.operators.cost import Cost
+from ppeconv.operators.parts import Between, followed, host_conv, pointwise
+from ppeconv.registry import OPERATORS
+
+
+@OPERATORS.register(aliases=("Bottleneck",))
+class BottleneckConv(ConvOperator):
+    """1x1 to few channels, k x k on these, 1x1 to all.
+
+    Own arguments:
+        reduction: the middle has m = ceil(C_out / reduction) channels.
+        between: what stands between the convolutions: "bn_relu", "bn" or "none".
+
+    Parameters: C_in m + m^2 kh kw + m C_out (+ 4 m with batch norms, + C_out with bias).
+    MACs: C_in m H W + (m^2 kh kw + m C_out) H' W'.
+
+    The shortcut of a residual bottleneck is the host's; this is the path beside it.
+    """
+
+    limits = ("dense", "kernel above 1x1")
+
+    @classmethod
+    def refuse(cls, geometry: ConvGeometry, *, reduction: float, between: Between) -> None:
+        if reduction < 1:
+            raise Unsupported(f"BottleneckConv needs a reduction of at least 1; got {reduction}")
+
+    def build(self, geometry: ConvGeometry, *, reduction: float = 4.0, between: Between = "bn_relu") -> None:
+        middle = ceil(geometry.out_channels / reduction)
+        self.convs = nn.Sequential(
+            followed(pointwise(geometry.in_channels, middle), middle, between),
+            followed(host_conv(geometry, middle, middle), middle, between),
+            pointwise(middle, geometry.out_channels, bias=geometry.bias),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.convs(x)
+
+    @classmethod
+    def cost(cls, geometry: ConvGeometry, height: int, width: int, *, reduction: float, between: Between) -> Cost:
+        pixels = geometry.output_size(height, width)
+        middle = ceil(geometry.out_channels / reduction)
+        return (
+            Cost.conv(geometry.in_channels, middle, (1, 1), (height, width))
+            + Cost.conv(middle, middle, geometry.kernel_size, pixels)
+            + Cost.conv(middle, geometry.out_channels, (1, 1), pixels, bias=geometry.bias)
+            + 2 * Cost.between(middle, between)
+        )

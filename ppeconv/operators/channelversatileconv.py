@@ -1,0 +1,49 @@
+"""ChannelVersatileConv: versatile filters along the channels. Papers: see `ppeconv.operators.versatile`."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from ppeconv.errors import Unsupported
+from ppeconv.geometry import ConvGeometry
+from ppeconv.operators.cost import Cost
+from ppeconv.operators.versatile import FilterBank, VersatileFilters
+from ppeconv.registry import OPERATORS
+
+
+@OPERATORS.register(aliases=("ChannelVersatile",))
+class ChannelVersatileConv(VersatileFilters):
+    """Channel versatile filters: a filter of C_in - delta channels slides along the input channels with stride g.
+
+        Y = concat_j(f * X[g j : g j + C_in - delta] + b_j), j = 0..n-1, n = delta / g + 1
+
+    Own arguments:
+        delta: input channels that a filter does not see; 0 is the plain convolution.
+        channel_stride: g, which divides delta.
+
+    Parameters: (C_in - delta) kh kw ceil(C_out / n) (+ C_out with bias). MACs: (C_in - delta) kh kw C_out H' W'.
+
+    Departures: exactly C_out channels where n does not divide it; the filters hold no channel that is never used
+    (those of the published code do).
+    """
+
+    default_rules: ClassVar[dict[str, Any]] = {"min_kernel": 1}
+
+    @classmethod
+    def refuse(cls, geometry: ConvGeometry, *, delta: int, channel_stride: int) -> None:
+        refuse_slide(cls.__name__, geometry, delta, channel_stride)
+
+    def build(self, geometry: ConvGeometry, *, delta: int = 1, channel_stride: int = 1) -> None:
+        self.fill(FilterBank(geometry, delta=delta, channel_stride=channel_stride))
+
+    @classmethod
+    def cost(cls, geometry: ConvGeometry, height: int, width: int, *, delta: int, channel_stride: int) -> Cost:
+        return FilterBank(geometry, delta=delta, channel_stride=channel_stride).cost(height, width)
+
+
+def refuse_slide(name: str, geometry: ConvGeometry, delta: int, channel_stride: int) -> None:
+    """Raise `Unsupported` unless a filter can slide like that."""
+    if not 0 <= delta < geometry.in_channels:
+        raise Unsupported(f"{name} needs a delta from 0 to {geometry.in_channels - 1} input channels; got {delta}")
+    if channel_stride < 1 or delta % channel_stride:
+        raise Unsupported(f"{name} needs a channel_stride that divides delta={delta}; got {channel_stride}")

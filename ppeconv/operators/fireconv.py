@@ -1,0 +1,70 @@
+"""FireConv: a 1x1 to few channels, and from these a 1x1 and a k x k beside each other.
+
+Paper: SqueezeNet: AlexNet-level accuracy with 50x fewer parameters, arXiv 1602.07360.
+"""
+
+from __future__ import annotations
+
+from math import ceil
+
+import paddle
+import paddle.nn.functional as F
+from paddle import Tensor
+
+from ppeconv.errors import Unsupported
+from ppeconv.geometry import ConvGeometry
+from ppeconv.operators.base import ConvOperator
+from ppeconv.operators.cost import Cost
+from ppeconv.operators.parts import CentredConv, host_conv, pointwise
+from ppeconv.registry import OPERATORS
+
+
+@OPERATORS.register(aliases=("Fire",))
+class FireConv(ConvOperator):
+    """Fire module: squeeze to s1 channels and ReLU, then expand by 1x1 (e1) and k x k (e3), concatenated.
+
+    Own arguments:
+        squeeze: s1 = ceil(squeeze C_out); 1/8 in SqueezeNet.
+        share: of the output channels, those of the k x k kernel: e3 = round(share C_out), e1 = C_out - e3.
+
+    Parameters: C_in s1 + s1 + s1 e1 + s1 e3 kh kw (+ C_out with bias); MACs: C_in s1 H W + s1 (e1 + e3 kh kw) H' W'.
+
+    The ReLU at the end of the paper's module is the host's.
+    """
+
+    limits = ("dense", "odd kernel", "fixed padding", "kernel above 1x1")
+
+    @classmethod
+    def refuse(cls, geometry: ConvGeometry, *, squeeze: float, share: float) -> None:
+        if squeeze <= 0:
+            raise Unsupported(f"FireConv needs a squeeze above 0; got {squeeze}")
+        if not 0 < round(share * geometry.out_channels) < geometry.out_channels:
+            raise Unsupported(
+                f"FireConv needs a share that leaves each kernel one of {geometry.out_channels} channels; got {share}"
+            )
+
+    def build(self, geometry: ConvGeometry, *, squeeze: float = 0.125, share: float = 0.5) -> None:
+        narrow, points, spatial = _widths(geometry, squeeze, share)
+        self.squeeze = pointwise(geometry.in_channels, narrow, bias=True)
+        self.expand1 = CentredConv(geometry, narrow, points, bias=geometry.bias)
+        self.expand3 = host_conv(geometry, narrow, spatial, bias=geometry.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        narrow = F.relu(self.squeeze(x))
+        return paddle.concat([self.expand1(narrow), self.expand3(narrow)], axis=1)
+
+    @classmethod
+    def cost(cls, geometry: ConvGeometry, height: int, width: int, *, squeeze: float, share: float) -> Cost:
+        pixels = geometry.output_size(height, width)
+        narrow, points, spatial = _widths(geometry, squeeze, share)
+        return (
+            Cost.conv(geometry.in_channels, narrow, (1, 1), (height, width), bias=True)
+            + Cost.conv(narrow, points, (1, 1), pixels, bias=geometry.bias)
+            + Cost.conv(narrow, spatial, geometry.kernel_size, pixels, bias=geometry.bias)
+        )
+
+
+def _widths(geometry: ConvGeometry, squeeze: float, share: float) -> tuple[int, int, int]:
+    """s1, e1, e3."""
+    spatial = round(share * geometry.out_channels)
+    return ceil(squeeze * geometry.out_channels), geometry.out_channels - spatial, spatial

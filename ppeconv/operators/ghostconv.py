@@ -1,0 +1,88 @@
+"""GhostConv: few filters, and cheap depthwise filters on what they give.
+
+Paper: GhostNet: More Features from Cheap Operations, CVPR 2020, arXiv 1911.11907.
+"""
+
+from __future__ import annotations
+
+from math import ceil
+from typing import Any, ClassVar
+
+import paddle
+from paddle import Tensor, nn
+
+from ppeconv.errors import Unsupported
+from ppeconv.geometry import ConvGeometry
+from ppeconv.operators.base import ConvOperator
+from ppeconv.operators.cost import Cost
+from ppeconv.operators.parts import Between, followed, host_conv
+from ppeconv.registry import OPERATORS
+
+
+@OPERATORS.register(aliases=("Ghost",))
+class GhostConv(ConvOperator):
+    """Ghost module: intrinsic channels from the k x k convolution, the others from a depthwise one on these.
+
+        Y1 = Conv_kxk(X; C_in -> m), m = ceil(C_out / ratio)    Y2 = DWConv_dxd(Y1; m -> m (ratio - 1))
+        Y = the first C_out channels of concat(Y1, Y2)
+
+    Own arguments:
+        ratio: output channels for each intrinsic one; 1 is the plain convolution.
+        cheap_kernel: d, the odd side of the depthwise kernels.
+        inner: what follows each of the two convolutions: "none", "bn" or "bn_relu".
+
+    Parameters: C_in m kh kw + m (ratio - 1) d^2 (+ m ratio with bias, + 2 m ratio with a batch norm); MACs: the
+    weights times H' W'.
+
+    Departure from the paper, whose module ends in batch norm and ReLU: with inner="none", the default, the host's norm
+    and activation are the only ones, as in the published code of Ghost-ResNet50. A bias stands in each of the two
+    convolutions.
+    """
+
+    default_rules: ClassVar[dict[str, Any]] = {"min_kernel": 1}
+    limits = ("dense",)
+
+    @classmethod
+    def refuse(cls, geometry: ConvGeometry, *, ratio: int, cheap_kernel: int, inner: Between) -> None:
+        if ratio < 1:
+            raise Unsupported(f"GhostConv needs a ratio of at least 1; got {ratio}")
+        if cheap_kernel < 1 or cheap_kernel % 2 == 0:
+            raise Unsupported(f"GhostConv needs an odd cheap_kernel; got {cheap_kernel}")
+
+    def build(self, geometry: ConvGeometry, *, ratio: int = 2, cheap_kernel: int = 3, inner: Between = "none") -> None:
+        self.intrinsic = ceil(geometry.out_channels / ratio)
+        self.ghosts = self.intrinsic * (ratio - 1)
+        bias = geometry.bias and inner == "none"
+        primary = host_conv(geometry, geometry.in_channels, self.intrinsic, bias=bias)
+        self.primary = followed(primary, self.intrinsic, inner)
+        if self.ghosts:
+            cheap = nn.Conv2D(
+                self.intrinsic,
+                self.ghosts,
+                cheap_kernel,
+                padding=cheap_kernel // 2,
+                groups=self.intrinsic,
+                bias_attr=None if bias else False,
+            )
+            self.cheap = followed(cheap, self.ghosts, inner)
+
+    def forward(self, x: Tensor) -> Tensor:
+        intrinsic = self.primary(x)
+        if not self.ghosts:
+            return intrinsic
+        channels = self.geometry.out_channels - self.intrinsic
+        return paddle.concat([intrinsic, self.cheap(intrinsic)[:, :channels]], axis=1)
+
+    @classmethod
+    def cost(
+        cls, geometry: ConvGeometry, height: int, width: int, *, ratio: int, cheap_kernel: int, inner: Between
+    ) -> Cost:
+        pixels = geometry.output_size(height, width)
+        intrinsic = ceil(geometry.out_channels / ratio)
+        ghosts = intrinsic * (ratio - 1)
+        bias = geometry.bias and inner == "none"
+        return (
+            Cost.conv(geometry.in_channels, intrinsic, geometry.kernel_size, pixels, bias=bias)
+            + Cost.conv(intrinsic, ghosts, (cheap_kernel, cheap_kernel), pixels, intrinsic, bias)
+            + Cost.between(intrinsic + ghosts, inner)
+        )

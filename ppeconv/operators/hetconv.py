@@ -1,0 +1,87 @@
+"""HetConv: in every filter a part of the kernels is k x k and the others are 1x1.
+
+Paper: HetConv: Heterogeneous Kernel-Based Convolutions for Deep CNNs, CVPR 2019, arXiv 1903.04120.
+"""
+
+from __future__ import annotations
+
+import paddle
+from paddle import Tensor, nn
+
+from ppeconv.errors import Unsupported
+from ppeconv.geometry import ConvGeometry
+from ppeconv.operators.base import ConvOperator
+from ppeconv.operators.cost import Cost
+from ppeconv.operators.parts import CentredConv, block_diagonal, host_conv
+from ppeconv.registry import OPERATORS
+
+
+@OPERATORS.register(aliases=("Het",))
+class HetConv(ConvOperator):
+    """Heterogeneous kernels: k x k on 1/P of a filter's input channels, 1x1 on the others.
+
+    Channels and filters stand in P groups; the filters of a group have k x k kernels on the input channels of the
+    same group:
+
+        Y_g = Conv_kxk(X_g) + Conv_1x1(X without X_g), g = 1..P
+
+    Own arguments:
+        parts: P, which divides C_in and C_out; 1 is the plain convolution.
+
+    Parameters: C_in C_out (kh kw / P + 1 - 1/P) (+ C_out with bias); MACs: the weights times H' W'.
+
+    Departures from the paper: the k x k kernels of filter o are on a block of channels and not on every P-th one,
+    which is the same up to a permutation of channels (the author's code does so too). The 1x1 part holds the weights
+    it uses and no others: one grouped convolution, whose input repeats for every group the channels of the others.
+    """
+
+    limits = ("dense", "odd kernel", "fixed padding", "kernel above 1x1")
+
+    @classmethod
+    def refuse(cls, geometry: ConvGeometry, *, parts: int) -> None:
+        if parts < 1 or geometry.in_channels % parts or geometry.out_channels % parts:
+            raise Unsupported(
+                f"HetConv needs parts that divide the input and the output channels; got parts={parts} for "
+                f"{geometry.in_channels}->{geometry.out_channels}"
+            )
+
+    def build(self, geometry: ConvGeometry, *, parts: int = 4) -> None:
+        inputs, outputs = geometry.in_channels, geometry.out_channels
+        self.parts, self.share = parts, inputs // parts
+        self.spatial = host_conv(geometry, inputs, outputs, parts, geometry.bias)
+        if parts > 1:
+            self.pointwise = CentredConv(geometry, inputs * (parts - 1), outputs, groups=parts)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.parts == 1:
+            return self.spatial(x)
+        others = [part for group in range(self.parts) for part in _around(x, group, self.share)]
+        return self.spatial(x) + self.pointwise(paddle.concat(others, axis=1))
+
+    def inherit(self, conv: nn.Conv2D) -> bool:
+        self.spatial.weight.set_value(paddle.concat(block_diagonal(conv.weight, self.parts), axis=0))
+        if conv.bias is not None:
+            self.spatial.bias.set_value(conv.bias)
+        if self.parts > 1:
+            rows, columns = (side // 2 for side in self.geometry.kernel_size)
+            centres = conv.weight[:, :, rows : rows + 1, columns : columns + 1].chunk(self.parts, axis=0)
+            self.pointwise.conv.weight.set_value(
+                paddle.concat(
+                    [paddle.concat(_around(rows, group, self.share), axis=1) for group, rows in enumerate(centres)]
+                )
+            )
+        return True
+
+    @classmethod
+    def cost(cls, geometry: ConvGeometry, height: int, width: int, *, parts: int) -> Cost:
+        pixels = geometry.output_size(height, width)
+        inputs, outputs = geometry.in_channels, geometry.out_channels
+        return Cost.conv(inputs, outputs, geometry.kernel_size, pixels, parts, geometry.bias) + Cost.conv(
+            inputs * (parts - 1), outputs, (1, 1), pixels, parts
+        )
+
+
+def _around(x: Tensor, group: int, share: int) -> list[Tensor]:
+    """The channels of `x` before and behind a group."""
+    start, stop = group * share, (group + 1) * share
+    return [part for part in (x[:, :start], x[:, stop:]) if part.shape[1]]

@@ -1,0 +1,109 @@
+"""MixConv: depthwise kernels of several sizes in one layer.
+
+Paper: MixConv: Mixed Depthwise Convolutional Kernels, BMVC 2019, arXiv 1907.09595.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import paddle
+from paddle import Tensor, nn
+
+from ppeconv.errors import Unsupported
+from ppeconv.geometry import ConvGeometry
+from ppeconv.operators.base import ConvOperator
+from ppeconv.operators.cost import Cost
+from ppeconv.operators.parts import Between, CentredConv, followed, pointwise
+from ppeconv.registry import OPERATORS
+
+
+@OPERATORS.register(aliases=("Mix",))
+class MixConv(ConvOperator):
+    """Mixed depthwise convolution: the channels stand in groups, and each group has a kernel size of its own.
+
+        Y = concat(DWConv_k1(X_1), ..., DWConv_kG(X_G))
+
+    In place of a depthwise convolution this is all; in place of a dense one a 1x1 convolution follows, as in MixNet.
+
+    Own arguments:
+        kernel_sizes: k_1..k_G, square, odd where the host's kernel is odd and even where it is even. Not given:
+            k, k + 2 and k + 4 for a host of kernel k (as many as there are channels).
+        between: what stands between the depthwise and the 1x1 convolution: "bn_relu", "bn" or "none".
+
+    Channels: floor(C_in / G) for every group, and the remainder for the first.
+    Parameters: sum_j k_j^2 c_j, for a dense host + C_in C_out and the batch norm (+ C_out with bias); MACs: the weights
+    times H' W'.
+
+    Departure from the paper: any stride, padding and dilation; every kernel is centred on the pixels that the host's
+    kernel is centred on.
+    """
+
+    default_rules: ClassVar[dict[str, Any]] = {"groups": "any"}
+    limits = ("dense or depthwise", "fixed padding", "kernel above 1x1")
+
+    @classmethod
+    def refuse(cls, geometry: ConvGeometry, *, kernel_sizes: list[int] | None, between: Between) -> None:
+        if len({side % 2 for side in geometry.kernel_size}) > 1:
+            raise Unsupported(
+                f"MixConv needs a host kernel with both sides odd or both even; got {geometry.kernel_size}"
+            )
+        sizes = _sizes(geometry, kernel_sizes)
+        if not 1 <= len(sizes) <= geometry.in_channels:
+            raise Unsupported(f"MixConv needs 1 to {geometry.in_channels} kernel_sizes; got {kernel_sizes}")
+        if any(size < 1 or (size - geometry.kernel_size[0]) % 2 for size in sizes):
+            kind = "odd" if geometry.kernel_size[0] % 2 else "even"
+            raise Unsupported(
+                f"MixConv needs {kind} kernel_sizes in place of a kernel {geometry.kernel_size}; got {kernel_sizes}"
+            )
+
+    def build(
+        self, geometry: ConvGeometry, *, kernel_sizes: list[int] | None = None, between: Between = "bn_relu"
+    ) -> None:
+        dense = geometry.groups == 1
+        channels = geometry.in_channels
+        sizes = _sizes(geometry, kernel_sizes)
+        self.shares = mixed_shares(channels, len(sizes))
+        bias = geometry.bias and not dense
+        self.depthwise = nn.LayerList(
+            [
+                CentredConv(geometry, share, share, (size, size), groups=share, bias=bias)
+                for size, share in zip(sizes, self.shares, strict=True)
+            ]
+        )
+        self.behind = followed(nn.Identity(), channels, between) if dense else nn.Identity()
+        self.pointwise = pointwise(channels, geometry.out_channels, bias=geometry.bias) if dense else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        parts = [self.depthwise[index](part) for index, part in enumerate(x.split(self.shares, axis=1))]
+        return self.pointwise(self.behind(paddle.concat(parts, axis=1)))
+
+    @classmethod
+    def cost(
+        cls, geometry: ConvGeometry, height: int, width: int, *, kernel_sizes: list[int] | None, between: Between
+    ) -> Cost:
+        dense = geometry.groups == 1
+        pixels = geometry.output_size(height, width)
+        channels = geometry.in_channels
+        sizes = _sizes(geometry, kernel_sizes)
+        depthwise = sum(
+            Cost.conv(share, share, (size, size), pixels, share, geometry.bias and not dense)
+            for size, share in zip(sizes, mixed_shares(channels, len(sizes)), strict=True)
+        )
+        if not dense:
+            return depthwise
+        mixing = Cost.conv(channels, geometry.out_channels, (1, 1), pixels, bias=geometry.bias)
+        return depthwise + Cost.between(channels, between) + mixing
+
+
+def mixed_shares(channels: int, parts: int) -> list[int]:
+    """Channels of each kernel size; the first also gets what remains of the division."""
+    share, rest = divmod(channels, parts)
+    return [share + rest, *[share] * (parts - 1)]
+
+
+def _sizes(geometry: ConvGeometry, kernel_sizes: list[int] | None) -> list[int]:
+    if kernel_sizes is not None:
+        return kernel_sizes
+    smallest = max(geometry.kernel_size)
+    return [smallest, smallest + 2, smallest + 4][: geometry.in_channels]

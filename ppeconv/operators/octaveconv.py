@@ -1,0 +1,233 @@
+"""OctaveConv: a part of the channels at half the resolution.
+
+Paper: Drop an Octave: Reducing Spatial Redundancy in Convolutional Neural Networks with Octave Convolution, ICCV 2019,
+arXiv 1904.05049.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, NamedTuple
+
+import paddle
+import paddle.nn.functional as F
+from paddle import Tensor, nn
+
+from ppeconv.errors import Unsupported
+from ppeconv.geometry import ConvGeometry
+from ppeconv.operators.base import ConvOperator
+from ppeconv.operators.cost import Cost
+from ppeconv.operators.parts import centre_margin, host_conv, pooled, reframe, same_conv
+from ppeconv.registry import OPERATORS
+
+
+class Octaves(NamedTuple):
+    """A feature map in two resolutions: high [N, C_h, H, W], low [N, C_l, ceil(H / 2), ceil(W / 2)]."""
+
+    high: Tensor
+    low: Tensor
+
+    def __add__(self, other: Octaves) -> Octaves:
+        return Octaves(self.high + other.high, self.low + other.low)
+
+
+class OctaveCore(nn.Layer):
+    """Octave convolution; what has no low-frequency channels is a plain tensor. See `OctaveConv`."""
+
+    def __init__(self, geometry: ConvGeometry, alpha_in: float, alpha_out: float):
+        super().__init__()
+        self.geometry = geometry
+        self.low_in, self.low_out = int(alpha_in * geometry.in_channels), int(alpha_out * geometry.out_channels)
+        high_in, high_out = geometry.in_channels - self.low_in, geometry.out_channels - self.low_out
+        if not self.low_in and not self.low_out:
+            self.plain = host_conv(geometry, high_in, high_out, geometry.groups, geometry.bias)
+            return
+        mixed, bias = geometry.groups == 1, geometry.bias
+        self.high_to_high = self._conv(high_in, high_out, bias)
+        self.low_to_high = self._conv(self.low_in, high_out, False) if self.low_in and mixed else None
+        self.low_to_low = (
+            self._conv(self.low_in, self.low_out, bias and not mixed) if self.low_in and self.low_out else None
+        )
+        self.high_to_low = self._conv(high_in, self.low_out, bias) if self.low_out and mixed else None
+
+    def _conv(self, inputs: int, outputs: int, bias: bool) -> nn.Conv2D:
+        groups = 1 if self.geometry.groups == 1 else inputs
+        return same_conv(self.geometry, inputs, outputs, groups=groups, bias=bias)
+
+    def forward(self, x: Tensor | Octaves) -> Tensor | Octaves:
+        if not self.low_in and not self.low_out:
+            return self.plain(x)
+        high, low = x if self.low_in else (x, None)
+        stride = self.geometry.stride
+        high = pooled(high, stride)
+        y_high = self.high_to_high(high)
+        if self.low_to_high is not None:
+            added = self.low_to_high(low)
+            y_high = y_high + (added if stride == (2, 2) else enlarged(added, high))
+        if not self.low_out:
+            return y_high
+        parts = []
+        if self.low_to_low is not None:
+            parts.append(self.low_to_low(pooled(low, stride)))
+        if self.high_to_low is not None:
+            parts.append(self.high_to_low(halved(high)))
+        return Octaves(y_high, sum(parts))
+
+    def inherit(self, conv: nn.Conv2D) -> None:
+        """Take the weights of a plain convolution; the paths share them out without rest."""
+        if not self.low_in and not self.low_out:
+            self.plain.set_state_dict(conv.state_dict())
+            return
+        high_in = self.geometry.in_channels - self.low_in if self.geometry.groups == 1 else None
+        high_out = self.geometry.out_channels - self.low_out
+        places = (
+            (self.high_to_high, slice(None, high_out), slice(None, high_in)),
+            (self.low_to_high, slice(None, high_out), slice(high_in, None)),
+            (self.low_to_low, slice(high_out, None), slice(high_in, None)),
+            (self.high_to_low, slice(high_out, None), slice(None, high_in)),
+        )
+        for path, outputs, inputs in places:
+            if path is not None:
+                path.weight.set_value(conv.weight[outputs, inputs])
+                if path.bias is not None:
+                    path.bias.set_value(conv.bias[outputs])
+
+
+@OPERATORS.register(aliases=("Octave", "OctConv", "Oct"))
+class OctaveConv(ConvOperator):
+    """Octave convolution: the last channels are low-frequency, kept and convolved at half the resolution.
+
+        Y_h = W_hh * X_h + up(W_lh * X_l)    Y_l = W_ll * X_l + W_hl * pool(X_h)
+
+    with X_l = pool of the last int(alpha_in C_in) channels, Y = concat(Y_h, up(Y_l)), pool the 2x2 average, up the
+    nearest neighbour.
+
+    Own arguments:
+        alpha: share of low-frequency channels on both sides; 0 is the plain convolution.
+        alpha_in, alpha_out: shares on one side, where they differ from alpha.
+        two_tensor: take and give `Octaves` (on a side without low-frequency channels, a tensor), for layers between
+            which nothing is merged.
+
+    Parameters: the plain convolution's, whatever alpha is (depthwise, too). MACs at stride 1, H' and W' even:
+    C_in C_out kh kw H' W' (1 - 3/4 (a_in + a_out - a_in a_out)), with the shares rounded down to channels; at stride 2
+    the l -> h path has H' W' pixels.
+
+    As a layer for itself it takes and gives one tensor and halves and doubles anew; with the rule flow=true
+    `replace_conv` lets both resolutions flow through a residual network, as in the paper.
+    At stride 2 the inputs are average-pooled and convolved with stride 1, as in the published code; with alpha 0 on
+    both sides the stride is the convolution's. Depthwise hosts have the h -> h and l -> l paths only. The convolutions
+    pad to keep the size of the frame that the host kernel's centre visits; low maps of odd sizes are rounded up.
+    """
+
+    default_rules: ClassVar[dict[str, Any]] = {"min_kernel": 1}
+    limits = ("dense or depthwise", "odd kernel", "fixed padding")
+
+    @classmethod
+    def refuse(
+        cls,
+        geometry: ConvGeometry,
+        *,
+        alpha: float,
+        alpha_in: float | None,
+        alpha_out: float | None,
+        two_tensor: bool,
+    ) -> None:
+        shares = _shares(alpha, alpha_in, alpha_out)
+        if not all(0 <= share < 1 for share in shares):
+            raise Unsupported(f"OctaveConv needs every alpha from 0 to below 1; got {shares[0]} and {shares[1]}")
+        if geometry.groups > 1 and shares[0] != shares[1]:
+            raise Unsupported(f"OctaveConv in place of a depthwise convolution needs one alpha; got {shares}")
+        if geometry.stride not in ((1, 1), (2, 2)):
+            raise Unsupported(f"OctaveConv needs stride 1 or 2; got {geometry.stride}")
+        if two_tensor and centre_margin(geometry) != (0, 0, 0, 0):
+            raise Unsupported(
+                f"OctaveConv with two_tensor needs the padding that keeps the size; got {geometry.padding} for a "
+                f"kernel {geometry.kernel_size}"
+            )
+
+    @classmethod
+    def describe(
+        cls,
+        geometry: ConvGeometry,
+        *,
+        alpha: float,
+        alpha_in: float | None,
+        alpha_out: float | None,
+        two_tensor: bool,
+    ) -> str:
+        low_in, low_out = _shares(alpha, alpha_in, alpha_out)
+        return f"{geometry}, alpha {low_in:g} -> {low_out:g}"
+
+    def build(
+        self,
+        geometry: ConvGeometry,
+        *,
+        alpha: float = 0.25,
+        alpha_in: float | None = None,
+        alpha_out: float | None = None,
+        two_tensor: bool = False,
+    ) -> None:
+        self.core = OctaveCore(geometry, *_shares(alpha, alpha_in, alpha_out))
+        self.two_tensor = two_tensor
+        self.margin = centre_margin(geometry) if self.core.low_in or self.core.low_out else (0, 0, 0, 0)
+
+    def forward(self, x: Tensor | Octaves) -> Tensor | Octaves:
+        if self.two_tensor:
+            return self.core(x)
+        return merged(self.core(divided(reframe(x, self.margin), self.core.low_in)))
+
+    def inherit(self, conv: nn.Conv2D) -> bool:
+        self.core.inherit(conv)
+        return True
+
+    @classmethod
+    def cost(
+        cls,
+        geometry: ConvGeometry,
+        height: int,
+        width: int,
+        *,
+        alpha: float,
+        alpha_in: float | None,
+        alpha_out: float | None,
+        two_tensor: bool,
+    ) -> Cost:
+        alpha_in, alpha_out = _shares(alpha, alpha_in, alpha_out)
+        plain = Cost.of(geometry, height, width)
+        low_in, low_out = int(alpha_in * geometry.in_channels), int(alpha_out * geometry.out_channels)
+        if not low_in and not low_out:
+            return plain
+        pixels = geometry.output_size(height, width)
+        small = -(-pixels[0] // 2), -(-pixels[1] // 2)
+        high_in, high_out = geometry.in_channels - low_in, geometry.out_channels - low_out
+        kernel = geometry.kernel_size
+        if geometry.groups > 1:
+            high = Cost.conv(high_in, high_in, kernel, pixels, high_in)
+            low = Cost.conv(low_in, low_in, kernel, small, low_in)
+            return Cost(plain.params, high.macs + low.macs)
+        to_high = (high_in, pixels), (low_in, pixels if geometry.stride == (2, 2) else small)
+        macs = sum(Cost.conv(inputs, high_out, kernel, size).macs for inputs, size in to_high)
+        return Cost(plain.params, macs + Cost.conv(geometry.in_channels, low_out, kernel, small).macs)
+
+
+def _shares(alpha: float, alpha_in: float | None, alpha_out: float | None) -> tuple[float, float]:
+    return alpha if alpha_in is None else alpha_in, alpha if alpha_out is None else alpha_out
+
+
+def halved(x: Tensor) -> Tensor:
+    """2x2 average pool; a last odd row or column is averaged alone."""
+    return pooled(x, (2, 2))
+
+
+def enlarged(x: Tensor, like: Tensor) -> Tensor:
+    """Twice the size by nearest neighbours, cut to the height and width of `like`."""
+    return F.interpolate(x, scale_factor=2, mode="nearest")[:, :, : like.shape[2], : like.shape[3]]
+
+
+def divided(x: Tensor, low: int) -> Tensor | Octaves:
+    """`x` with its last `low` channels at half the resolution."""
+    return Octaves(x[:, :-low], halved(x[:, -low:])) if low else x
+
+
+def merged(x: Tensor | Octaves) -> Tensor:
+    """One tensor of both resolutions, at the higher one."""
+    return paddle.concat([x.high, enlarged(x.low, x.high)], axis=1) if isinstance(x, Octaves) else x

@@ -1,0 +1,66 @@
+"""ParallelDownsample: a strided convolution and a pooling beside each other.
+
+Paper: Rethinking the Inception Architecture for Computer Vision, arXiv 1512.00567.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Literal
+
+import paddle
+from paddle import Tensor
+
+from ppeconv.errors import Unsupported
+from ppeconv.geometry import ConvGeometry
+from ppeconv.operators.base import ConvOperator
+from ppeconv.operators.cost import Cost
+from ppeconv.operators.parts import CentredPool, host_conv
+from ppeconv.registry import OPERATORS
+
+
+@OPERATORS.register
+class ParallelDownsample(ConvOperator):
+    """Part of the output channels from the k x k convolution, the others pooled input channels.
+
+        Y = concat(Conv(X; C_in -> C_out - p), pool(X_1, ..., X_p)), p = min(C_in, floor(share C_out))
+
+    Own arguments:
+        share: of the output channels, those that are pooled; 0 is the plain convolution. All input channels are
+            pooled, as in the paper, where share C_out reaches C_in.
+        pool: "max" or "avg", with the kernel and stride of the convolution.
+
+    Parameters: C_in (C_out - p) kh kw (+ C_out - p with bias); MACs: the weights times H' W'.
+
+    Made for stride 2; at stride 1 the pooling keeps the size.
+    """
+
+    limits = ("dense", "odd kernel", "fixed padding")
+
+    @classmethod
+    def refuse(cls, geometry: ConvGeometry, *, share: float, pool: Literal["max", "avg"]) -> None:
+        if not 0 <= share < 1:
+            raise Unsupported(f"ParallelDownsample needs a share from 0 to below 1; got {share}")
+
+    def build(self, geometry: ConvGeometry, *, share: float = 0.5, pool: Literal["max", "avg"] = "max") -> None:
+        self.pooled = _pooled(geometry, share)
+        outputs = geometry.out_channels - self.pooled
+        self.conv = host_conv(geometry, geometry.in_channels, outputs, bias=geometry.bias)
+        self.pool = CentredPool(geometry, pool)
+
+    def forward(self, x: Tensor) -> Tensor:
+        convolved = self.conv(x)
+        if not self.pooled:
+            return convolved
+        return paddle.concat([convolved, self.pool(x[:, : self.pooled])], axis=1)
+
+    @classmethod
+    def cost(
+        cls, geometry: ConvGeometry, height: int, width: int, *, share: float, pool: Literal["max", "avg"]
+    ) -> Cost:
+        outputs = geometry.out_channels - _pooled(geometry, share)
+        return Cost.of(replace(geometry, out_channels=outputs), height, width)
+
+
+def _pooled(geometry: ConvGeometry, share: float) -> int:
+    return min(geometry.in_channels, int(share * geometry.out_channels))

@@ -1,0 +1,109 @@
+"""ShuffleUnitV1: grouped 1x1 convolutions that a channel shuffle connects, around a depthwise one.
+
+Paper: ShuffleNet: An Extremely Efficient CNN for Mobile Devices, CVPR 2018, arXiv 1707.01083.
+"""
+
+from __future__ import annotations
+
+from math import ceil, gcd
+
+import paddle
+from paddle import Tensor
+
+from ppeconv.errors import Unsupported
+from ppeconv.geometry import ConvGeometry
+from ppeconv.operators.base import ConvOperator
+from ppeconv.operators.cost import Cost
+from ppeconv.operators.parts import (
+    CentredPool,
+    centre_margin,
+    followed,
+    host_conv,
+    pointwise,
+    reframe,
+    shuffle,
+)
+from ppeconv.registry import OPERATORS
+
+
+@OPERATORS.register
+class ShuffleUnitV1(ConvOperator):
+    """ShuffleNet unit with b = ceil(C_out / 4) inner channels.
+
+        branch = GConv_1x1(BN(DWConv_kxk(shuffle(ReLU(BN(GConv_1x1(X)))))))
+        stride 1 and C_in = C_out: Y = X + branch
+        a stride and C_in < C_out: Y = concat(avgpool(X), branch), the branch giving C_out - C_in channels
+        otherwise: Y = branch
+
+    Own arguments:
+        conv_groups: g of the two 1x1 convolutions; each takes the largest common divisor of g and its channels.
+        first_groups: groups of the first 1x1, where they are others; 1 in the first unit of ShuffleNet.
+
+    Parameters with o output channels of the branch: C_in b / g + b kh kw + b o / g + 4 b (+ o with bias).
+    MACs: C_in b / g H W + (b kh kw + b o / g) H' W'.
+
+    Sources differ: the shuffle is before the depthwise convolution as in the paper, in the published code behind it,
+    which is the same up to a permutation of the depthwise weights. The norm at the end of the branch and the last ReLU
+    are the host's.
+    """
+
+    limits = ("dense", "odd kernel", "fixed padding", "kernel above 1x1")
+
+    @classmethod
+    def refuse(cls, geometry: ConvGeometry, *, conv_groups: int, first_groups: int | None) -> None:
+        if conv_groups < 1 or (first_groups is not None and first_groups < 1):
+            raise Unsupported(
+                f"ShuffleUnitV1 needs conv_groups and first_groups of at least 1; got {conv_groups} and {first_groups}"
+            )
+
+    def build(self, geometry: ConvGeometry, *, conv_groups: int = 4, first_groups: int | None = None) -> None:
+        inner, outputs = _widths(geometry)
+        first, last = _groups(geometry, conv_groups, first_groups)
+        self.first = followed(pointwise(geometry.in_channels, inner, first), inner)
+        self.shuffle_groups = gcd(conv_groups, inner)
+        self.depthwise = followed(host_conv(geometry, inner, inner, inner), inner, "bn")
+        self.last = pointwise(inner, outputs, last, bias=geometry.bias)
+        self.shortcut = _shortcut(geometry)
+        self.margin = centre_margin(geometry)
+        if self.shortcut == "concat":
+            self.pool = CentredPool(geometry, "avg")
+
+    def forward(self, x: Tensor) -> Tensor:
+        branch = self.last(self.depthwise(shuffle(self.first(x), self.shuffle_groups)))
+        if self.shortcut == "add":
+            return reframe(x, self.margin) + branch
+        if self.shortcut == "concat":
+            return paddle.concat([self.pool(x), branch], axis=1)
+        return branch
+
+    @classmethod
+    def cost(
+        cls, geometry: ConvGeometry, height: int, width: int, *, conv_groups: int, first_groups: int | None
+    ) -> Cost:
+        pixels = geometry.output_size(height, width)
+        inner, outputs = _widths(geometry)
+        first, last = _groups(geometry, conv_groups, first_groups)
+        return (
+            Cost.conv(geometry.in_channels, inner, (1, 1), (height, width), first)
+            + Cost.conv(inner, inner, geometry.kernel_size, pixels, inner)
+            + Cost.conv(inner, outputs, (1, 1), pixels, last, geometry.bias)
+            + 2 * Cost.norm(inner)
+        )
+
+
+def _shortcut(geometry: ConvGeometry) -> str:
+    if geometry.stride == (1, 1):
+        return "add" if geometry.in_channels == geometry.out_channels else "none"
+    return "concat" if geometry.in_channels < geometry.out_channels else "none"
+
+
+def _widths(geometry: ConvGeometry) -> tuple[int, int]:
+    """Inner channels and output channels of the branch."""
+    beside = geometry.in_channels if _shortcut(geometry) == "concat" else 0
+    return ceil(geometry.out_channels / 4), geometry.out_channels - beside
+
+
+def _groups(geometry: ConvGeometry, conv_groups: int, first_groups: int | None) -> tuple[int, int]:
+    """Groups of the first and of the last 1x1 convolution."""
+    inner, outputs = _widths(geometry)
+    return gcd(first_groups or conv_groups, geometry.in_channels, inner), gcd(conv_groups, inner, outputs)

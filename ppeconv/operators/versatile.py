@@ -1,0 +1,124 @@
+"""Versatile filters: one stored filter used as several, each seeing less of space or of the channels.
+
+Papers: Learning Versatile Filters for Efficient Convolutional Neural Networks, NeurIPS 2018, and Learning Versatile
+Convolution Filters for Efficient Visual Recognition, arXiv 2109.09310.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import ceil
+from typing import Literal, NamedTuple
+
+import paddle
+import paddle.nn.functional as F
+from paddle import Tensor, nn
+
+from ppeconv.geometry import ConvGeometry
+from ppeconv.operators.base import ConvOperator
+from ppeconv.operators.cost import Cost
+from ppeconv.operators.parts import kernel_margin, reframe, share_out
+
+Form = Literal["concat", "sum"]
+
+
+class Secondary(NamedTuple):
+    """One use of the primary filters: rings cut off around the kernel, first input channel, filters used."""
+
+    ring: int
+    start: int
+    filters: int
+
+
+@dataclass(frozen=True)
+class FilterBank:
+    """How the output channels are made of primary filters.
+
+    `rings` is s, the kernels of each filter; `delta` channels are outside a filter, which moves by `channel_stride`
+    channels.
+    """
+
+    geometry: ConvGeometry
+    rings: int = 1
+    delta: int = 0
+    channel_stride: int = 1
+    form: Form = "concat"
+
+    @property
+    def channels(self) -> int:
+        """Input channels that a filter sees."""
+        return self.geometry.in_channels - self.delta
+
+    @property
+    def primaries(self) -> int:
+        """Filters that are stored."""
+        return max(use.filters for use in self.uses())
+
+    def uses(self) -> Iterator[Secondary]:
+        """The secondary filters in the order of the output channels, which are shared out among them evenly."""
+        starts = range(0, self.delta + 1, self.channel_stride)
+        rings = range(self.rings if self.form == "concat" else 1)
+        places = [(ring, start) for start in starts for ring in rings]
+        for (ring, start), filters in zip(places, share_out(self.geometry.out_channels, len(places)), strict=True):
+            if filters:
+                yield Secondary(ring, start, filters)
+
+    def kernel(self, ring: int) -> tuple[int, int]:
+        """Sides of the kernel within `ring` rings."""
+        rows, columns = self.geometry.kernel_size
+        return rows - 2 * ring, columns - 2 * ring
+
+    def cost(self, height: int, width: int) -> Cost:
+        """Of a convolution with these filters."""
+        pixels = self.geometry.output_size(height, width)
+        rows, columns = self.geometry.kernel_size
+        stored = self.primaries * self.channels * rows * columns
+        macs = sum(Cost.conv(self.channels, use.filters, self.kernel(use.ring), pixels).macs for use in self.uses())
+        return Cost(stored + self.geometry.bias * self.geometry.out_channels, macs)
+
+
+def ring_count(kernel_size: tuple[int, int]) -> int:
+    """s, the concentric kernels in one of that size."""
+    return ceil(min(kernel_size) / 2)
+
+
+class VersatileFilters(ConvOperator):
+    """What the versatile operators share: secondary filters are slices of the stored ones; masks are never made."""
+
+    limits = ("dense", "fixed padding")
+
+    def fill(self, bank: FilterBank) -> None:
+        """Make the filters of `bank`."""
+        self.bank = bank
+        self.uses = [(use, kernel_margin(bank.geometry, bank.kernel(use.ring))) for use in bank.uses()]
+        shape = [bank.primaries, bank.channels, *bank.geometry.kernel_size]
+        self.weight = self.create_parameter(shape, default_initializer=nn.initializer.KaimingNormal())
+        if bank.geometry.bias:
+            self.bias = self.create_parameter([bank.geometry.out_channels], is_bias=True)
+        if bank.form == "sum":
+            self.register_buffer("rings", _rings_at(bank.geometry.kernel_size), persistable=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = self.weight * self.rings if self.bank.form == "sum" else self.weight
+        outputs = [self._convolved(x, weight, use, margin) for use, margin in self.uses]
+        y = outputs[0] if len(outputs) == 1 else paddle.concat(outputs, axis=1)
+        return y + self.bias.reshape([1, -1, 1, 1]) if self.geometry.bias else y
+
+    def _convolved(self, x: Tensor, weight: Tensor, use: Secondary, margin: tuple[int, int, int, int]) -> Tensor:
+        rows, columns = self.bank.kernel(use.ring)
+        seen = x[:, use.start : use.start + self.bank.channels]
+        kernel = weight[: use.filters, :, use.ring : use.ring + rows, use.ring : use.ring + columns]
+        return F.conv2d(
+            reframe(seen, [min(side, 0) for side in margin]),
+            kernel,
+            stride=self.geometry.stride,
+            padding=[max(side, 0) for side in margin],
+            dilation=self.geometry.dilation,
+        )
+
+
+def _rings_at(kernel_size: tuple[int, int]) -> Tensor:
+    """How many concentric kernels hold each position: [kh, kw], 1 in the outermost ring."""
+    rows, columns = (paddle.minimum(at, at.flip(0)) for at in (paddle.arange(1, side + 1) for side in kernel_size))
+    return paddle.minimum(rows.unsqueeze(1), columns.unsqueeze(0)).astype(paddle.get_default_dtype())

@@ -1,0 +1,48 @@
+"""VersatileConv: versatile filters in space and along the channels. Papers: see `ppeconv.operators.versatile`."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from ppeconv.geometry import ConvGeometry
+from ppeconv.operators.channelversatileconv import refuse_slide
+from ppeconv.operators.cost import Cost
+from ppeconv.operators.versatile import FilterBank, Form, VersatileFilters, ring_count
+from ppeconv.registry import OPERATORS
+
+
+@OPERATORS.register(aliases=("Versatile",))
+class VersatileConv(VersatileFilters):
+    """Versatile filters in space and along the channels: s n uses of every stored filter.
+
+        Y = concat_j concat_i(crop_i(f) * X[g j : g j + C_in - delta] + b_ji), i = 0..s-1, j = 0..n-1
+
+    with s = ceil(k / 2) and n = delta / g + 1: `SpatialVersatileConv` and `ChannelVersatileConv` in one.
+
+    Own arguments:
+        form: "concat", or "sum" over i.
+        delta: input channels that a filter does not see.
+        channel_stride: g, which divides delta.
+
+    Parameters: (C_in - delta) kh kw ceil(C_out / (s n)) (+ C_out with bias). MACs: sum_i (C_in - delta) (kh - 2i)
+    (kw - 2i) m_i H' W', where m_i are the channels made with crop_i: C_out in s n shares as equal as can be.
+    """
+
+    default_rules: ClassVar[dict[str, Any]] = {"min_kernel": 1}
+
+    @classmethod
+    def refuse(cls, geometry: ConvGeometry, *, form: Form, delta: int, channel_stride: int) -> None:
+        refuse_slide(cls.__name__, geometry, delta, channel_stride)
+
+    def build(self, geometry: ConvGeometry, *, form: Form = "concat", delta: int = 1, channel_stride: int = 1) -> None:
+        self.fill(_bank(geometry, form, delta, channel_stride))
+
+    @classmethod
+    def cost(
+        cls, geometry: ConvGeometry, height: int, width: int, *, form: Form, delta: int, channel_stride: int
+    ) -> Cost:
+        return _bank(geometry, form, delta, channel_stride).cost(height, width)
+
+
+def _bank(geometry: ConvGeometry, form: Form, delta: int, channel_stride: int) -> FilterBank:
+    return FilterBank(geometry, ring_count(geometry.kernel_size), delta, channel_stride, form)

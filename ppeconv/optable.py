@@ -1,0 +1,58 @@
+"""The table of operators, in Markdown, as README_cn.md shows it."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+from collections.abc import Mapping
+
+from ppeconv.geometry import ConvGeometry
+from ppeconv.operators.cost import Cost
+from ppeconv.registry import OPERATORS
+
+_COMPARED = ConvGeometry.of(64, 64, 3, 1, 1, bias_attr=False)
+
+
+def operators_table(summaries: Mapping[str, str] | None = None) -> str:
+    """A row for each operator: summary, papers, own arguments with defaults, share of the plain convolution's work.
+
+    Args:
+        summaries: a line on each operator, instead of the first lines of the docstrings.
+    """
+    summaries = OPERATORS.summaries() if summaries is None else summaries
+    rows = [
+        "| 算子 | 做法 | 论文 | 自有参数与默认值 | 参数量比 | MACs 比 |",
+        "|---|---|---|---|---|---|",
+        *(_row(name, summary) for name, summary in summaries.items()),
+    ]
+    return "\n".join(rows) + "\n\n3x3、64→64 通道、默认参数，与普通卷积相比；参数量含算子内部的 BN 与偏置。\n"
+
+
+def share_of_plain(name: str) -> tuple[float, float]:
+    """Parameters and MACs of an operator beside the plain 3x3 convolution from 64 to 64 channels."""
+    ours = OPERATORS.get(name).formula(_COMPARED, 32, 32)
+    plain = Cost.of(_COMPARED, 32, 32)
+    return ours.params / plain.params, ours.macs / plain.macs
+
+
+def _row(name: str, summary: str) -> str:
+    params, macs = share_of_plain(name)
+    own = ", ".join(f"`{key}: {json.dumps(value)}`" for key, value in OPERATORS.get(name).completed({}).items()) or "—"
+    link = f"[{name}](docs/operators/{name.lower()}.md)"
+    return f"| {link} | {summary.rstrip(':')} | {papers(name)} | {own} | {params:.1%} | {macs:.1%} |"
+
+
+def papers(name: str) -> str:
+    """Links to the papers that the head of an operator's file names."""
+    module = inspect.getmodule(OPERATORS.get(name))
+    ids = dict.fromkeys(re.findall(r"\b\d{4}\.\d{4,5}\b", _heads(module)))
+    return ", ".join(f"[{number}](https://arxiv.org/abs/{number})" for number in ids) or "—"
+
+
+def _heads(module: object) -> str:
+    """A module's docstring and those of the helper modules it refers to."""
+    head = inspect.getdoc(module) or ""
+    if match := re.search(r"see `(ppeconv\.\w+\.\w+)`", head):
+        head += inspect.getdoc(__import__(match[1], fromlist=["_"])) or ""
+    return head

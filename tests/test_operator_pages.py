@@ -1,0 +1,55 @@
+"""The Chinese pages of the operators say what the code does, and their figures are those of the kept script."""
+
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from ppeconv.optable import operators_table, share_of_plain
+from ppeconv.registry import OPERATORS
+from ppeconv.replace import Rules
+from ppeconv.schema import check
+
+FOLDER = Path(__file__).parent.parent / "docs" / "operators"
+
+
+def page(name):
+    return (FOLDER / f"{name.lower()}.md").read_text("utf-8")
+
+
+@pytest.mark.parametrize("name", OPERATORS.names())
+def test_page(name):
+    text = page(name)
+    for heading in ("思路", "公式", "参数量与计算量", "与论文的差别", "哪里合适", "配置"):
+        assert f"## {heading}" in text
+    assert f"]({name.lower()}.svg)" in text
+    params, macs = share_of_plain(name)
+    assert f"{params:.1%} 与 {macs:.1%}" in text
+    for argument in OPERATORS.get(name).completed({}):
+        assert f"| `{argument}` |" in text
+
+
+@pytest.mark.parametrize("name", OPERATORS.names())
+def test_snippet_is_valid(name):
+    operator = yaml.safe_load(re.search(r"```yaml\n(.*?)```", page(name), re.S)[1])["Operator"]
+    assert operator.pop("name") == name
+    check(Rules, operator.pop("rules", {}), "rules")
+    OPERATORS.check(name, operator)
+
+
+def test_figures_are_drawn_by_the_kept_script(tmp_path):
+    spec = importlib.util.spec_from_file_location("draw", FOLDER / "draw.py")
+    draw = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(draw)
+    draw.main(tmp_path)
+    assert set(draw.FIGURES) == {name.lower() for name in OPERATORS.names()}
+    for name in draw.FIGURES:
+        assert (tmp_path / f"{name}.svg").read_text("utf-8") == (FOLDER / f"{name}.svg").read_text("utf-8")
+
+
+def test_table_takes_the_first_lines_of_the_pages():
+    table = operators_table({name: page(name).splitlines()[2] for name in OPERATORS.names()})
+    assert "| 普通卷积" in table
+    assert table.count("\n|") == len(OPERATORS.names()) + 1
