@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # The whole suite in an environment of its own:  bash scripts/test.sh [--full] [pytest arguments]
-# --full adds the slow tests. PPECONV_DATA names a folder of real data sets; without it their tests are skipped.
+# --full adds the slow tests and draws new cases for the property tests. PPECONV_DATA names a folder of real data sets; without it their tests are skipped.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/environment.sh
 tier=(-m "not full")
-if [ "${1:-}" = --full ]; then tier=(); shift; fi
+if [ "${1:-}" = --full ]; then tier=(); export PPECONV_NEW_CASES=1; shift; fi
 make_environment .venv-test requirements.txt requirements-test.txt
 .venv-test/bin/ruff check .
 .venv-test/bin/ruff format --check -q .

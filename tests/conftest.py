@@ -9,6 +9,11 @@ from pathlib import Path
 import numpy as np
 import paddle
 import pytest
+from hypothesis import settings
+
+settings.register_profile("same cases every time", derandomize=True)
+if not os.environ.get("PPECONV_NEW_CASES"):
+    settings.load_profile("same cases every time")
 
 
 @pytest.fixture
