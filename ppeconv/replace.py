@@ -369,7 +369,8 @@ def _counts(model: nn.Layer, input_size: Sequence[int] | None) -> tuple[int, int
 
 def _nothing_replaced(model: nn.Layer, report: Report, rules: Rules) -> str:
     common = _commonest([row.reason for row in report.rows])
-    others = [name for name in OPERATORS.names() if name != report.operator and coverage(model, name).replaced]
+    others = [name for name in OPERATORS.names() if name not in (report.operator, "Conv2D")]
+    others = [name for name in others if coverage(model, name).replaced]
     hints = [f"operators that apply by their own rules: {', '.join(others)}"] if others else []
     if not rules.pairs and (pairs := _pairs(model)):
         hints.append(
