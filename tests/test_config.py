@@ -6,7 +6,7 @@ import yaml
 from ppeconv import UserError
 from ppeconv import config as configs
 
-NAME = "resnet18_spconv_cifar10"
+NAME = "resnet18_spconv_cifar100"
 
 
 def test_inherits_and_overrides():
@@ -109,7 +109,7 @@ def test_a_config_does_not_change():
         ("Optimizer.lr.warmup=1", "Cosine has no key 'warmup'; did you mean 'warmup_epoch'"),
         ("Optimizer.regularizer.coef=1", "no key 'coef'; did you mean 'coeff'"),
         ("DataLoader.Train.dataset.name=Cifar", "no data set called 'Cifar'; did you mean 'Cifar10'"),
-        ("DataLoader.Train.dataset.rot=x", "Cifar10 has no key 'rot'"),
+        ("DataLoader.Train.dataset.rot=x", "Cifar100 has no key 'rot'"),
         ("DataLoader.Train.sampler.batchsize=8", "no key 'batchsize'; did you mean 'batch_size'"),
         ("DataLoader.Train.dataset.transform_ops.0.RandomCrp.size=1", "is written 'Name: {arguments}'"),
         ("DataLoader.Train.dataset.transform_ops.9=1", "a list of 3; '9' is not one of its positions 0 to 2"),
