@@ -94,8 +94,8 @@ class GlobalSection(Section):
     output_dir: str = "output"
     """Run folders are made in here."""
     device: Literal["auto", "cpu", "gpu"] = "auto"
-    cpu_backend: Literal["auto", "onednn", "paddle"] | None = None
-    """How convolutions train on a CPU (docs/cpu_training.md); $PPECONV_CPU_BACKEND, else stock Paddle, if not given."""
+    cpu_backend: Literal["auto", "onednn", "paddle"] = "auto"
+    """What computes convolutions on a CPU (docs/cpu_training.md); auto means $PPECONV_CPU_BACKEND, else the fastest."""
     seed: int = 42
     data_root: str | None = None
     """Folder of the data sets; $PPECONV_DATA, else `dataset`, when not given."""

@@ -11,6 +11,8 @@ import paddle
 import pytest
 from hypothesis import settings
 
+from ppeconv import backend
+
 settings.register_profile("same cases every time", derandomize=True)
 if not os.environ.get("PPECONV_NEW_CASES"):
     settings.load_profile("same cases every time")
@@ -29,3 +31,9 @@ def data_root():
 def _seeded():
     paddle.seed(0)
     np.random.seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _backend():
+    """Every test begins with the layers that PPECONV_CPU_BACKEND names, stock Paddle's without it."""
+    backend.select(os.environ.get(backend.VARIABLE, "paddle"))

@@ -1,7 +1,7 @@
 """What stands in for Paddle's functions: the fast layers where they can serve, the original elsewhere.
 
-Each function here takes the original and returns its stand-in. The choice follows from shapes, types
-and whether gradients are recorded, never from measured time, so a resumed run makes it again.
+Each function here takes the original and returns its stand-in. The choice follows from shapes and
+types, never from measured time, so a resumed run makes it again.
 """
 
 from __future__ import annotations
@@ -19,13 +19,10 @@ _waiting = threading.local()
 
 
 def _serves(x: object, *operands: Tensor | None) -> bool:
-    """Whether x is a float32 [N, C, H, W] activation on the CPU, in a pass that gradients will follow."""
+    """Whether x is a float32 [N, C, H, W] activation on the CPU and the operands are of its type."""
     if type(x) is not Tensor or x.ndim != 4 or x.dtype != paddle.float32 or not x.place.is_cpu_place():
         return False
-    tensors = [x, *(it for it in operands if it is not None)]
-    if not paddle.is_grad_enabled() or all(it.stop_gradient for it in tensors):
-        return False
-    return all(it.dtype == paddle.float32 for it in tensors)
+    return all(it is None or it.dtype == paddle.float32 for it in operands)
 
 
 def _convolve(x, weight, stride, padding, algorithm, dilation, groups, data_format):
@@ -88,19 +85,23 @@ def with_bias(original: Callable) -> Callable:
 
 
 def batch_norm(original: Callable) -> Callable:
-    """Batch normalisation; fixed statistics are left to Paddle."""
+    """Batch normalisation by the batch's own statistics or by the running ones."""
 
     def stand_in(x, mean, variance, scale, shift, is_test, momentum, epsilon, data_format, *rest):
-        learned = scale is not None and shift is not None and not (is_test or rest[0])
-        if learned and data_format == "NCHW" and _serves(x, scale, shift):
+        steps = None
+        if scale is not None and shift is not None and data_format == "NCHW" and _serves(x, scale, shift):
             steps = norm.plan(tuple(x.shape), epsilon, onednn.threads())
-            if steps is not None:
-                rows, statistics = layout.to_rows(x), norm.Statistics(x.shape[1])
-                running = mean, variance
-                result = norm.BatchNorm.apply(rows, scale, shift, running, momentum, statistics, steps)
-                rectify.describe_norm(result, rows, scale, shift, statistics, steps)
-                return layout.image(result), mean, variance, None, None, None
-        return original(x, mean, variance, scale, shift, is_test, momentum, epsilon, data_format, *rest)
+        if steps is None:
+            return original(x, mean, variance, scale, shift, is_test, momentum, epsilon, data_format, *rest)
+        use_global_stats, trainable_statistics = rest
+        rows, running = layout.to_rows(x), norm.Statistics(mean, variance)
+        if use_global_stats or (is_test and not trainable_statistics):
+            result = norm.FixedBatchNorm.apply(rows, scale, shift, running, steps)
+        else:
+            batch = norm.Statistics.empty(x.shape[1])
+            result = norm.BatchNorm.apply(rows, scale, shift, running, momentum, batch, steps)
+            rectify.describe_norm(result, rows, scale, shift, batch, steps)
+        return layout.image(result), mean, variance, None, None, None
 
     return stand_in
 

@@ -9,7 +9,7 @@ import paddle
 from paddle import Tensor, _C_ops
 from paddle.nn import functional
 
-from . import broadcast, calls, elementwise, gradients, memory, rectify
+from . import broadcast, calls, elementwise, gradients, memory, mkl, rectify
 
 _added = functools.partial(elementwise.binary, gated=broadcast.Add, is_sum=True)
 _multiplied = functools.partial(elementwise.binary, gated=broadcast.Multiply)
@@ -73,6 +73,7 @@ class Patches:
         if self.installed:
             return
         memory.keep_freed_pages()
+        mkl.take_fast_path()
         for owner, name, make in _STAND_INS:
             original = getattr(owner, name)
             self._originals.append((owner, name, original))

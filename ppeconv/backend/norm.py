@@ -1,56 +1,79 @@
-"""Batch normalisation of channels-last activations, with its gradients."""
+"""Batch normalisation of channels-last activations, with its gradients.
+
+One running sum over every position of a batch loses digits that Paddle's per-image sums keep. So the positions are
+dealt out to lanes: [N, H, W, C] rows are also [N, H W / lanes, lanes C] rows, of which oneDNN sums every column by
+itself, and the lanes' short sums are added up afterwards.
+"""
 
 from __future__ import annotations
 
 import ctypes
 import functools
+import math
 
 import paddle
+from paddle import _C_ops
 from paddle.autograd import PyLayer
 
 from . import layout, onednn
 
+# Sums of sqrt(positions) / lanes beyond this lose more digits than stock Paddle's.
+_LONGEST = 2
 
-class _Plan:
-    """The primitives for one shape, those with a ReLU built when first needed."""
+
+class _Primitives:
+    """oneDNN's normalisation of one shape, each part built when first needed."""
 
     def __init__(self, shape: tuple[int, ...], epsilon: float):
         self._rows, self._channels = onednn.channels_last(shape), onednn.dense([shape[1]])
         self._epsilon = ctypes.c_float(epsilon)
-        recipe = self._forward_recipe(0)
-        if recipe.implementation.startswith("ref"):
+        self._recipe = self._forward(0)
+        if self._recipe.implementation.startswith("ref"):
             raise onednn.Unsupported("oneDNN has no fast batch normalisation for this shape")
         self._statistics = {onednn.MEAN: self._channels, onednn.VARIANCE: self._channels}
         self._parameters = {onednn.SCALE: self._channels, onednn.SHIFT: self._channels}
-        self.forward = onednn.Primitive(
-            recipe, {onednn.SRC: self._rows, **self._parameters}, {onednn.DST: self._rows, **self._statistics}
-        )
-        self.backward = self._backward(recipe, 0, {})
         self.mask_size = 0
 
     @functools.cached_property
-    def rectified(self) -> onednn.Primitive:
+    def measure(self) -> onednn.Primitive:
+        """(rows, scale, shift, result, mean, variance): normalised by the statistics found."""
+        inputs = {onednn.SRC: self._rows, **self._parameters}
+        return onednn.Primitive(self._recipe, inputs, {onednn.DST: self._rows, **self._statistics})
+
+    @functools.cached_property
+    def apply(self) -> onednn.Primitive:
+        """(rows, scale, shift, mean, variance, result): normalised by given statistics."""
+        inputs = {onednn.SRC: self._rows, **self._parameters, **self._statistics}
+        return onednn.Primitive(self._forward(onednn.GLOBAL_STATISTICS), inputs, {onednn.DST: self._rows})
+
+    @functools.cached_property
+    def apply_and_rectify(self) -> onednn.Primitive:
         """(rows, scale, shift, mean, variance, result, mask): normalised by given statistics, then ReLU."""
-        recipe = self._forward_recipe(onednn.FUSE_RELU | onednn.GLOBAL_STATISTICS)
+        recipe = self._forward(onednn.GLOBAL_STATISTICS | onednn.FUSE_RELU)
         self.mask_size = recipe.size(onednn.WORKSPACE)
         inputs = {onednn.SRC: self._rows, **self._parameters, **self._statistics}
         return onednn.Primitive(recipe, inputs, {onednn.DST: self._rows, onednn.WORKSPACE: None})
 
     @functools.cached_property
+    def backward(self) -> onednn.Primitive:
+        """(rows, gradient, scale, mean, variance, gradients of rows, scale and shift): constant statistics."""
+        return self._backward(onednn.GLOBAL_STATISTICS, {})
+
+    @functools.cached_property
     def masked_backward(self) -> onednn.Primitive:
         """(rows, gradient, scale, mean, variance, mask, gradients of rows, scale and shift)"""
-        recipe = self._forward_recipe(onednn.FUSE_RELU)
-        return self._backward(recipe, onednn.FUSE_RELU, {onednn.WORKSPACE: None})
+        return self._backward(onednn.GLOBAL_STATISTICS | onednn.FUSE_RELU, {onednn.WORKSPACE: None})
 
-    def _forward_recipe(self, flags: int) -> onednn.Recipe:
+    def _forward(self, flags: int) -> onednn.Recipe:
         flags |= onednn.USE_SCALE | onednn.USE_SHIFT
         arguments = onednn.FORWARD_TRAINING, self._rows, self._rows, self._epsilon, flags
         return onednn.Recipe.of("batch_normalization_forward", *arguments)
 
-    def _backward(self, forward: onednn.Recipe, flags: int, mask: dict[int, None]) -> onednn.Primitive:
-        flags |= onednn.USE_SCALE | onednn.USE_SHIFT
-        arguments = onednn.BACKWARD, self._rows, self._rows, self._rows, self._epsilon, flags, forward
-        recipe = onednn.Recipe.of("batch_normalization_backward", *arguments)
+    def _backward(self, flags: int, mask: dict[int, None]) -> onednn.Primitive:
+        recipe = onednn.Recipe.of(
+            "batch_normalization_backward", onednn.BACKWARD, self._rows, self._rows, self._rows, self._epsilon,
+            flags | onednn.USE_SCALE | onednn.USE_SHIFT, self._forward(flags),
+        )  # fmt: skip
         inputs = {onednn.SRC: self._rows, onednn.DIFF_DST: self._rows, onednn.SCALE: self._channels}
         gradients = {onednn.DIFF_SCALE: self._channels, onednn.DIFF_SHIFT: self._channels}
         return onednn.Primitive(
@@ -58,13 +81,106 @@ class _Plan:
         )
 
 
+class Plan:
+    """How rows of one shape are normalised."""
+
+    def __init__(self, shape: tuple[int, ...], epsilon: float):
+        n, self._channels, h, w = shape
+        self._epsilon, self._positions = epsilon, n * h * w
+        self._lanes = _lanes(self._positions, h * w)
+        self.rows = _Primitives((n, self._channels * self._lanes, h * w // self._lanes, 1), epsilon)
+
+    @functools.cached_property
+    def _means(self) -> _Primitives:
+        """Statistics of the lanes' means."""
+        return _Primitives((self._lanes, self._channels, 1, 1), self._epsilon)
+
+    @functools.cached_property
+    def _ones(self) -> paddle.Tensor:
+        return paddle.ones([self._lanes * self._channels])
+
+    @functools.cached_property
+    def _affine(self) -> onednn.Primitive:
+        """(rows, slope, other rows, intercept, result): slope * rows + other rows + intercept."""
+        columns = self._lanes * self._channels
+        rows, column = onednn.dense([self._positions // self._lanes, columns]), onednn.dense([1, columns])
+        attributes = onednn.Attributes().then_add(rows).then_add(column)
+        recipe = onednn.Recipe.of("binary", onednn.BINARY_MULTIPLY, rows, column, rows, attributes=attributes)
+        others = {onednn.post_operand(0): rows, onednn.post_operand(1): column}
+        return onednn.Primitive(recipe, {onednn.SRC: rows, onednn.SRC_1: column, **others}, {onednn.DST: rows})
+
+    def measure(self, rows: paddle.Tensor, statistics: Statistics) -> paddle.Tensor:
+        """Fill in the statistics of a batch; returns a tensor of its shape for other use."""
+        scratch, found, one = layout.new(rows.shape), layout.new([2, self._ones.shape[0]]), self._ones.data_ptr()
+        self.rows.measure(rows.data_ptr(), one, one, scratch.data_ptr(), *_addresses(found))
+        found = found.reshape([2, self._lanes, self._channels])
+        means, variances = found.unbind(0)
+        centred = layout.new(means.shape)
+        self._means.measure(means.data_ptr(), one, one, *[it.data_ptr() for it in (centred, *statistics.tensors)])
+        statistics.tensors[1].add_(variances.mean(0))
+        return scratch
+
+    def per_lane(self, *vectors: paddle.Tensor) -> paddle.Tensor:
+        """[vectors, lanes C]: the channels' values, repeated for every lane."""
+        return _C_ops.tile(_C_ops.stack(list(vectors), 0), [1, self._lanes])
+
+    def total(self, sums: paddle.Tensor) -> paddle.Tensor:
+        """[vectors, C]: the lanes added up."""
+        return sums.reshape([-1, self._lanes, self._channels]).sum(1)
+
+    def follow_statistics(
+        self, gradient: paddle.Tensor, rows: paddle.Tensor, totals: paddle.Tensor, table: paddle.Tensor
+    ) -> None:
+        """Complete the gradient of rows, in place, by what goes through the mean and the variance.
+
+        With x' the normalised rows it is s / deviation * (g - total(g) / positions - x' total(g x') / positions).
+        """
+        scale, _, mean, variance = table[:, : self._channels].unbind(0)
+        inverse = (variance + self._epsilon).rsqrt()
+        through_variance, through_mean = (totals * (scale * inverse * (-1 / self._positions))).unbind(0)
+        slope = through_variance * inverse
+        line = self.per_lane(slope, through_mean - slope * mean)
+        slope, intercept = _addresses(line)
+        self._affine(rows.data_ptr(), slope, gradient.data_ptr(), intercept, gradient.data_ptr())
+
+
+def _addresses(table: paddle.Tensor) -> list[int]:
+    """Where each row of a table begins."""
+    (count, size), start = table.shape, table.data_ptr()
+    return [start + 4 * size * row for row in range(count)]
+
+
+def _lanes(positions: int, in_one_image: int) -> int:
+    """The smallest divisor of an image's positions that keeps the sums short."""
+    wanted = math.sqrt(positions) / _LONGEST
+    return next((it for it in range(1, in_one_image + 1) if it >= wanted and in_one_image % it == 0), in_one_image)
+
+
 @functools.lru_cache(maxsize=1024)
-def plan(shape: tuple[int, ...], epsilon: float, threads: int) -> _Plan | None:
-    """The primitives for a shape; None where oneDNN has no fast ones."""
+def plan(shape: tuple[int, ...], epsilon: float, threads: int) -> Plan | None:
+    """The plan of a shape; None where oneDNN has no fast primitives."""
     try:
-        return _Plan(shape, epsilon)
+        return Plan(shape, epsilon)
     except onednn.Unsupported:
         return None
+
+
+class Statistics:
+    """Mean and variance of each channel; an object, as Paddle would differentiate tensors in a tuple."""
+
+    def __init__(self, mean: paddle.Tensor, variance: paddle.Tensor):
+        self.tensors = mean, variance
+
+    @classmethod
+    def empty(cls, channels: int) -> Statistics:
+        """Statistics yet to be measured."""
+        return cls(layout.new([channels]), layout.new([channels]))
+
+    def update(self, batch: Statistics, momentum: float) -> None:
+        """Blend a batch's statistics into these running ones."""
+        for running, found in zip(self.tensors, batch.tensors, strict=True):
+            blend = _running_average(running.shape[0], momentum, onednn.threads())
+            blend(running.data_ptr(), found.data_ptr(), running.data_ptr())
 
 
 @functools.lru_cache(maxsize=256)
@@ -78,35 +194,33 @@ def _running_average(channels: int, momentum: float, threads: int) -> onednn.Pri
     return onednn.Primitive(recipe, inputs, {onednn.DST: vector})
 
 
-def update_running(running: paddle.Tensor, batch: paddle.Tensor, momentum: float) -> None:
-    """Blend a batch's statistics into the running ones, in place."""
-    blend = _running_average(running.shape[0], momentum, onednn.threads())
-    blend(running.data_ptr(), batch.data_ptr(), running.data_ptr())
-
-
-class Statistics:
-    """Mean and variance of one batch; an object, as Paddle would differentiate tensors in a tuple."""
-
-    def __init__(self, channels: int):
-        self.tensors = layout.new([channels]), layout.new([channels])
-
-
 class BatchNorm(PyLayer):
     """Normalisation by the batch's own statistics, which update the running ones and fill `statistics`."""
 
     @staticmethod
     def forward(ctx, rows, scale, shift, running, momentum, statistics, steps):
-        result = layout.new(rows.shape)
-        steps.forward(*[tensor.data_ptr() for tensor in (rows, scale, shift, result, *statistics.tensors)])
-        for old, batch in zip(running, statistics.tensors, strict=True):
-            update_running(old, batch, momentum)
-        _remember(ctx, rows, scale, shift, *statistics.tensors)
-        ctx.backward_steps = steps.backward
+        result = steps.measure(rows, statistics)
+        running.update(statistics, momentum)
+        _normalise(ctx, rows, scale, shift, statistics, steps, result)
         return result
 
     @staticmethod
     def backward(ctx, gradient):
-        return _gradients(ctx, gradient)
+        return _gradients(ctx, ctx.steps.rows.backward, gradient, through_statistics=True)
+
+
+class FixedBatchNorm(PyLayer):
+    """Normalisation by given statistics, which are constants."""
+
+    @staticmethod
+    def forward(ctx, rows, scale, shift, statistics, steps):
+        result = layout.new(rows.shape)
+        _normalise(ctx, rows, scale, shift, statistics, steps, result)
+        return result
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return _gradients(ctx, ctx.steps.rows.backward, gradient, through_statistics=False)
 
 
 class RectifiedBatchNorm(PyLayer):
@@ -114,29 +228,40 @@ class RectifiedBatchNorm(PyLayer):
 
     @staticmethod
     def forward(ctx, rows, scale, shift, statistics, steps):
-        run = steps.rectified
-        result, mask = layout.new(rows.shape), layout.new_bytes(steps.mask_size)
-        run(*[tensor.data_ptr() for tensor in (rows, scale, shift, *statistics.tensors, result, mask)])
-        _remember(ctx, rows, scale, shift, *statistics.tensors, mask)
-        ctx.backward_steps = steps.masked_backward
+        run, table = steps.rows.apply_and_rectify, steps.per_lane(scale, shift, *statistics.tensors)
+        result, mask = layout.new(rows.shape), layout.new_bytes(steps.rows.mask_size)
+        run(rows.data_ptr(), *_addresses(table), result.data_ptr(), mask.data_ptr())
+        _remember(ctx, steps, (rows, scale, shift), table, mask)
         return result
 
     @staticmethod
     def backward(ctx, gradient):
-        return _gradients(ctx, gradient)
+        return _gradients(ctx, ctx.steps.rows.masked_backward, gradient, through_statistics=True)
 
 
-def _remember(ctx, rows, scale, shift, *others) -> None:
+def _normalise(ctx, rows, scale, shift, statistics, steps, result) -> None:
+    table = steps.per_lane(scale, shift, *statistics.tensors)
+    steps.rows.apply(rows.data_ptr(), *_addresses(table), result.data_ptr())
+    _remember(ctx, steps, (rows, scale, shift), table)
+
+
+def _remember(ctx, steps, inputs, *others) -> None:
     """Keep what the gradients need."""
-    layout.trains(scale, shift)
-    ctx.save_for_backward(rows, scale, *others)
-    ctx.wanted = [not tensor.stop_gradient for tensor in (rows, scale, shift)]
+    layout.trains(*inputs[1:])
+    ctx.steps, ctx.wanted = steps, [not tensor.stop_gradient for tensor in inputs]
+    ctx.save_for_backward(inputs[0], *others)
 
 
-def _gradients(ctx, gradient):
+def _gradients(ctx, primitive, gradient, through_statistics):
     """The gradients of rows, scale and shift, where wanted."""
-    rows, scale, *others = ctx.saved_tensor()
-    inputs = (rows, layout.incoming(gradient), scale, *others)
-    outputs = [layout.new(tensor.shape) for tensor in (rows, scale, scale)]
-    ctx.backward_steps(*[tensor.data_ptr() for tensor in (*inputs, *outputs)])
+    rows, table, *mask = ctx.saved_tensor()
+    scale, _, mean, variance = _addresses(table)
+    result, sums = layout.new(rows.shape), layout.new([2, table.shape[1]])
+    gradient = layout.incoming(gradient)
+    after = [tensor.data_ptr() for tensor in (*mask, result)]
+    primitive(rows.data_ptr(), gradient.data_ptr(), scale, mean, variance, *after, *_addresses(sums))
+    totals = ctx.steps.total(sums)
+    if through_statistics:
+        ctx.steps.follow_statistics(result, rows, totals, table)
+    outputs = result, *totals.unbind(0)
     return tuple(out if wanted else None for out, wanted in zip(outputs, ctx.wanted, strict=True))

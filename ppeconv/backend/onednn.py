@@ -30,6 +30,7 @@ MULTIPLE_SRC = 1024
 _CPU_ENGINE, _IN_ORDER = 1, 1
 _QUERY_IMPLEMENTATION, _QUERY_ARGUMENT = 8, 255
 _UNSUPPORTED = 3
+_POST_OPERATIONS = 32768
 
 exclusive = threading.RLock()
 
@@ -140,17 +141,41 @@ def channels_last(shape: Sequence[int]) -> Layout:
     return Layout(shape, [height * width * channels, 1, width * channels, channels])
 
 
+class _PostOperations(_Handle):
+    def __init__(self):
+        super().__init__("post_ops", "post_ops_create")
+
+
+class Attributes(_Handle):
+    """What a primitive does with its result before it is stored; operations apply in the order of the calls."""
+
+    def __init__(self):
+        super().__init__("primitive_attr", "primitive_attr_create")
+        self._operations = _PostOperations()
+
+    def then_add(self, operand: Layout) -> Attributes:
+        """Add an operand, the primitive's argument `post_operand(position)`."""
+        _call("post_ops_append_binary", self._operations.pointer, BINARY_ADD, operand.pointer)
+        _call("primitive_attr_set_post_ops", self.pointer, self._operations.pointer)
+        return self
+
+
+def post_operand(position: int) -> int:
+    """The argument kind of the operand of the post-operation at a position."""
+    return _POST_OPERATIONS * (position + 1) | SRC_1
+
+
 class Recipe(_Handle):
     """A primitive descriptor: what is computed, in which formats, by which implementation."""
 
-    def __init__(self, operation: str, *arguments: object):
-        pointers = [item.pointer if isinstance(item, _Handle) else item for item in arguments]
-        super().__init__("primitive_desc", f"{operation}_primitive_desc_create", *pointers, None)
+    def __init__(self, operation: str, *arguments: object, attributes: Attributes | None = None):
+        pointers = [item.pointer if isinstance(item, _Handle) else item for item in (*arguments, attributes)]
+        super().__init__("primitive_desc", f"{operation}_primitive_desc_create", *pointers)
 
     @classmethod
-    def of(cls, operation: str, *arguments: object) -> Recipe:
+    def of(cls, operation: str, *arguments: object, attributes: Attributes | None = None) -> Recipe:
         """A descriptor of an operation that runs on the CPU engine."""
-        return cls(operation, _engine(), *arguments)
+        return cls(operation, _engine(), *arguments, attributes=attributes)
 
     @property
     def implementation(self) -> str:

@@ -38,7 +38,7 @@ def relu(original: Callable) -> Callable:
 
 def describe_sum(total: Tensor, first: Tensor, second: Tensor) -> None:
     """Remember what a sum was made of, for a ReLU that may follow."""
-    if total.size >= _WORTHWHILE:
+    if total.size >= _WORTHWHILE and not total.stop_gradient:
         layout.describe_origin(total, lambda rows, relu: _RectifiedSum.apply(first, second, rows.detach(), relu))
 
 
@@ -46,7 +46,7 @@ def describe_norm(
     result: Tensor, rows: Tensor, scale: Tensor, shift: Tensor, statistics: norm.Statistics, steps
 ) -> None:
     """Remember what a batch normalisation was made of, for a ReLU that may follow."""
-    if result.size >= _WORTHWHILE:
+    if result.size >= _WORTHWHILE and not result.stop_gradient:
         apply = norm.RectifiedBatchNorm.apply
         layout.describe_origin(result, lambda _rows, _relu: apply(rows, scale, shift, statistics, steps))
 

@@ -20,11 +20,11 @@ def run(arguments: argparse.Namespace) -> None:
     from ppeconv.engine.evaluator import evaluate
     from ppeconv.engine.log import log_to, logger
     from ppeconv.engine.losses import CombinedLoss
-    from ppeconv.engine.setup import make_batches, select_device
+    from ppeconv.engine.setup import make_batches, select_backend, select_device
     from ppeconv.engine.train import topk
 
     run, config = trained(arguments)
-    select_device(config.Global.device)
+    select_backend(config, select_device(config.Global.device))
     model = run.load_model(config)
     batches = make_batches(config, "test")
     result = evaluate(model, batches, CombinedLoss(config.Loss.Eval), topk(config), config.Arch.class_num)

@@ -10,6 +10,7 @@ import numpy as np
 import paddle
 from paddle import nn
 
+from ppeconv import backend
 from ppeconv.engine import checkpoint
 from ppeconv.engine.listener import EpochRecord, Listener, StepRecord
 from ppeconv.engine.run import Run
@@ -46,7 +47,7 @@ class Checkpoints(Listener):
             {
                 ".pdparams": _arrays(trainer.model.state_dict()),
                 ".pdopt": _renamed(_arrays(trainer.optimizer.state_dict()), _names(trainer.model)),
-                ".pdstates": {**trainer.state(), "threads": paddle_threads()},
+                ".pdstates": {**trainer.state(), "arithmetic": _arithmetic()},
             },
             keep,
         )
@@ -95,12 +96,26 @@ def resume(trainer: Trainer, prefix: Path) -> str:
     return (
         f"resumed from {prefix}: epoch {progress.epoch}, batch {progress.batch}, step {progress.step}, lr "
         f"{trainer.optimizer.get_lr():g}, best top1 {progress.best_top1:.5f} in epoch {progress.best_epoch}"
+        f"{_change(states.get('arithmetic', {}))}"
     )
 
 
 def paddle_threads() -> int:
     """Threads of Paddle's CPU kernels; the last bits of a result depend on it."""
     return int(os.environ.get("OMP_NUM_THREADS", "1"))
+
+
+def _arithmetic() -> dict[str, Any]:
+    """What the last bits of a result depend on besides config and data."""
+    return {"threads": paddle_threads(), "layers": "onednn" if backend.is_enabled() else "paddle"}
+
+
+def _change(before: dict[str, Any]) -> str:
+    """How a resumed run computes differently from its beginning, as the end of a sentence."""
+    changes = [
+        f"{key} {before[key]} before, {now} now" for key, now in _arithmetic().items() if before.get(key, now) != now
+    ]
+    return f"; equal to an unbroken run but for rounding ({'; '.join(changes)})" if changes else ""
 
 
 def _names(model: nn.Layer) -> dict[str, str]:

@@ -38,12 +38,8 @@ def select_device(name: str) -> str:
 
 
 def select_backend(config: Config, device: str) -> str:
-    """Switch the fast CPU layers on or off for training; returns which layers are used and why, as a sentence."""
-    if config.Global.cpu_backend or os.environ.get(backend.VARIABLE):
-        sentence = backend.select(config.Global.cpu_backend, device)
-    else:
-        backend.disable()
-        sentence = "paddle: stock layers; on many x86 CPUs Global.cpu_backend=auto trains several times faster"
+    """Switch the fast CPU layers on or off; returns which layers are used and why, as a sentence."""
+    sentence = backend.select(config.Global.cpu_backend, device)
     if device == "cpu":
         keep_freed_pages()
     return sentence
