@@ -6,70 +6,46 @@ import argparse
 import csv
 import os
 import statistics
-import subprocess
-import sys
 from pathlib import Path
 
+from ppeconv.backend import mkl
+from ppeconv.benchmark.turns import Contestant, take_turns
+
 NETWORKS = {
-    "ResNet18": (64, [3, 32, 32], {"stem": "cifar"}),
-    "MobileNetV2": (64, [3, 32, 32], {"stem": "cifar"}),
-    "ResNet20": (128, [3, 32, 32], {}),
-    "LeNet": (128, [1, 28, 28], {}),
-    "SPConv-ResNet18": (64, [3, 32, 32], {"stem": "cifar", "operator": "SPConv"}),
+    "ResNet18": (64, "resnet18_conv_cifar10"),
+    "MobileNetV2": (64, "mobilenetv2_conv_cifar10"),
+    "ResNet20": (128, "resnet20_conv_cifar10"),
+    "LeNet": (128, "lenet_conv_digits"),
+    "SPConv-ResNet18": (64, "resnet18_spconv_cifar10"),
 }
-COLUMNS = ("onednn", "paddle", "torch", "torch_channels_last")
+RECIPE = ["Optimizer={name: Momentum, momentum: 0.9, lr: {name: Constant, learning_rate: 0.01}}"]
 
 
-class TorchProcess:
-    """The PyTorch side, answering one line per request."""
-
-    def __init__(self, python: str, threads: int):
-        script = Path(__file__).with_name("torch_steps.py")
-        environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
-        self._process = subprocess.Popen(
-            [python, str(script)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+def contestants(network: str, torch_python: str) -> dict[str, Contestant]:
+    """The same network four times."""
+    batch, config = NETWORKS[network]
+    task = {"config": config, "overrides": RECIPE, "batch_size": batch}
+    both = {
+        layers: Contestant(
+            {"make": "ppeconv.benchmark.training:make_step", "arguments": {**task, "layers": layers}},
+            environment={mkl.VARIABLE: None},
         )
-
-    def milliseconds(self, network: str, batch: int, layout: str, steps: int) -> list[float]:
-        """The times of some training steps after one that is not timed."""
-        self._process.stdin.write(f"{network} {batch} {layout} {steps}\n")
-        self._process.stdin.flush()
-        answer = self._process.stdout.readline()
-        if not answer:
-            sys.exit("the PyTorch process ended; is torch installed in that Python?")
-        return [float(it) for it in answer.split()]
-
-    def close(self) -> None:
-        """End the process."""
-        self._process.stdin.close()
-        self._process.wait()
+        for layers in ("onednn", "paddle")
+    }
+    command = [torch_python, str(Path(__file__).with_name("torch_steps.py"))]
+    for layout in ("default", "channels_last"):
+        task = {"network": network, "batch": batch, "layout": layout}
+        both[f"torch_{layout}"] = Contestant(task, command, {mkl.VARIABLE: None, "PYTHONPATH": None})
+    return both
 
 
-def measure(name: str, torch_side: TorchProcess, rounds: int, steps: int) -> dict[str, float]:
-    """Median milliseconds of each contestant."""
-    import ppeconv
-    from ppeconv import backend
-    from ppeconv.backend.bench import TrainingStep
-
-    batch, shape, arguments = NETWORKS[name]
-    network = ppeconv.create_model(name.removeprefix("SPConv-"), class_num=10, **arguments)
-    step = TrainingStep(network, shape, batch, 10)
-    times = {column: [] for column in COLUMNS}
-    for _ in range(rounds):
-        times["onednn"] += step.milliseconds(steps, backend.enabled())
-        times["torch"] += torch_side.milliseconds(name, batch, "default", steps)
-        times["torch_channels_last"] += torch_side.milliseconds(name, batch, "channels_last", steps)
-        times["paddle"] += step.milliseconds(steps, backend.disabled())
-    return {column: statistics.median(values) for column, values in times.items()}
-
-
-def row(name: str, threads: int, medians: dict[str, float]) -> dict[str, object]:
+def row(network: str, threads: int, medians: dict[str, float]) -> dict[str, object]:
     """A line of the table: milliseconds, and how many times faster than each other contestant."""
-    batch, ours = NETWORKS[name][0], medians["onednn"]
-    line = {"network": name, "batch": batch, "threads": threads}
-    line |= {f"{column}_ms": f"{value:.1f}" for column, value in medians.items()}
+    batch, ours = NETWORKS[network][0], medians["onednn"]
+    line = {"network": network, "batch": batch, "threads": threads}
+    line |= {f"{name}_ms": f"{value:.1f}" for name, value in medians.items()}
     line["images_per_second"] = f"{1000 * batch / ours:.0f}"
-    return line | {f"vs_{column}": f"{medians[column] / ours:.2f}" for column in COLUMNS[1:]}
+    return line | {f"vs_{name}": f"{value / ours:.2f}" for name, value in medians.items() if name != "onednn"}
 
 
 def main() -> None:
@@ -84,12 +60,11 @@ def main() -> None:
     options = parser.parse_args()
     # Paddle reads it when it is imported, and sets it to 1 where it is missing.
     os.environ["OMP_NUM_THREADS"] = str(options.threads)
-    torch_side = TorchProcess(options.torch_python, options.threads)
     lines = []
-    for name in options.networks:
-        lines.append(row(name, options.threads, measure(name, torch_side, options.rounds, options.steps)))
+    for network in options.networks:
+        taken = take_turns(contestants(network, options.torch_python), options.rounds, options.steps)
+        lines.append(row(network, options.threads, {name: statistics.median(times) for name, times in taken.items()}))
         print("  ".join(f"{key}={value}" for key, value in lines[-1].items()), flush=True)
-    torch_side.close()
     if options.csv:
         with open(options.csv, "w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, list(lines[0]))

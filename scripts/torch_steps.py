@@ -1,10 +1,11 @@
-"""Training steps in PyTorch for bench_vs_torch.py: reads "network batch layout steps", answers milliseconds.
+"""Training steps in PyTorch for bench_vs_torch.py, as a process that ppeconv.benchmark.turns.Contestant speaks with.
 
 The networks are the project's, layer for layer; SPConv is the published module's forward pass.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import time
@@ -131,8 +132,8 @@ NETWORKS = {
 class TrainingStep:
     """A network with its optimizer and a fixed batch."""
 
-    def __init__(self, name, batch, layout):
-        build, shape = NETWORKS[name]
+    def __init__(self, network, batch, layout):
+        build, shape = NETWORKS[network]
         order = torch.channels_last if layout == "channels_last" else torch.contiguous_format
         torch.manual_seed(0)
         self.network = build().to(memory_format=order)
@@ -155,16 +156,10 @@ class TrainingStep:
 
 def main():
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
-    steps = {}
+    step = TrainingStep(**json.loads(sys.stdin.readline()))
     for line in sys.stdin:
-        name, batch, layout, count = line.split()
-        if all(name != known for known, _ in steps):
-            steps.clear()
-        if (name, layout) not in steps:
-            steps[name, layout] = TrainingStep(name, int(batch), layout)
-        step = steps[name, layout]
         step()
-        print(*(step.milliseconds() for _ in range(int(count))), flush=True)
+        print(json.dumps([step.milliseconds() for _ in range(int(line))]), flush=True)
 
 
 if __name__ == "__main__":

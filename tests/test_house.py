@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 LEVELS = [
     ["errors"],
-    ["schema"],
+    ["schema", "startup"],
     ["registry"],
     ["geometry", "backend"],
     ["counting"],
@@ -21,6 +21,7 @@ LEVELS = [
     ["models"],
     ["engine"],
     ["deploy"],
+    ["benchmark"],
     ["cli"],
 ]
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib
-import importlib.util
-import io
-import logging
 import os
 import sys
-import warnings
 from collections.abc import Sequence
 
 from ppeconv.errors import UserError
+from ppeconv.startup import import_paddle
 
 COMMANDS = {
     "train": "train a network",
     "eval": "evaluate a trained network",
     "export": "export a trained network",
     "predict": "classify images with an exported network",
+    "benchmark": "measure speed",
     "list": "list operators, backbones and configs",
 }
 
@@ -31,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command = importlib.import_module(f"ppeconv.cli.{arguments[0]}")
     options = command.parser().parse_args(arguments[1:])
     try:
-        _import_paddle()
+        import_paddle()
         for module in getattr(options, "modules", []):
             _import_module(module)
         command.run(options)
@@ -49,21 +46,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _usage(arguments: Sequence[str]) -> int:
     asked = bool(arguments) and arguments[0] in ("-h", "--help")
     lines = ["usage: ppeconv COMMAND ..., with one of these commands (COMMAND --help tells more):"]
-    lines += [f"  {name:<8} {what}" for name, what in COMMANDS.items()]
+    lines += [f"  {name:<9} {what}" for name, what in COMMANDS.items()]
     print("\n".join(lines), file=sys.stdout if asked else sys.stderr)
     return 0 if asked else 2
-
-
-def _import_paddle() -> None:
-    """Import Paddle with all cores and without the warnings it has for users of its own."""
-    _use_all_cores()
-    os.environ.setdefault("GLOG_minloglevel", "2")
-    warnings.filterwarnings("ignore", module="paddle")
-    if importlib.util.find_spec("paddle") is None:
-        raise UserError("PaddlePaddle is not installed; pip install 'ppeconv[cpu]', or 'ppeconv[gpu]' for a GPU build")
-    with contextlib.redirect_stderr(io.StringIO()):
-        importlib.import_module("paddle")
-    logging.getLogger().handlers.clear()  # Paddle shows every library's notes on the screen
 
 
 def _import_module(name: str) -> None:
@@ -75,11 +60,3 @@ def _import_module(name: str) -> None:
         raise UserError(
             f"--import {name}: {error}; give a module's name that Python finds from {os.getcwd()}"
         ) from None
-
-
-def _use_all_cores() -> None:
-    """Paddle reads the number of threads when it is imported; a distributed launcher gives each process its own."""
-    if "PADDLE_TRAINER_ID" in os.environ:
-        return
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    os.environ.setdefault("OMP_NUM_THREADS", str(cores))

@@ -1,0 +1,33 @@
+"""How a process of ppeconv's own begins: Paddle imported with all cores and without a word."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import importlib.util
+import io
+import logging
+import os
+import warnings
+
+from ppeconv.errors import UserError
+
+
+def import_paddle() -> None:
+    """Import Paddle with all cores and without its warnings; raises UserError where it is not installed."""
+    _use_all_cores()
+    os.environ.setdefault("GLOG_minloglevel", "2")
+    warnings.filterwarnings("ignore", module="paddle")
+    if importlib.util.find_spec("paddle") is None:
+        raise UserError("PaddlePaddle is not installed; pip install 'ppeconv[cpu]', or 'ppeconv[gpu]' for a GPU build")
+    with contextlib.redirect_stderr(io.StringIO()):
+        importlib.import_module("paddle")
+    logging.getLogger().handlers.clear()  # Paddle shows every library's notes on the screen
+
+
+def _use_all_cores() -> None:
+    """Paddle reads the number of threads when it is imported; a distributed launcher gives each process its own."""
+    if "PADDLE_TRAINER_ID" in os.environ:
+        return
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    os.environ.setdefault("OMP_NUM_THREADS", str(cores))
