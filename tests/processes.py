@@ -68,6 +68,26 @@ def check_gradients_that_not_all_have():
     assert model[2].weight.grad is None
 
 
+def check_learned_masks_are_alike():
+    """Their proxies are buffers with a gradient, which the layer itself updates."""
+    model = create_operator("MaskedVersatileConv", 2, 4, 3, 1, 1)
+    distributed.start_alike(model)
+    before = model.proxy.numpy()
+    images = np.random.default_rng(0).random((4, 2, 5, 5), np.float32)
+    half = images[distributed.rank() :: 2]
+    (model(paddle.to_tensor(half)).square().sum()).backward()
+    distributed.combine(model)
+    shared = model.proxy.grad.numpy()
+    model.clear_gradients()
+    model.proxy.clear_gradient(set_to_zero=False)
+    model(paddle.to_tensor(images)).square().sum().backward()
+    np.testing.assert_allclose(shared, model.proxy.grad.numpy(), rtol=1e-4, atol=1e-5)
+    model.proxy.grad = paddle.to_tensor(shared)
+    model.after_step()
+    assert_same_everywhere(model)
+    np.testing.assert_allclose(model.proxy.numpy(), (before - 0.1 * shared).clip(0, 1), rtol=1e-5, atol=1e-6)
+
+
 def check_batch_norm_statistics_are_averaged():
     model = nn.Sequential(nn.BatchNorm2D(2, momentum=0.0), nn.BatchNorm2D(2, use_global_stats=True))
     images = paddle.to_tensor(np.random.default_rng(distributed.rank()).random((4, 2, 3, 3), np.float32))
@@ -124,6 +144,7 @@ if __name__ == "__main__":
     import pytest
     from paddle import nn
 
+    from ppeconv import create_operator
     from ppeconv.data.batches import Batches, Pipeline
     from ppeconv.data.datasets import Digits
     from ppeconv.engine import distributed

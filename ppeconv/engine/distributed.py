@@ -86,17 +86,18 @@ def add_up(values: Sequence[float] | np.ndarray) -> np.ndarray:
 def combine(model: nn.Layer) -> None:
     """Add up the gradients of all processes and average the running statistics of batch norms, in place.
 
-    A parameter may be without a gradient in some processes; without one in all of them it stays so.
+    A parameter, or a buffer that is trained, may be without a gradient in some processes; without one in all of them
+    it stays so.
     """
     if size() == 1:
         return
-    trained = [parameter for parameter in model.parameters() if not parameter.stop_gradient]
-    users = add_up([parameter.grad is not None for parameter in trained])
-    used = [parameter for parameter, count in zip(trained, users, strict=True) if count]
-    for parameter in used:
-        if parameter.grad is None:
-            parameter.grad = paddle.zeros_like(parameter)
-    _all_reduce([parameter.grad for parameter in used])
+    trained = [tensor for tensor in (*model.parameters(), *model.buffers()) if not tensor.stop_gradient]
+    users = add_up([tensor.grad is not None for tensor in trained])
+    used = [tensor for tensor, count in zip(trained, users, strict=True) if count]
+    for tensor in used:
+        if tensor.grad is None:
+            tensor.grad = paddle.zeros_like(tensor)
+    _all_reduce([tensor.grad for tensor in used])
     _all_reduce(_running_statistics(model), scale=1 / size())
 
 

@@ -55,7 +55,7 @@ def evaluate(model: nn.Layer, batches: Batches, loss: nn.Layer, topk: Sequence[i
         for images, labels in batches.epoch():
             logits = model(images)
             total += float(loss(logits, labels, images)) * len(labels)
-            best = paddle.topk(logits, min(max(1, *topk), class_num)).indices.numpy()
+            best = paddle.topk(logits, min(max(1, *topk), class_num))[1].numpy()
             truth = labels.numpy()
             np.add.at(confusion, (truth[:, 0], best[:, 0]), 1)
             hits += [(best[:, :k] == truth).any(1).sum() for k in topk]
