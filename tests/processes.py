@@ -5,6 +5,22 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+import paddle
+import pytest
+from paddle import nn
+
+from ppeconv import create_operator
+from ppeconv.data.batches import Batches, Pipeline
+from ppeconv.data.datasets import Digits
+from ppeconv.engine import distributed
+from ppeconv.engine.average import WeightAverage
+from ppeconv.engine.evaluator import evaluate
+from ppeconv.engine.losses import CombinedLoss
+from ppeconv.engine.step import Supervised
+from ppeconv.engine.trainer import Trainer
+from ppeconv.errors import UserError
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -139,22 +155,6 @@ def assert_same_everywhere(model):
 
 
 if __name__ == "__main__":
-    import numpy as np
-    import paddle
-    import pytest
-    from paddle import nn
-
-    from ppeconv import create_operator
-    from ppeconv.data.batches import Batches, Pipeline
-    from ppeconv.data.datasets import Digits
-    from ppeconv.engine import distributed
-    from ppeconv.engine.average import WeightAverage
-    from ppeconv.engine.evaluator import evaluate
-    from ppeconv.engine.losses import CombinedLoss
-    from ppeconv.engine.step import Supervised
-    from ppeconv.engine.trainer import Trainer
-    from ppeconv.errors import UserError
-
     distributed.join()
     assert distributed.size() == 2
     for name, check in list(globals().items()):

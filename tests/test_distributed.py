@@ -6,7 +6,6 @@ import socket
 from pathlib import Path
 
 import numpy as np
-import paddle
 import pytest
 
 from ppeconv.engine import checkpoint
@@ -149,13 +148,3 @@ def test_a_problem_is_told_once_and_ends_all(single, tmp_path):
     output, _ = launcher.communicate(timeout=120)
     assert launcher.returncode != 0
     assert "already holds a run; resume it with" in output
-
-
-@pytest.mark.skipif(
-    not (paddle.is_compiled_with_cuda() and paddle.device.cuda.device_count() >= 2), reason="needs two GPUs"
-)
-def test_two_gpus(tmp_path):
-    finish(train(tmp_path, "Global.device=gpu", options=["--gpus", "0,1"]))
-    run = Run(tmp_path / NAME)
-    assert "network: LeNet, gpu" in (run.path / "train.log").read_text("utf-8")
-    assert float(rows(run)[-1]["eval_top1"]) > 0.7

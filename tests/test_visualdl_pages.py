@@ -69,7 +69,7 @@ def browser():
 
 @pytest.fixture
 def page(browser):
-    page = browser.new_page(viewport={"width": 1400, "height": 2000}, locale="en-US")
+    page = browser.new_page(viewport={"width": 1400, "height": 2300}, locale="en-US")
     page.route("https://**", lambda route: route.abort())  # the page counts its visitors elsewhere
     yield page
     page.close()

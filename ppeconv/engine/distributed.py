@@ -125,7 +125,7 @@ def _contact() -> Iterator[None]:
     try:
         yield
     except (RuntimeError, OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[-1]
+        reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
         raise UserError(
             f"process {rank()} of {size()} lost the others ({reason}): one of them has ended, or a machine cannot be "
             "reached. Why is in the workerlog.* files of that process's machine, in the launcher's log folder; go on "
