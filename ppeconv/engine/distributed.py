@@ -66,9 +66,7 @@ def from_first(make: Callable[[], T]) -> T:
 def start_alike(model: nn.Layer) -> None:
     """Give the network the first process's weights."""
     if size() > 1:
-        model.set_state_dict(
-            from_first(lambda: {name: value.numpy() for name, value in model.state_dict().items()}),
-        )
+        model.set_state_dict(from_first(lambda: {name: value.numpy() for name, value in model.state_dict().items()}))
 
 
 def add_up(values: Sequence[float] | np.ndarray) -> np.ndarray:
@@ -109,7 +107,7 @@ def _running_statistics(model: nn.Layer) -> list[Tensor]:
 
 def _all_reduce(tensors: Sequence[Tensor], scale: float = 1.0) -> None:
     """Replace tensors by `scale` times their sums over all processes, with one message for each data type."""
-    for dtype in {tensor.dtype for tensor in tensors}:
+    for dtype in dict.fromkeys(tensor.dtype for tensor in tensors):  # in the same order everywhere
         same = [tensor for tensor in tensors if tensor.dtype == dtype]
         message = paddle.concat([tensor.flatten() for tensor in same])
         with _contact():
