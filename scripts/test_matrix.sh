@@ -10,7 +10,7 @@ paddle=${PADDLE:-$(sed -n 's/^paddlepaddle==//p' requirements.txt)}
 pythons=()
 while [ $# -gt 0 ] && [ "$1" != -- ]; do pythons+=("$1"); shift; done
 shift || true
-[ ${#pythons[@]} -gt 0 ] || { sed -n '2,5s/^# //p' "$0" >&2; exit 2; }
+[ ${#pythons[@]} -gt 0 ] || { sed -n '2,6s/^# //p' scripts/test_matrix.sh >&2; exit 2; }
 
 folder=.venv-matrix
 mkdir -p "$folder"
