@@ -7,6 +7,7 @@ line can answer at once and set the number of threads before Paddle reads it.
 from __future__ import annotations
 
 import importlib
+import zlib  # before Paddle 2.6, whose own zlib would otherwise be called by Python's and crash
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"

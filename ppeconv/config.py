@@ -108,6 +108,8 @@ class GlobalSection(Section):
     """Steps between log lines."""
     update_freq: int = Field(default=1, ge=1)
     """Batches whose gradients are added up before one update."""
+    auto_scale_lr: int | None = Field(default=None, ge=1)
+    """Images per update that the learning rates are for: with N times as many, N times the rates (arXiv 1706.02677)."""
     ema: float | None = Field(default=None, gt=0, lt=1)
     """Decay of an exponential moving average of the weights, which is then what is evaluated and kept as best_model."""
     early_stop: int | None = Field(default=None, ge=1)

@@ -3,6 +3,7 @@
 import gzip
 import pickle
 import tarfile
+from itertools import chain, zip_longest
 
 import numpy as np
 import pytest
@@ -67,6 +68,31 @@ def test_every_image_comes_once():
     assert (np.bincount(labels) == np.bincount(Digits(".", "test").labels)).all()
     batches = Batches(Digits(".", "test"), Pipeline(AUGMENTED), 50, drop_last=True)
     assert len(batches) == len(list(batches.epoch())) == 7
+
+
+@pytest.mark.parametrize("processes", [2, 3, 7])
+def test_processes_share_every_batch_of_one_process(processes):
+    """360 images in batches of 4 x processes: the last batch is uneven, and for 7 processes too small for all."""
+
+    def content(batches, stop=None):
+        return [sorted(image.tobytes() for image in images.numpy()) for images, _ in batches.epoch(3, 0, stop)]
+
+    dataset = Digits(".", "test")
+    whole = Batches(dataset, Pipeline(AUGMENTED), 4 * processes, shuffle=True)
+    parts = [
+        Batches(dataset, Pipeline(AUGMENTED), 4, shuffle=True, rank=rank, processes=processes)
+        for rank in range(processes)
+    ]
+    together = [sorted(chain(*shares)) for shares in zip_longest(*map(content, parts), fillvalue=[])]
+    assert together == content(whole)
+    for batches in parts:
+        assert len(batches) == len(content(batches, stop=1000)) == len(whole) - (len(together[-1]) < processes)
+        assert [batches.images_in(number) for number in range(len(whole))] == [len(images) for images in together]
+
+
+def test_too_few_images_for_all_processes():
+    with pytest.raises(UserError, match="no full batch of 100 for 4 processes"):
+        Batches(Digits(".", "test"), Pipeline(AUGMENTED), 100, drop_last=True, processes=4)
 
 
 def test_normalize():

@@ -2,6 +2,8 @@
 
 import os
 import pickle
+import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -179,6 +181,13 @@ def test_own_data_is_refused(tmp_path, capsys):
 
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a folder that not even a superuser can write")
+def test_a_paddleclas_network_without_paddleclas(monkeypatch, capsys):
+    """As on Python 3.12 and 3.13."""
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "paddleclas" else find_spec(name))
+    monkeypatch.delitem(sys.modules, "paddleclas", raising=False)
+    refused(capsys, "needs paddleclas, which is not installed; it supports", *TRAIN, "Arch.name=paddleclas.ResNet18")
+
+
 def test_unwritable_folder(run, capsys):
     refused(capsys, "cannot write the run folder", *TRAIN, "Global.output_dir=/proc/closed")
     refused(capsys, "cannot write", "export", "--run", run.path, "-o", "Global.save_inference_dir=/proc/closed/x")

@@ -210,6 +210,23 @@ def test_a_finished_run_made_longer_follows_the_longer_schedule(tmp_path):
     np.testing.assert_allclose([float(row["lr"]) for row in rows(run)[1:]], expected, rtol=1e-6, atol=1e-9)
 
 
+@pytest.mark.parametrize(
+    ("change", "place"),
+    [
+        ("DataLoader.Train.sampler.batch_size=32", "epoch 1, batch 14, step 59"),
+        ("DataLoader.Train.sampler.batch_size=100", "epoch 1, batch 4, step 19"),
+        ("Global.update_freq=4", "epoch 1, batch 4, step 7"),
+    ],
+)
+def test_a_run_resumes_at_its_place_with_other_batches(change, place, tmp_path, capsys):
+    """Stopped after 23 + 7 batches of 64 of the 1,437 images; the schedule goes on from the same place of its curve."""
+    trained_run(tmp_path, "Global.epochs=2", "Global.max_steps=30")
+    run = trained_run(tmp_path, "Global.epochs=2", "Global.checkpoints=auto", change)
+    assert f"resumed from {run.latest}: {place}" in capsys.readouterr().out
+    assert [row["epoch"] for row in rows(run)] == ["1", "2"]
+    assert float(rows(run)[-1]["lr"]) == pytest.approx(0, abs=1e-9)
+
+
 def test_a_run_resumes_with_other_listeners(tmp_path):
     """On a terminal there is a progress bar more, and VisualDL may be switched off."""
     trained_run(tmp_path, "Global.max_steps=5", "Global.ema=0.9")

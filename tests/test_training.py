@@ -16,6 +16,7 @@ from ppeconv.engine.evaluator import evaluate
 from ppeconv.engine.listener import Listener
 from ppeconv.engine.losses import CombinedLoss
 from ppeconv.engine.results import COLUMNS
+from ppeconv.engine.schedules import scaled
 from ppeconv.engine.setup import build_optimizer
 from ppeconv.engine.step import Supervised
 from ppeconv.engine.trainer import Trainer
@@ -213,6 +214,29 @@ def test_schedules():
     cycle = rates("OneCycle", learning_rate=0.1)
     assert cycle.argmax() in range(28, 32)
     np.testing.assert_allclose([cycle[0], cycle.max()], [0.004, 0.1], rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("Constant", {"learning_rate": 0.1}),
+        ("Cosine", {"learning_rate": 0.1, "eta_min": 0.01, "warmup_epoch": 2}),
+        ("Linear", {"learning_rate": 0.1, "end_lr": 0.01}),
+        ("Step", {"learning_rate": 0.1, "step_size": 3}),
+        ("Piecewise", {"decay_epochs": [3, 6], "values": [0.1, 0.01, 0.001], "warmup_epoch": 1}),
+        ("OneCycle", {"learning_rate": 0.1, "end_lr": 1e-3}),
+    ],
+)
+def test_scaling_multiplies_the_whole_curve(name, arguments):
+    np.testing.assert_allclose(rates(name, **scaled(arguments, 4)), 4 * rates(name, **arguments), rtol=1e-6, atol=1e-9)
+
+
+def test_learning_rate_for_another_number_of_images_per_update():
+    batch, freq = "DataLoader.Train.sampler.batch_size=48", "Global.update_freq=2"
+    config = digits_config("unused", batch, freq, "Global.auto_scale_lr=32")
+    assert build_optimizer(config, create_model("LeNet"), 10).get_lr() == pytest.approx(3 * 2e-3)
+    config = digits_config("unused", batch, freq)
+    assert build_optimizer(config, create_model("LeNet"), 10).get_lr() == pytest.approx(2e-3)
 
 
 @pytest.mark.parametrize("name", ["Constant", "Cosine", "Linear", "Step", "Piecewise"])

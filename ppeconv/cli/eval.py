@@ -16,6 +16,7 @@ def parser() -> argparse.ArgumentParser:
 
 def run(arguments: argparse.Namespace) -> None:
     """Evaluate."""
+    from ppeconv.engine import distributed
     from ppeconv.engine.confusion import draw_confusion, write_per_class
     from ppeconv.engine.evaluator import evaluate
     from ppeconv.engine.log import log_to, logger
@@ -25,6 +26,7 @@ def run(arguments: argparse.Namespace) -> None:
 
     run, config = trained(arguments)
     select_backend(config, select_device(config.Global.device))
+    distributed.join()
     model = run.load_model(config)
     batches = make_batches(config, "test")
     result = evaluate(model, batches, CombinedLoss(config.Loss.Eval), topk(config), config.Arch.class_num)
@@ -33,7 +35,7 @@ def run(arguments: argparse.Namespace) -> None:
     names = config.Infer.class_names
     for name, count, top1 in list(zip(names, result.confusion.sum(1), result.per_class, strict=True))[:20]:
         logger.info(f"  {name}: top1 {top1:.5f} of {count} images")
-    if run.exists:
+    if run.exists and distributed.is_first():
         write_per_class(result, names, run.path / "per_class.csv")
         draw_confusion(result, names, run.path / "confusion.png")
         logger.info(f"all classes: {run.path / 'per_class.csv'}, {run.path / 'confusion.png'}")

@@ -56,6 +56,9 @@ class Pipeline:
 class Batches:
     """Batches (float32 [B, C, H, W], int64 [B, 1]) of a data set, epoch by epoch.
 
+    With several processes each has its share of every batch: together they see the same images in a step as one process
+    with a `global_batch_size` would. An incomplete last batch that has no image for some process is left out of `len`.
+
     Args:
         dataset: the images.
         pipeline: their transforms.
@@ -64,6 +67,8 @@ class Batches:
         drop_last: leave out an incomplete last batch.
         seed: of order and augmentation.
         num_workers: processes that prepare batches; 0 is this one.
+        rank: number of this process among those that train together.
+        processes: how many these are.
     """
 
     def __init__(
@@ -76,28 +81,41 @@ class Batches:
         drop_last: bool = False,
         seed: int = 0,
         num_workers: int = 0,
+        rank: int = 0,
+        processes: int = 1,
     ):
         if batch_size < 1:
             raise UserError(f"batch_size should be at least 1; got {batch_size}")
-        if len(dataset) < (batch_size if drop_last else 1):
+        if len(dataset) < (batch_size if drop_last else 1) * processes:
             raise UserError(
-                f"with {len(dataset)} images there is no full batch of {batch_size}; lower batch_size or "
-                "set drop_last to false"
+                f"with {len(dataset)} images there is no full batch of {batch_size} for {processes} processes; lower "
+                "batch_size, set drop_last to false or start fewer processes"
             )
         self.dataset, self.pipeline, self.batch_size = dataset, pipeline, batch_size
         self.shuffle, self.drop_last, self.seed, self.num_workers = shuffle, drop_last, seed, num_workers
+        self.rank, self.processes = rank, processes
 
     def __len__(self) -> int:
-        full, rest = divmod(len(self.dataset), self.batch_size)
-        return full + (rest > 0 and not self.drop_last)
+        return self._count(len(self.dataset) // self.processes)
+
+    @property
+    def global_batch_size(self) -> int:
+        """Images of a full batch in all processes."""
+        return self.batch_size * self.processes
+
+    def images_in(self, batch: int) -> int:
+        """Images of that batch in all processes."""
+        return min(self.global_batch_size, len(self.dataset) - batch * self.global_batch_size)
 
     def epoch(self, epoch: int = 0, start: int = 0, stop: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
-        """The batches number `start` to `stop` of one epoch; all of them when not given.
+        """The batches number `start` to `stop` of one epoch; not given, all that this process has.
 
         Ask for no more than is used: Paddle's loader can hang when it is left before its end.
         """
         collate = _Collate(self, epoch)
-        order = _Order(self._order(epoch), self.batch_size, start, len(self) if stop is None else min(stop, len(self)))
+        own = self._order(epoch)[self.rank :: self.processes]
+        stop = self._count(len(own)) if stop is None else min(stop, len(self))
+        order = _Order(own, self.batch_size, start, stop)
         if self.num_workers:
             yield from DataLoader(
                 _Positions(len(self.dataset)), batch_sampler=order, num_workers=self.num_workers, collate_fn=collate
@@ -106,6 +124,10 @@ class Batches:
             for positions in order:
                 images, labels = collate(positions)
                 yield paddle.to_tensor(images), paddle.to_tensor(labels)
+
+    def _count(self, images: int) -> int:
+        full, rest = divmod(images, self.batch_size)
+        return full + (rest > 0 and not self.drop_last)
 
     def _order(self, epoch: int) -> np.ndarray:
         count = len(self.dataset)

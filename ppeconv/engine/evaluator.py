@@ -10,6 +10,7 @@ import paddle
 from paddle import nn
 
 from ppeconv.data.batches import Batches
+from ppeconv.engine import distributed
 
 
 @dataclass
@@ -45,21 +46,23 @@ class Evaluation:
 
 
 def evaluate(model: nn.Layer, batches: Batches, loss: nn.Layer, topk: Sequence[int], class_num: int) -> Evaluation:
-    """Run the network in eval mode over every batch and leave its mode as it was."""
+    """Run the network in eval mode over every batch of every process and leave its mode as it was."""
     training = model.training
     model.eval()
     total, confusion = 0.0, np.zeros((class_num, class_num), np.int64)
-    hits = dict.fromkeys(topk, 0)
+    hits = np.zeros(len(topk), np.int64)
     with paddle.no_grad():
         for images, labels in batches.epoch():
             logits = model(images)
             total += float(loss(logits, labels, images)) * len(labels)
-            best = paddle.topk(logits, min(max(1, *topk), class_num)).indices.numpy()
+            best = paddle.topk(logits, min(max(1, *topk), class_num))[1].numpy()
             truth = labels.numpy()
             np.add.at(confusion, (truth[:, 0], best[:, 0]), 1)
-            for k in topk:
-                hits[k] += int((best[:, :k] == truth).any(1).sum())
+            hits += [(best[:, :k] == truth).any(1).sum() for k in topk]
     if training:
         model.train()
+    total, *hits = distributed.add_up([total, *hits])
+    confusion = distributed.add_up(confusion).astype(np.int64)
     count = int(confusion.sum())
-    return Evaluation(total / count, {k: hit / count for k, hit in hits.items()}, confusion)
+    shares = {k: float(hit / count) for k, hit in zip(topk, hits, strict=True)}
+    return Evaluation(float(total / count), shares, confusion)

@@ -7,6 +7,7 @@ import sys
 from datetime import timedelta
 from pathlib import Path
 
+from ppeconv.engine import distributed
 from ppeconv.engine.listener import EpochRecord, Listener, StepRecord
 from ppeconv.engine.trainer import Trainer
 
@@ -15,10 +16,12 @@ logger.propagate = False
 
 
 def log_to(file: Path | None = None) -> None:
-    """Send the log to the screen and, when given, to the end of a file."""
+    """Send the log to the screen and, when given, to the end of a file; that of the first process alone."""
     for handler in list(logger.handlers):
         logger.removeHandler(handler)
         handler.close()
+    if not distributed.is_first():
+        return
     handlers = [_Screen()] + ([logging.FileHandler(file, encoding="utf-8")] if file else [])
     for handler in handlers:
         handler.setFormatter(logging.Formatter("[%(asctime)s] ppeconv %(levelname)s: %(message)s", "%Y/%m/%d %H:%M:%S"))

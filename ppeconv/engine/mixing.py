@@ -64,7 +64,7 @@ class Mixed:
         ]
 
     def __call__(self, model: nn.Layer, images: Tensor, labels: Tensor, backward: Backward) -> tuple[Tensor, Tensor]:
-        rng = np.random.default_rng(int(paddle.randint(0, 2**31 - 1, [1])))  # follows the seed of the step
+        rng = np.random.default_rng(paddle.randint(0, 2**31 - 1, [1]).item())  # follows the seed of the step
         order = paddle.to_tensor(rng.permutation(len(images)))
         mixture = self.mixtures[rng.integers(len(self.mixtures))]
         mixed, share = mixture(images, images[order], rng)

@@ -11,7 +11,7 @@ import paddle
 from paddle import nn
 
 from ppeconv import backend
-from ppeconv.engine import checkpoint
+from ppeconv.engine import checkpoint, distributed
 from ppeconv.engine.listener import EpochRecord, Listener, StepRecord
 from ppeconv.engine.run import Run
 from ppeconv.engine.trainer import Trainer
@@ -47,7 +47,11 @@ class Checkpoints(Listener):
             {
                 ".pdparams": _arrays(trainer.model.state_dict()),
                 ".pdopt": _renamed(_arrays(trainer.optimizer.state_dict()), _names(trainer.model)),
-                ".pdstates": {**trainer.state(), "arithmetic": _arithmetic()},
+                ".pdstates": {
+                    **trainer.state(),
+                    "arithmetic": _arithmetic(),
+                    "global_batch_size": trainer.batches.global_batch_size,
+                },
             },
             keep,
         )
@@ -76,8 +80,9 @@ def find_checkpoint(target: str, run: Run) -> Path | None:
 
 def resume(trainer: Trainer, prefix: Path) -> str:
     """Put a trainer into the state of a checkpoint; returns where it stands, as a sentence."""
-    weights, optimizer, states = (
-        checkpoint.read(prefix.with_name(prefix.name + suffix)) for suffix in (".pdparams", ".pdopt", ".pdstates")
+    suffixes = (".pdparams", ".pdopt", ".pdstates")
+    weights, optimizer, states = distributed.from_first(
+        lambda: [checkpoint.read(prefix.with_name(prefix.name + suffix)) for suffix in suffixes]
     )
     own = trainer.model.state_dict()
     if {name: list(value.shape) for name, value in own.items()} != {
@@ -90,14 +95,26 @@ def resume(trainer: Trainer, prefix: Path) -> str:
     trainer.model.set_state_dict(weights)
     names = {new: old for old, new in _names(trainer.model).items()}
     trainer.optimizer.set_state_dict(_tensors(_renamed(optimizer, names)))
-    trainer.schedule.step(trainer.schedule.last_epoch)  # the rate of this config, should it differ from the run's
     trainer.restore(states)
     progress = trainer.progress
+    _recount(trainer, states.get("global_batch_size", trainer.batches.global_batch_size))
+    trainer.schedule.step(progress.step)  # the rate of this config, should it differ from the run's
     return (
         f"resumed from {prefix}: epoch {progress.epoch}, batch {progress.batch}, step {progress.step}, lr "
         f"{trainer.optimizer.get_lr():g}, best top1 {progress.best_top1:.5f} in epoch {progress.best_epoch}"
         f"{_change(states.get('arithmetic', {}))}"
     )
+
+
+def _recount(trainer: Trainer, batch_size: int) -> None:
+    """Progress in this config's batches and updates, where the checkpoint counts batches of another size.
+
+    Rounded down: less than an update's images of the epoch under way are seen twice.
+    """
+    progress, update_freq = trainer.progress, trainer.update_freq
+    updates = progress.batch * batch_size // trainer.batches.global_batch_size // update_freq
+    progress.batch = updates * update_freq
+    progress.step = progress.epoch * trainer.updates_per_epoch + updates
 
 
 def paddle_threads() -> int:

@@ -6,6 +6,8 @@ Each is called with (steps per epoch, steps of the whole run) and gives one of P
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 from paddle.optimizer import lr
 
@@ -94,6 +96,15 @@ def one_cycle(
 ) -> lr.LRScheduler:
     """Up from learning_rate / divide_factor to learning_rate in the first `peak` of the run, then down to end_lr."""
     return lr.OneCycleLR(learning_rate, max(2, steps), divide_factor, end_lr, peak)
+
+
+def scaled(arguments: Mapping[str, Any], factor: float) -> dict[str, Any]:
+    """A schedule's arguments with the learning rates among them multiplied."""
+    rates = {key: arguments[key] for key in ("learning_rate", "eta_min", "end_lr") if key in arguments}
+    rates = {key: rate * factor for key, rate in rates.items()}
+    if "values" in arguments:
+        rates["values"] = [rate * factor for rate in arguments["values"]]
+    return {**arguments, **rates}
 
 
 def _one(step: int) -> float:

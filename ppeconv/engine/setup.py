@@ -18,7 +18,8 @@ from ppeconv.config import Config, with_values
 from ppeconv.data.batches import Batches, Pipeline
 from ppeconv.data.check import check_labels
 from ppeconv.data.datasets import ArraySet, FileSet
-from ppeconv.engine import checkpoint
+from ppeconv.engine import checkpoint, distributed
+from ppeconv.engine.schedules import scaled
 from ppeconv.errors import UserError
 from ppeconv.registry import BACKBONES, DATASETS, OPTIMIZERS, SCHEDULES
 from ppeconv.replace import Report, replace_conv
@@ -69,6 +70,8 @@ def make_batches(config: Config, split: str) -> Batches:
         drop_last=section.sampler.drop_last,
         seed=config.Global.seed,
         num_workers=section.loader.num_workers,
+        rank=distributed.rank(),
+        processes=distributed.size(),
     )
     check_labels(dataset, split, config.Arch.class_num)
     return batches
@@ -110,8 +113,20 @@ def build_optimizer(config: Config, model: nn.Layer, steps_per_epoch: int) -> An
     """The optimizer over a network's parameters, with its schedule."""
     schedule_steps = steps_per_epoch * config.Global.epochs
     lr = config.Optimizer.lr
-    schedule = SCHEDULES.create(lr.name, steps_per_epoch, schedule_steps, **lr.arguments)
+    rates = scaled(lr.arguments, lr_factor(config))
+    schedule = SCHEDULES.create(lr.name, steps_per_epoch, schedule_steps, **rates)
     return OPTIMIZERS.create(config.Optimizer.name, schedule, model, **config.Optimizer.arguments)
+
+
+def images_per_update(config: Config) -> int:
+    """Training images, of all processes, whose gradients make one update."""
+    return config.DataLoader.Train.sampler.batch_size * distributed.size() * config.Global.update_freq
+
+
+def lr_factor(config: Config) -> float:
+    """What the learning rates of the config are multiplied by."""
+    base = config.Global.auto_scale_lr
+    return images_per_update(config) / base if base else 1.0
 
 
 def load_weights(model: nn.Layer, file: Path, complete: bool = False) -> str:

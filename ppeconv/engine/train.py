@@ -14,6 +14,7 @@ from ppeconv.config import Config
 from ppeconv.counting import count
 from ppeconv.data.batches import Batches
 from ppeconv.data.check import look_at
+from ppeconv.engine import distributed
 from ppeconv.engine.average import WeightAverage
 from ppeconv.engine.evaluator import evaluate
 from ppeconv.engine.finetune import freeze, starting_weights
@@ -27,7 +28,9 @@ from ppeconv.engine.run import Run
 from ppeconv.engine.setup import (
     build_model,
     build_optimizer,
+    images_per_update,
     load_weights,
+    lr_factor,
     make_batches,
     select_backend,
     select_device,
@@ -44,19 +47,22 @@ def train(config: Config, run: Run) -> Run:
     What can be wrong is found in this order, before anything is written: config, weights, data.
     """
     device = select_device(config.Global.device)
+    distributed.join()
     notes = [f"network: {config.Arch.name}, {device}, {paddle_threads()} threads, Paddle {paddle.__version__}"]
     notes.append(f"layers: {select_backend(config, device)}")
     precision = make_precision(config, device)
-    start, weights = find_start(config, run), starting_weights(config)
+    start, weights = distributed.from_first(lambda: find_start(config, run)), starting_weights(config)
 
     config = with_data_facts(config)
     batches, eval_batches = make_batches(config, "train"), make_batches(config, "test")
-    notes += look_at([batches.dataset, eval_batches.dataset])
+    notes += distributed.from_first(lambda: look_at([batches.dataset, eval_batches.dataset]))
+    notes += batch_facts(config)
 
     paddle.seed(config.Global.seed)
     model, reports = build_model(config)
     notes += [*map(str, reports), _counts(model, config)]
     notes += [load_weights(model, weights)] if weights else []
+    distributed.start_alike(model)
     notes += [freeze(model, config.Arch.freeze)] if config.Arch.freeze else []
     trainer = make_trainer(config, run, model, batches, eval_batches, precision)
     notes += [resume(trainer, start)] if start else []
@@ -65,7 +71,7 @@ def train(config: Config, run: Run) -> Run:
         logger.info(f"{run.path} is finished: {trainer.progress.epoch} epochs, {trainer.progress.step} steps")
         return run
 
-    open_folder(run, config, fresh=start is None)
+    distributed.from_first(lambda: open_folder(run, config, fresh=start is None))
     for note in [*notes, *where(config, run)]:
         logger.info(note)
     trainer.fit()
@@ -98,7 +104,7 @@ def make_trainer(
         average=WeightAverage(model, config.Global.ema) if config.Global.ema else None,
         early_stop=config.Global.early_stop,
         precision=precision,
-        listeners=make_listeners(config, run, eval_batches),
+        listeners=make_listeners(config, run, eval_batches) if distributed.is_first() else [],
     )
 
 
@@ -160,6 +166,21 @@ def open_folder(run: Run, config: Config, fresh: bool) -> None:
     except OSError as error:
         raise UserError(f"cannot write the run folder {run.path}: {error.strerror}") from None
     log_to(run.path / "train.log")
+
+
+def batch_facts(config: Config) -> list[str]:
+    """How the images of an update come together, where that is not one batch of one process."""
+    notes, batch_size = [], config.DataLoader.Train.sampler.batch_size
+    if distributed.size() > 1:
+        notes.append(
+            f"processes: {distributed.size()}, each with batches of {batch_size}; loss, top1 and ips are of all of them"
+        )
+    if config.Global.auto_scale_lr:
+        notes.append(
+            f"learning rates times {lr_factor(config):g}: {images_per_update(config)} images per update, written for "
+            f"{config.Global.auto_scale_lr}"
+        )
+    return notes
 
 
 def topk(config: Config) -> list[int]:

@@ -14,6 +14,7 @@ from paddle import Tensor, nn
 from paddle.optimizer import Optimizer
 
 from ppeconv.data.batches import Batches
+from ppeconv.engine import distributed
 from ppeconv.engine.average import WeightAverage
 from ppeconv.engine.evaluator import Evaluation
 from ppeconv.engine.listener import EpochRecord, Listener, StepRecord
@@ -57,6 +58,8 @@ class Precision:
 
 class Trainer:
     """Trains a network, epoch by epoch.
+
+    Several processes may do so together, each with its share of every batch (`ppeconv.engine.distributed`).
 
     Args:
         model: the network; layers with `after_step()` have it called after every update.
@@ -176,12 +179,12 @@ class Trainer:
             progress.batch += 1
             if progress.batch % self.update_freq == 0 or progress.batch == len(self.batches):
                 self._update()
-            loss_value, count = float(loss), len(labels)
-            correct = int((logits.argmax(1, keepdim=True) == labels).sum())
-            self._require_finite(loss_value, lr)
-            progress.loss_sum += loss_value * count
-            progress.correct += correct
-            progress.images += count
+            right = int((logits.argmax(1, keepdim=True) == labels).sum())
+            loss_sum, correct, count = distributed.add_up([float(loss) * len(labels), right, len(labels)]).tolist()
+            self._require_finite(loss_sum, lr)
+            progress.loss_sum += loss_sum
+            progress.correct += int(correct)
+            progress.images += int(count)
             batch_cost = reader_cost + meter.lap()
             progress.seconds += batch_cost
             meter.add(batch_cost, reader_cost, count)
@@ -193,7 +196,7 @@ class Trainer:
                     progress.batch,
                     progress.step,
                     lr,
-                    loss_value,
+                    loss_sum / count,
                     correct / count,
                     meter.batch_cost,
                     meter.reader_cost,
@@ -205,15 +208,17 @@ class Trainer:
 
     def _gradients(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         scaler = self.precision.scaler
+        share = len(labels) / self.batches.images_in(self.progress.batch) / self.update_freq
 
         def backward(loss: Tensor) -> None:
-            loss = loss / self.update_freq if self.update_freq > 1 else loss
+            loss = loss * share if share < 1 else loss
             (scaler.scale(loss) if scaler else loss).backward()
 
         with self.precision.cast():
             return self.strategy(self.model, images, labels, backward)
 
     def _update(self) -> None:
+        distributed.combine(self.model)
         if self.precision.scaler:
             self.precision.scaler.step(self.optimizer)
             self.precision.scaler.update()

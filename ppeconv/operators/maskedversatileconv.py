@@ -85,8 +85,9 @@ class MaskedVersatileConv(ConvOperator):
         self.proxy.stop_gradient = False
 
     def masks(self) -> Tensor:
-        """The binary masks [s, filters or 1, C_in, kh, kw]; their gradient goes to the proxies."""
-        return (self.proxy > 0.5).astype(self.proxy.dtype) + (self.proxy - self.proxy.detach())
+        """The binary masks [s, filters or 1, C_in, kh, kw]; in training their gradient goes to the proxies."""
+        binary = (self.proxy > 0.5).astype(self.proxy.dtype)
+        return binary + (self.proxy - self.proxy.detach()) if self.training else binary
 
     def forward(self, x: Tensor) -> Tensor:
         return _convolved(x, self.weight, self.masks(), self.bias, self.geometry)
@@ -101,9 +102,6 @@ class MaskedVersatileConv(ConvOperator):
         if gradient is None:
             return
         with paddle.no_grad():
-            if (processes := paddle.distributed.get_world_size()) > 1:
-                paddle.distributed.all_reduce(gradient)
-                gradient = gradient / processes
             self.proxy.set_value((self.proxy - self.mask_lr * gradient).clip(0.0, 1.0))
         self.proxy.clear_gradient(set_to_zero=False)
 
