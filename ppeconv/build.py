@@ -11,7 +11,7 @@ from ppeconv.backbones.external import create_external, is_external
 from ppeconv.errors import UserError
 from ppeconv.features import FeatureMaps
 from ppeconv.recalibrate import PlacementReport, Places, recalibrate, replace_pool
-from ppeconv.registry import BACKBONES, HEADS, OPERATORS, RECALIBRATIONS, placed
+from ppeconv.registry import BACKBONES, OPERATORS, RECALIBRATIONS, placed
 from ppeconv.replace import Report, Rules, replace_conv
 
 

@@ -11,6 +11,7 @@ import yaml
 from pydantic import BeforeValidator, ConfigDict, Field
 
 from ppeconv.errors import UserError, nearest
+from ppeconv.recalibrate import Places
 from ppeconv.registry import (
     BACKBONES,
     DATASETS,
@@ -25,7 +26,6 @@ from ppeconv.registry import (
     Registry,
     placed,
 )
-from ppeconv.recalibrate import Places
 from ppeconv.replace import Rules
 from ppeconv.schema import Section, check
 

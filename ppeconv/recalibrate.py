@@ -54,7 +54,9 @@ class PlacementReport:
 
     def __str__(self) -> str:
         width = max((len(path) for path, _, _ in self.rows), default=0)
-        lines = [f"  {path:<{width}}  {channels} channels, parameters {params:,}" for path, channels, params in self.rows]
+        lines = [
+            f"  {path:<{width}}  {channels} channels, parameters {params:,}" for path, channels, params in self.rows
+        ]
         return "\n".join([self.summary(), *lines])
 
 

@@ -89,7 +89,9 @@ class EfficientNetB0(Staged):
         rows = [(*row[:-1], ceil(row[-1] * depth)) for row in _BLOCKS]
         total = sum(row[-1] for row in rows)
         inputs = make_divisible(32 * width, 8)
-        stages: list[list[nn.Layer]] = [[conv_norm(in_channels, inputs, 3, 2 if stem == "imagenet" else 1, act=nn.Swish)]]
+        stages: list[list[nn.Layer]] = [
+            [conv_norm(in_channels, inputs, 3, 2 if stem == "imagenet" else 1, act=nn.Swish)]
+        ]
         built = 0
         for expansion, kernel, stride, base, repeats in rows:
             outputs = make_divisible(base * width, 8)

@@ -7,7 +7,7 @@ Inception V3, 1512.00567.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
 from paddle import Tensor, nn
 from paddle.nn import functional as F
@@ -113,9 +113,7 @@ class MobileNetV1(models.MobileNetV1):
     image_shape = (3, 224, 224)
     imagenet_weights = "mobilenetv1_1.0"
 
-    def __init__(
-        self, *, class_num: int = 1000, width: float = 1.0, stem: Stem = "imagenet", in_channels: int = 3
-    ):
+    def __init__(self, *, class_num: int = 1000, width: float = 1.0, stem: Stem = "imagenet", in_channels: int = 3):
         super().__init__(width, num_classes=class_num)
         _fit(self.conv1, "0", in_channels, stem)
 
@@ -125,9 +123,22 @@ class MobileNetV1(models.MobileNetV1):
 
 
 class _MobileNetV3:
+    """MobileNetV3.
+
+    Args:
+        class_num: number of classes.
+        width: channel multiplier.
+        stem: "imagenet" has stride 2, "cifar" stride 1.
+        in_channels: channels of the image.
+    """
+
     head = "classifier"
     image_shape = (3, 224, 224)
-    last_of_stage: tuple[int, ...]
+    last_of_stage: ClassVar[tuple[int, ...]]
+
+    def __init__(self, *, class_num: int = 1000, width: float = 1.0, stem: Stem = "imagenet", in_channels: int = 3):
+        super().__init__(width, num_classes=class_num)
+        _fit(self.conv, "0", in_channels, stem)
 
     def stages(self, x: Tensor) -> list[Tensor]:
         """The last outputs at each stride; the last one of all channels."""
@@ -137,48 +148,18 @@ class _MobileNetV3:
 
 @BACKBONES.register
 class MobileNetV3Large(_MobileNetV3, models.MobileNetV3Large):
-    """MobileNetV3-Large: [N, in_channels, H, W] -> [N, class_num].
-
-    Args:
-        class_num: number of classes.
-        width: channel multiplier.
-        stem: "imagenet" has stride 2, "cifar" stride 1.
-        in_channels: channels of the image.
-    """
+    """MobileNetV3-Large: [N, in_channels, H, W] -> [N, class_num]."""
 
     imagenet_weights = "mobilenet_v3_large_x1.0"
     last_of_stage = 0, 2, 5, 11, 14
 
-    def __init__(
-        self, *, class_num: int = 1000, width: float = 1.0, stem: Stem = "imagenet", in_channels: int = 3
-    ):
-        super().__init__(width, num_classes=class_num)
-        _fit(self.conv, "0", in_channels, stem)
-
 
 @BACKBONES.register
 class MobileNetV3Small(_MobileNetV3, models.MobileNetV3Small):
-    """MobileNetV3-Small, with a head of 1024 channels: [N, in_channels, H, W] -> [N, class_num].
-
-    Args:
-        class_num: number of classes.
-        width: channel multiplier.
-        stem: "imagenet" has stride 2, "cifar" stride 1.
-        in_channels: channels of the image.
-    """
+    """MobileNetV3-Small, with a head of 1024 channels: [N, in_channels, H, W] -> [N, class_num]."""
 
     imagenet_weights = "mobilenet_v3_small_x1.0"
     last_of_stage = 0, 2, 7, 10
-
-    def __init__(
-        self, *, class_num: int = 1000, width: float = 1.0, stem: Stem = "imagenet", in_channels: int = 3
-    ):
-        super().__init__(width, num_classes=class_num)
-        _fit(self.conv, "0", in_channels, stem)
-
-    def stages(self, x: Tensor) -> list[Tensor]:
-        """The last outputs at strides 4, 8, 16, 32; the last one of all channels."""
-        return super().stages(x)
 
 
 @BACKBONES.register

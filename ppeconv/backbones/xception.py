@@ -5,6 +5,8 @@ Paper: Xception: Deep Learning with Depthwise Separable Convolutions, CVPR 2017,
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from paddle import Tensor, nn
 
 from ppeconv.backbones.layers import Staged, conv_norm, linear_classifier
@@ -24,7 +26,7 @@ class XceptionBlock(nn.Layer):
     def __init__(self, *widths: int, stride: int = 1, rectified: bool = True):
         super().__init__()
         layers: list[nn.Layer] = []
-        for inputs, outputs in zip(widths, widths[1:], strict=False):
+        for inputs, outputs in pairwise(widths):
             layers += [nn.ReLU()] if layers or rectified else []
             layers.append(separable(inputs, outputs))
         self.path = nn.Sequential(*layers, *([nn.MaxPool2D(3, stride, 1)] if stride > 1 else []))
