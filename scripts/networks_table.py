@@ -137,9 +137,10 @@ HEAD = """\
 每个网络都能按名字选用 (`Arch.name`)，有一份现成的配置，可以换算子、加重标定块、取特征图 (`features=True`)。
 
 - **计数**：1000 类，配置里的图像边长。1 次乘加 = 1 MAC，只计卷积与全连接；参数量不含 BN 的统计量。
-- **对照**：别处的实现或公式给出的参数量与 MACs，在 `tests/test_networks.py` 里逐个比较；只给出约数的 (以 G 结尾) 按四位有效数字比。
-- **训练、导出、推理**：{classes} 类，小图 (表中的边长)，随机输入：一步 SGD，损失有限且每个参数都有梯度；导出后在批大小 1 和 3
-  与原网络比较 (表中是最大相对误差)；再由 `Predictor` 从导出的目录推理。这说明每一步都走得通，不说明精度。
+- **对照**：别处的实现或公式给出的参数量与 MACs，`tests/test_networks.py` 逐个比较；别处只给出约数的，比到那个约数的最后一位。
+- **训练、导出、推理**：{classes} 类，小图 (「边长」的第二个数)，随机输入：一步 SGD，损失有限且每个参数都有梯度；
+  导出后在批大小 1 和 3 与原网络比较 (表中是最大相对误差)；再由 `Predictor` 从导出的目录推理。
+  这说明每一步都走得通，不说明精度。
 
 飞桨 {paddle}，CPU。重新生成：`python scripts/networks_table.py --again`。
 
@@ -156,9 +157,8 @@ def page(results: dict[str, Any]) -> str:
 
 def line_of(row: dict[str, Any], result: dict[str, Any]) -> str:
     """A row of the page."""
-    arguments = " ".join(
-        f"`{key}: {value}`" for part in ("arch", "operator") for key, value in row.get(part, {}).items()
-    )
+    changed = row.get("arch", {}) | row.get("operator", {}) | row.get("rules", {})
+    arguments = " ".join(f"`{key}: {value}`" for key, value in changed.items())
     params, macs = (f"{number:,}" for number in result["counted"])
     side = f"{result['image']} / {result['side']}"
     done = [
