@@ -19,9 +19,9 @@ _HOMES = {
     "list_operators": "build",
     "replace_conv": "replace",
     "Rules": "replace",
-    "Places": "recalibrate",
-    "recalibrate": "recalibrate",
-    "replace_pool": "recalibrate",
+    "Places": "placement",
+    "recalibrate": "placement",
+    "replace_pool": "placement",
     "count": "counting",
     "parameter_count": "counting",
     "Predictor": "deploy.predictor",
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from ppeconv.deploy.export import export
     from ppeconv.deploy.predictor import Predictor
     from ppeconv.errors import UserError
-    from ppeconv.recalibrate import Places, recalibrate, replace_pool
+    from ppeconv.placement import Places, recalibrate, replace_pool
     from ppeconv.registry import (
         BACKBONES,
         OPERATORS,

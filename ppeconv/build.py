@@ -10,7 +10,7 @@ from paddle import nn
 from ppeconv.backbones.external import create_external, is_external
 from ppeconv.errors import UserError
 from ppeconv.features import FeatureMaps
-from ppeconv.recalibrate import PlacementReport, Places, recalibrate, replace_pool
+from ppeconv.placement import PlacementReport, Places, recalibrate, replace_pool
 from ppeconv.registry import BACKBONES, OPERATORS, RECALIBRATIONS, placed
 from ppeconv.replace import Report, Rules, replace_conv
 
@@ -77,7 +77,7 @@ def create_model(
         operator: one of `list_operators()`, or a recalibration block or head such as "SE".
         operator_args: its own arguments.
         rules: which convolutions are replaced, see `ppeconv.replace.Rules`; for a recalibration block where it goes,
-            see `ppeconv.recalibrate.Places`.
+            see `ppeconv.placement.Places`.
         features: give a list of feature maps, one for each stage, instead of class scores; see `FeatureMaps`.
         arguments: the backbone's, such as class_num=10.
     """

@@ -11,7 +11,7 @@ import yaml
 from pydantic import BeforeValidator, ConfigDict, Field
 
 from ppeconv.errors import UserError, nearest
-from ppeconv.recalibrate import Places
+from ppeconv.placement import Places
 from ppeconv.registry import (
     BACKBONES,
     DATASETS,

@@ -19,7 +19,7 @@ LEVELS = [
     ["backbones"],
     ["networks"],
     ["flow", "features", "optable"],
-    ["replace", "recalibrate"],
+    ["replace", "placement"],
     ["build", "config"],
     ["models"],
     ["engine"],

@@ -293,7 +293,7 @@ def test_gdc_takes_the_place_of_the_pooling(backbone):
 
 
 def test_a_head_needs_a_pooling():
-    with pytest.raises(UserError, match="runs no nn.AdaptiveAvgPool2D"):
+    with pytest.raises(UserError, match=r"runs no nn\.AdaptiveAvgPool2D"):
         replace_pool(nn.Conv2D(3, 3, 1), "GDC", [1, 3, 8, 8])
 
 
@@ -320,6 +320,7 @@ BOTH = "resnet20_spconv_se_cifar10"
         (lambda: RECALIBRATIONS.get("ECA")(8, kernel=4), "odd kernel; got 4"),
         (lambda: RECALIBRATIONS.get("GC")(8, ratio=0.0), "above 0; got 0"),
         (lambda: RECALIBRATIONS.get("GE")(8), "give its size"),
+        (lambda: HEADS.get("GDC")(8), "give its size"),
         (lambda: create_model("ResNet20", operator="SPConf"), "recalibration block or head called 'SPConf'"),
         (lambda: create_model("ResNet20", operator="GDC", rules={"include": ["x"]}), "takes no rules"),
         (lambda: configs.load(BOTH, ["Operator.1.rules={kernel_size: [3]}"]), "no key 'kernel_size'"),

@@ -20,7 +20,7 @@ from ppeconv.data.check import check_labels
 from ppeconv.data.datasets import ArraySet, FileSet
 from ppeconv.engine import checkpoint
 from ppeconv.errors import UserError
-from ppeconv.recalibrate import PlacementReport
+from ppeconv.placement import PlacementReport
 from ppeconv.registry import BACKBONES, DATASETS, OPTIMIZERS, SCHEDULES
 from ppeconv.replace import Report
 

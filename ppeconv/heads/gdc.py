@@ -9,6 +9,7 @@ from typing import Any
 
 from paddle import Tensor, nn
 
+from ppeconv.errors import UserError
 from ppeconv.operators.cost import Cost
 from ppeconv.registry import HEADS, own_arguments
 
@@ -25,8 +26,13 @@ class GDC(nn.Layer):
     The network's input then has one size.
     """
 
-    def __init__(self, channels: int, *, size: list[int], batch_norm: bool = True):
+    def __init__(self, channels: int, *, size: list[int] | None = None, batch_norm: bool = True):
         super().__init__()
+        if size is None:
+            raise UserError(
+                "GDC has a kernel as large as the feature map; give its size, such as size=[7, 7], or put it into a "
+                "network, where it is measured"
+            )
         self.conv = nn.Conv2D(channels, channels, size, groups=channels, bias_attr=False)
         self.norm = nn.BatchNorm2D(channels) if batch_norm else nn.Identity()
 
