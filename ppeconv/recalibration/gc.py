@@ -37,16 +37,16 @@ class GC(Recalibration):
         self.attend = nn.Conv2D(channels, 1, 1)
         zero = nn.initializer.Constant(0.0)
         self.transform = nn.Sequential(
-            nn.Conv2D(channels, narrow, 1),
-            nn.LayerNorm([narrow, 1, 1]),
+            nn.Linear(channels, narrow),
+            nn.LayerNorm(narrow),
             nn.ReLU(),
-            nn.Conv2D(narrow, channels, 1, weight_attr=zero, bias_attr=zero),
+            nn.Linear(narrow, channels, weight_attr=zero, bias_attr=zero),
         )
 
     def forward(self, x: Tensor) -> Tensor:
         shares = F.softmax(self.attend(x).flatten(2), axis=2)
-        context = (x.flatten(2) * shares).sum(axis=2).unsqueeze([2, 3])
-        term = self.transform(context)
+        context = (x.flatten(2) * shares).sum(axis=2)
+        term = self.transform(context).unsqueeze([2, 3])
         return x + term if self.fusion == "add" else x * F.sigmoid(term)
 
     @classmethod

@@ -13,6 +13,7 @@ from paddle import Tensor, nn
 
 from ppeconv.errors import UserError
 from ppeconv.operators.cost import Cost
+from ppeconv.operators.parts import spread
 from ppeconv.recalibration.base import Recalibration
 from ppeconv.registry import RECALIBRATIONS
 
@@ -52,7 +53,8 @@ class GE(Recalibration):
         self.gather = nn.Sequential(*gather, *mix)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x * F.sigmoid(F.interpolate(self.gather(x), size=x.shape[2:], mode="nearest"))
+        gate = F.sigmoid(self.gather(x))
+        return x * (gate if gate.shape[2:] == [1, 1] else spread(gate, *x.shape[2:]))
 
     @classmethod
     def cost(
