@@ -69,7 +69,7 @@ FEATURES = {
     "GhostNet": ([16, 24, 40, 112, 960], [2, 4, 8, 16, 32]),
     "InceptionResNetV2": ([64, 192, 320, 1088, 1536], [2, 4, 8, 16, 32]),
     "InceptionV1": ([192, 480, 832, 1024], [4, 8, 16, 32]),
-    "InceptionV2": ([192, 320, 1024, 1024], [4, 8, 16, 32]),
+    "InceptionV2": ([192, 320, 576, 1024], [4, 8, 16, 32]),
     "InceptionV3": ([288, 768, 2048], [8, 16, 32]),
     "InceptionV4": ([64, 192, 384, 1024, 1536], [2, 4, 8, 16, 32]),
     "MixNetS": ([16, 24, 40, 120, 1536], [2, 4, 8, 16, 32]),
@@ -89,7 +89,15 @@ FEATURES = {
 }
 
 
-@pytest.mark.parametrize("name", FEATURES)
+HEAVY = {"ResNet101", "ResNet152", "ResNeXt101", "SKNet50", "Res2Net50", "InceptionResNetV2", "InceptionV4", "Xception"}
+
+
+def sparing(names):
+    """The heavy ones are left to the slow tests."""
+    return [pytest.param(name, marks=[pytest.mark.full] if name in HEAVY else []) for name in names]
+
+
+@pytest.mark.parametrize("name", sparing(FEATURES))
 def test_feature_maps(name):
     model = create_model(name, features=True)
     assert (model.channels, model.strides) == FEATURES[name]
@@ -108,7 +116,7 @@ def test_networks_with_a_page_row_and_feature_maps_are_all_new_backbones():
     assert named | older | small == set(BACKBONES.names())
 
 
-@pytest.mark.parametrize("name", [name for name in BACKBONES.names() if BACKBONES.accepts(name, "stem")])
+@pytest.mark.parametrize("name", sparing(name for name in BACKBONES.names() if BACKBONES.accepts(name, "stem")))
 def test_cifar_stem_keeps_small_images_large(name):
     model = create_model(name, class_num=5, stem="cifar", in_channels=1)
     model.eval()
@@ -120,7 +128,7 @@ def test_cifar_stem_keeps_small_images_large(name):
     assert large >= 2 * small
 
 
-@pytest.mark.parametrize("name", ["InceptionV3", "InceptionV4", "MobileFaceNet", "Xception"])
+@pytest.mark.parametrize("name", sparing(["InceptionV3", "InceptionV4", "MobileFaceNet", "Xception"]))
 def test_grey_images(name):
     model = create_model(name, class_num=5, in_channels=1)
     model.eval()
