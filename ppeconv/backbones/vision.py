@@ -68,6 +68,7 @@ class SqueezeNet(models.SqueezeNet):
 
     head = "_conv9"
     image_shape = (3, 224, 224)
+    imagenet_weights = "squeezenet1_1"
 
     def __init__(
         self,
