@@ -18,6 +18,10 @@ from tests.runs import call, trained_run
 SPCONV = {"operator": "SPConv"}
 PAIRS = {"operator": "SPConv", "rules": {"pairs": True}}
 STEM = {"class_num": 7, "stem": "cifar"}
+LARGE = (
+    *("DenseNet121", "DPN68", "EfficientNetB0", "InceptionV1", "InceptionV2", "MixNetL", "MixNetM", "MixNetS"),
+    *("MobileNetV3Large", "Res2Net50", "ResNet101", "ResNet152", "ResNeXt50", "ResNeXt101", "SKNet50"),
+)
 SMALL = {"class_num": 7, "width": 0.25}
 
 
@@ -56,13 +60,7 @@ SMALL = {"class_num": 7, "width": 0.25}
         ("ShuffleNetV1", {**STEM, "width": 0.5}, [3, 32, 32]),
         ("ShuffleNetV2", {**STEM, "width": 0.5}, [3, 32, 32]),
         ("SqueezeNet", STEM, [3, 32, 32]),
-        *[
-            pytest.param(name, STEM, [3, 32, 32], marks=pytest.mark.full)
-            for name in (
-                "DenseNet121 DPN68 EfficientNetB0 InceptionV1 InceptionV2 MixNetL MixNetM MixNetS MobileNetV3Large "
-                "Res2Net50 ResNet101 ResNet152 ResNeXt50 ResNeXt101 SKNet50"
-            ).split()
-        ],
+        *[pytest.param(name, STEM, [3, 32, 32], marks=pytest.mark.full) for name in LARGE],
         *[
             pytest.param(name, {"class_num": 7}, [3, 96, 96], marks=pytest.mark.full)
             for name in ("InceptionResNetV2", "InceptionV3", "InceptionV4", "Xception")
