@@ -26,7 +26,8 @@ class Places(Section):
     exclude: list[str] = []
     """Shell patterns of layer paths at which nothing is put."""
     after: list[str] | None = None
-    """Shell patterns of layer paths; blocks go behind these layers, instead of where the network declares it."""
+    """Shell patterns of layer paths; blocks go behind these layers, instead of where the network declares it. The
+    outermost layer that matches counts."""
 
     def names(self, path: str) -> bool:
         """Whether these rules let something be put at a path."""
@@ -159,7 +160,12 @@ def _children(layer: nn.Layer, path: str = "") -> Iterator[_Site]:
 def _sites(model: nn.Layer, after: Sequence[str] | None) -> list[_Site]:
     if after is None:
         return [site for site in _children(model) if isinstance(site.layer, RecalibrationSlot)]
-    return [site for site in _children(model) if any(fnmatch.fnmatch(site.path, pattern) for pattern in after)]
+    found: list[_Site] = []
+    for site in _children(model):
+        inside = found and site.path.startswith(f"{found[-1].path}.")
+        if not inside and any(fnmatch.fnmatch(site.path, pattern) for pattern in after):
+            found.append(site)
+    return found
 
 
 def _no_place(model: nn.Layer, name: str, rules: Places) -> str:

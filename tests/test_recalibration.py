@@ -1,9 +1,13 @@
 """Recalibration blocks and heads: definitions, equalities, counts, and their places in networks."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import paddle
 import paddle.nn.functional as F
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from paddle import nn
@@ -14,7 +18,7 @@ from ppeconv import config as configs
 from ppeconv.engine.setup import build_model
 from ppeconv.recalibration.base import Recalibration, RecalibrationSlot
 from ppeconv.recalibration.eca import adapted_kernel
-from ppeconv.registry import HEADS, RECALIBRATIONS, placed
+from ppeconv.registry import HEADS, RECALIBRATIONS, own_arguments, placed
 
 CLOSE = {"rtol": 1e-4, "atol": 1e-5}
 NAMES = RECALIBRATIONS.names()
@@ -335,3 +339,19 @@ def test_all_that_is_placed_is_found_under_one_name():
 def test_slots_do_nothing():
     x = paddle.randn([1, 3, 2, 2])
     assert RecalibrationSlot(3)(x) is x
+
+
+# pages
+
+
+@pytest.mark.parametrize("name", [*NAMES, *HEADS.names()])
+def test_page(name):
+    text = (Path(__file__).parent.parent / "docs" / "recalibration" / f"{name.lower()}.md").read_text("utf-8")
+    for heading in ("思路", "公式", "参数量与计算量", "自有参数", "放在哪里", "哪里合适，哪里不合适", "配置"):
+        assert f"## {heading}" in text
+    for argument in own_arguments(placed(name).get(name)):
+        assert f"| `{argument}` |" in text
+    snippet = yaml.safe_load(re.search(r"```yaml\n(.*?)```", text, re.S)[1])
+    del snippet["_base_"]
+    config = configs.parse({**configs.load("resnet20_conv_cifar10").model_dump(), **snippet})
+    assert name in [section.name for section in config.operators]
