@@ -30,7 +30,6 @@ from ppeconv import config as configs
 from ppeconv.deploy.export import export
 from ppeconv.deploy.predictor import Predictor
 from ppeconv.engine.setup import build_model
-from ppeconv.errors import UserError
 from ppeconv.registry import BACKBONES
 
 ROWS = ROOT / "scripts" / "networks.yaml"
@@ -103,8 +102,8 @@ def run(row: dict[str, Any]) -> dict[str, Any]:
             scores = Predictor(folder).probabilities([np.full([side, side, 3], 127, np.uint8)] * 2)
             result["served"] = bool(scores.shape == (2, CLASSES) and np.allclose(scores.sum(1), 1, atol=1e-4))
         result["seconds"] = round(time.perf_counter() - started, 1)
-    except UserError as error:
-        result["error"] = f"{step}: {error}"
+    except Exception as error:  # whatever a network fails with is its row's result
+        result["error"] = f"{step}: {type(error).__name__}: {str(error).strip().splitlines()[0]}"
     return result
 
 

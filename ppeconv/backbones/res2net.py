@@ -50,8 +50,9 @@ class Res2Block(nn.Layer):
     def forward(self, x: Tensor) -> Tensor:
         *splits, last = self.reduce(x).chunk(len(self.chain) + 1, axis=1)
         outputs: list[Tensor] = []
-        for conv, split in zip(self.chain, splits, strict=True):
-            outputs.append(conv(split + outputs[-1] if outputs and self.carries else split))
+        for index, split in enumerate(splits):
+            carried = split + outputs[-1] if index and self.carries else split
+            outputs.append(self.chain[index](carried))
         out = self.recalibration(self.expand(paddle.concat([*outputs, self.keep(last)], axis=1)))
         return self.relu(out + (x if self.downsample is None else self.downsample(x)))
 
