@@ -15,6 +15,7 @@ from paddle import nn
 import ppeconv
 from ppeconv import UserError, backend, create_model, create_operator, recalibrate, replace_pool
 from ppeconv import config as configs
+from ppeconv.cli.main import main
 from ppeconv.engine.setup import build_model
 from ppeconv.recalibration.base import Recalibration, RecalibrationSlot
 from ppeconv.recalibration.eca import adapted_kernel
@@ -334,6 +335,14 @@ def test_all_that_is_placed_is_found_under_one_name():
     assert placed("spconv") is ppeconv.OPERATORS
     assert placed("se") is RECALIBRATIONS
     assert placed("gdc") is HEADS
+
+
+@pytest.mark.parametrize(("kind", "line"), [("recalibrations", "SE "), ("heads", "GDC ")])
+def test_they_are_listed(kind, line, capsys):
+    assert main(["list", kind, "--counts"]) == 0
+    text = capsys.readouterr().out
+    assert line in text
+    assert "64 channels, 32x32: " in text
 
 
 def test_slots_do_nothing():
