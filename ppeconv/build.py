@@ -67,6 +67,7 @@ def create_model(
     operator: str | None = None,
     operator_args: Mapping[str, Any] | None = None,
     rules: Rules | Places | Mapping[str, Any] | None = None,
+    input_size: Sequence[int] | None = None,
     features: bool = False,
     **arguments: Any,
 ) -> nn.Layer:
@@ -78,12 +79,14 @@ def create_model(
         operator_args: its own arguments.
         rules: which convolutions are replaced, see `ppeconv.replace.Rules`; for a recalibration block where it goes,
             see `ppeconv.placement.Places`.
+        input_size: [N, C, H, W] of the images, for what depends on their size (GE, GDC); the backbone's usual size when
+            not given.
         features: give a list of feature maps, one for each stage, instead of class scores; see `FeatureMaps`.
         arguments: the backbone's, such as class_num=10.
     """
     model = create_backbone(name, **arguments)
     if operator:
-        model, _ = apply_operator(model, operator, rules, **(operator_args or {}))
+        model, _ = apply_operator(model, operator, rules, input_size, **(operator_args or {}))
     return FeatureMaps(model) if features else model
 
 

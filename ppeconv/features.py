@@ -8,7 +8,7 @@ import paddle
 from paddle import Tensor, nn
 
 from ppeconv.errors import UserError
-from ppeconv.operators.base import ConvOperator
+from ppeconv.operators.base import image_channels
 from ppeconv.operators.octaveconv import merged
 
 
@@ -41,10 +41,8 @@ class FeatureMaps(nn.Layer):
         """Channels and strides, from one image; a multiple of 32 pixels is small enough where the layers pad."""
         usual = getattr(self.body, "image_shape", (3, 64, 64))[1]
         side = usual if usual % 16 else 64
-        first = next(layer for layer in self.sublayers() if isinstance(layer, (nn.Conv2D, ConvOperator)))
-        inputs = first._in_channels if isinstance(first, nn.Conv2D) else first.geometry.in_channels
         self.eval()
         with paddle.no_grad():
-            maps = self(paddle.zeros([1, inputs, side, side]))
+            maps = self(paddle.zeros([1, image_channels(self), side, side]))
         self.train()
         return [value.shape[1] for value in maps], [2 ** round(log2(side / value.shape[2])) for value in maps]

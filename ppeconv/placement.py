@@ -12,7 +12,7 @@ from paddle import Tensor, nn
 
 from ppeconv.counting import count, parameter_count
 from ppeconv.errors import UserError
-from ppeconv.operators.base import ConvOperator
+from ppeconv.operators.base import ConvOperator, image_channels
 from ppeconv.recalibration.base import Recalibration, RecalibrationSlot
 from ppeconv.registry import HEADS, RECALIBRATIONS
 from ppeconv.schema import Section, check
@@ -184,9 +184,10 @@ def _measured(
     model: nn.Layer, layers: Sequence[nn.Layer], input_size: Sequence[int] | None, inputs: bool = False
 ) -> dict[int, list[int]]:
     """The shapes that layers give (with `inputs`, that they get), by their ids and in the order in which they run."""
-    size = input_size or getattr(model, "image_shape", None)
-    if size is None:
+    usual = getattr(model, "image_shape", None)
+    if input_size is None and usual is None:
         raise UserError("the feature maps are measured with an image; give its input_size, such as [1, 3, 224, 224]")
+    size = list(input_size)[-3:] if input_size else [image_channels(model), *usual[1:]]
     shapes: dict[int, list[int]] = {}
 
     def look(layer: nn.Layer, given: Any, output: Any) -> None:
@@ -200,7 +201,7 @@ def _measured(
     model.eval()
     try:
         with paddle.no_grad():
-            model(paddle.zeros([1, *list(size)[-3:]]))
+            model(paddle.zeros([1, *size]))
     finally:
         for hook in hooks:
             hook.remove()

@@ -236,6 +236,13 @@ def test_names_of_the_other_parameters_stay():
     assert set(create_model("ResNet20").state_dict()) <= set(create_model("ResNet20", operator="SE").state_dict())
 
 
+def test_the_map_is_measured_at_the_size_of_the_images():
+    small = create_model("ResNet20", operator="GE", in_channels=1, input_size=[1, 1, 16, 20])
+    assert small.layer3[0].recalibration.gather[0].weight.shape == [64, 1, 4, 5]
+    usual = create_model("ResNet20", operator="GE", in_channels=1)
+    assert usual.layer3[0].recalibration.gather[0].weight.shape == [64, 1, 8, 8]
+
+
 def test_a_kernel_for_each_stage():
     """The published ECA-ResNet50 has taps 3, 5, 5, 7: 80 parameters more."""
     model = create_model("ResNet50")

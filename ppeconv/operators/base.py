@@ -114,6 +114,12 @@ class ConvOperator(nn.Layer):
         return str(self.geometry)
 
 
+def image_channels(network: nn.Layer) -> int:
+    """Input channels of a network's first convolution."""
+    first = next(layer for layer in network.sublayers() if isinstance(layer, (nn.Conv2D, ConvOperator)))
+    return first._in_channels if isinstance(first, nn.Conv2D) else first.geometry.in_channels
+
+
 LIMITS: dict[str, tuple[Callable[[ConvGeometry], bool], str]] = {
     "dense": (
         lambda geometry: geometry.groups == 1,
