@@ -20,13 +20,18 @@ _HOMES = {
     "list_operators": "build",
     "replace_conv": "replace",
     "Rules": "replace",
+    "Places": "placement",
+    "recalibrate": "placement",
+    "replace_pool": "placement",
     "count": "counting",
     "parameter_count": "counting",
     "Predictor": "deploy.predictor",
     "export": "deploy.export",
     "register_operator": "registry",
     "register_backbone": "registry",
+    "register_recalibration": "registry",
     "OPERATORS": "registry",
+    "RECALIBRATIONS": "registry",
     "BACKBONES": "registry",
     "UserError": "errors",
 }
@@ -38,7 +43,15 @@ if TYPE_CHECKING:
     from ppeconv.deploy.export import export
     from ppeconv.deploy.predictor import Predictor
     from ppeconv.errors import UserError
-    from ppeconv.registry import BACKBONES, OPERATORS, register_backbone, register_operator
+    from ppeconv.placement import Places, recalibrate, replace_pool
+    from ppeconv.registry import (
+        BACKBONES,
+        OPERATORS,
+        RECALIBRATIONS,
+        register_backbone,
+        register_operator,
+        register_recalibration,
+    )
     from ppeconv.replace import Rules, replace_conv
 
 

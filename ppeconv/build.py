@@ -8,9 +8,11 @@ from typing import Any
 from paddle import nn
 
 from ppeconv.backbones.external import create_external, is_external
+from ppeconv.errors import UserError
 from ppeconv.features import FeatureMaps
-from ppeconv.registry import BACKBONES, OPERATORS
-from ppeconv.replace import Rules, replace_conv
+from ppeconv.placement import PlacementReport, Places, recalibrate, replace_pool
+from ppeconv.registry import BACKBONES, OPERATORS, RECALIBRATIONS, placed
+from ppeconv.replace import Report, Rules, replace_conv
 
 
 def create_operator(
@@ -41,28 +43,50 @@ def create_backbone(name: str, **arguments: Any) -> nn.Layer:
     return create_external(name, **arguments) if is_external(name) else BACKBONES.create(name, **arguments)
 
 
+def apply_operator(
+    model: nn.Layer,
+    name: str,
+    rules: Rules | Places | Mapping[str, Any] | None = None,
+    input_size: Sequence[int] | None = None,
+    **own: Any,
+) -> tuple[nn.Layer, Report | PlacementReport]:
+    """Put an operator, a recalibration block or a head into a network, in place, as its kind asks for."""
+    kind = placed(name)
+    if kind is OPERATORS:
+        return replace_conv(model, name, rules, input_size, **own)
+    if kind is RECALIBRATIONS:
+        return recalibrate(model, name, rules, input_size, **own)
+    if rules:
+        raise UserError(f"{name} stands in place of the global pooling; it takes no rules")
+    return replace_pool(model, name, input_size, **own)
+
+
 def create_model(
     name: str,
     *,
     operator: str | None = None,
     operator_args: Mapping[str, Any] | None = None,
-    rules: Rules | Mapping[str, Any] | None = None,
+    rules: Rules | Places | Mapping[str, Any] | None = None,
+    input_size: Sequence[int] | None = None,
     features: bool = False,
     **arguments: Any,
 ) -> nn.Layer:
-    """A network by name, with its convolutions replaced by an operator when one is named.
+    """A network by name, with an operator, a recalibration block or a head put into it when one is named.
 
     Args:
         name: see `create_backbone`.
-        operator: one of `list_operators()`.
-        operator_args: the operator's own arguments.
-        rules: which convolutions are replaced; see `ppeconv.replace.Rules`.
+        operator: one of `list_operators()`, or a recalibration block or head such as "SE".
+        operator_args: its own arguments.
+        rules: which convolutions are replaced, see `ppeconv.replace.Rules`; for a recalibration block where it goes,
+            see `ppeconv.placement.Places`.
+        input_size: [N, C, H, W] of the images, for what depends on their size (GE, GDC); the backbone's usual size when
+            not given.
         features: give a list of feature maps, one for each stage, instead of class scores; see `FeatureMaps`.
         arguments: the backbone's, such as class_num=10.
     """
     model = create_backbone(name, **arguments)
     if operator:
-        model, _ = replace_conv(model, operator, rules, **(operator_args or {}))
+        model, _ = apply_operator(model, operator, rules, input_size, **(operator_args or {}))
     return FeatureMaps(model) if features else model
 
 

@@ -11,16 +11,20 @@ import yaml
 from pydantic import BeforeValidator, ConfigDict, Field
 
 from ppeconv.errors import UserError, nearest
+from ppeconv.placement import Places
 from ppeconv.registry import (
     BACKBONES,
     DATASETS,
+    HEADS,
     LOSSES,
     MIXTURES,
     OPERATORS,
     OPTIMIZERS,
+    RECALIBRATIONS,
     SCHEDULES,
     TRANSFORMS,
     Registry,
+    placed,
 )
 from ppeconv.replace import Rules
 from ppeconv.schema import Section, check
@@ -41,6 +45,10 @@ for _flavour in (_Loader, _Dumper):
     _flavour.add_implicit_resolver(
         "tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
     )
+
+
+_RULES = {OPERATORS: Rules, RECALIBRATIONS: Places, HEADS: Section}
+"""What `Operator.rules` may say, by the kind of thing that is put into the network."""
 
 
 class Named(Section):
@@ -141,9 +149,10 @@ class ArchSection(Named):
 
 
 class OperatorSection(Named):
-    """An operator, its arguments and where it goes."""
+    """An operator, recalibration block or head, its arguments and where it goes."""
 
-    rules: Rules | None = None
+    rules: dict[str, Any] | None = None
+    """Which convolutions are replaced; for a recalibration block, behind which layers it goes."""
 
 
 class LossSection(Section):
@@ -261,7 +270,10 @@ def parse(values: Mapping[str, Any]) -> Config:
     for section in (config.DataLoader.Train.dataset, config.DataLoader.Eval.dataset):
         DATASETS.check(section.name, section.arguments)
     for section in config.operators:
-        OPERATORS.check(section.name, section.arguments)
+        kind = placed(section.name)
+        kind.check(section.name, section.arguments)
+        if section.rules is not None:
+            check(_RULES[kind], section.rules, "Operator.rules")
     OPTIMIZERS.check(config.Optimizer.name, config.Optimizer.arguments)
     return config
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from math import log2
+
 import paddle
 from paddle import Tensor, nn
 
 from ppeconv.errors import UserError
-from ppeconv.operators.base import ConvOperator
+from ppeconv.operators.base import image_channels
 from ppeconv.operators.octaveconv import merged
 
 
@@ -15,7 +17,7 @@ class FeatureMaps(nn.Layer):
 
     Attributes:
         channels: of each map.
-        strides: image pixels per pixel of each map.
+        strides: image pixels per pixel of each map, to the nearest power of 2 where a network does not pad.
 
     Raises:
         UserError: the network has no stages.
@@ -25,8 +27,8 @@ class FeatureMaps(nn.Layer):
         super().__init__()
         if not hasattr(model, "stages"):
             raise UserError(
-                f"{type(model).__name__} has no feature maps to give; the ResNet, VGG and MobileNetV2 backbones of "
-                "ppeconv have"
+                f"{type(model).__name__} has no feature maps to give: it has no method stages(x); all backbones of "
+                "ppeconv but the LeNets have"
             )
         setattr(model, model.head, nn.Identity())
         self.body = model
@@ -35,12 +37,12 @@ class FeatureMaps(nn.Layer):
     def forward(self, x: Tensor) -> list[Tensor]:
         return [merged(stage) for stage in self.body.stages(x)]
 
-    def _measured(self, side: int = 64) -> tuple[list[int], list[int]]:
-        """Channels and strides, from one image."""
-        first = next(layer for layer in self.sublayers() if isinstance(layer, (nn.Conv2D, ConvOperator)))
-        inputs = first._in_channels if isinstance(first, nn.Conv2D) else first.geometry.in_channels
+    def _measured(self) -> tuple[list[int], list[int]]:
+        """Channels and strides, from one image; a multiple of 32 pixels is small enough where the layers pad."""
+        usual = getattr(self.body, "image_shape", (3, 64, 64))[1]
+        side = usual if usual % 16 else 64
         self.eval()
         with paddle.no_grad():
-            maps = self(paddle.zeros([1, inputs, side, side]))
+            maps = self(paddle.zeros([1, image_channels(self), side, side]))
         self.train()
-        return [value.shape[1] for value in maps], [side // value.shape[2] for value in maps]
+        return [value.shape[1] for value in maps], [2 ** round(log2(side / value.shape[2])) for value in maps]

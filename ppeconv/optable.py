@@ -1,4 +1,4 @@
-"""The table of operators, in Markdown, as README_cn.md shows it."""
+"""The tables of operators and of recalibration blocks and heads, in Markdown, as README_cn.md shows them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from ppeconv.geometry import ConvGeometry
 from ppeconv.operators.cost import Cost
-from ppeconv.registry import OPERATORS
+from ppeconv.registry import HEADS, OPERATORS, RECALIBRATIONS, own_arguments, placed
 
 _COMPARED = ConvGeometry.of(64, 64, 3, 1, 1, bias_attr=False)
 
@@ -29,6 +29,19 @@ def operators_table(summaries: Mapping[str, str] | None = None) -> str:
     return "\n".join(rows) + "\n\n3x3、64→64 通道、默认参数，与普通卷积相比；参数量含算子内部的 BN 与偏置。\n"
 
 
+def blocks_table(summaries: Mapping[str, str]) -> str:
+    """A row for each recalibration block and head: summary, papers, own arguments, counts at 64 channels."""
+    rows = ["| 名字 | 做法 | 论文 | 自有参数与默认值 | 参数量 | MACs |", "|---|---|---|---|---|---|"]
+    for registry in (RECALIBRATIONS, HEADS):
+        for name in registry.names():
+            cost = registry.get(name).formula(64, 32, 32)
+            head = f"[{name}](docs/recalibration/{name.lower()}.md) | {summaries[name]} | {papers(name)}"
+            rows.append(
+                f"| {head} | {_defaults(own_arguments(registry.get(name)))} | {cost.params:,} | {cost.macs:,} |"
+            )
+    return "\n".join(rows) + "\n\n64 通道、32×32 的特征图、默认参数。\n"
+
+
 def share_of_plain(name: str) -> tuple[float, float]:
     """Parameters and MACs of an operator beside the plain 3x3 convolution from 64 to 64 channels."""
     ours = OPERATORS.get(name).formula(_COMPARED, 32, 32)
@@ -38,14 +51,18 @@ def share_of_plain(name: str) -> tuple[float, float]:
 
 def _row(name: str, summary: str) -> str:
     params, macs = share_of_plain(name)
-    own = ", ".join(f"`{key}: {json.dumps(value)}`" for key, value in OPERATORS.get(name).completed({}).items()) or "—"
+    own = _defaults(OPERATORS.get(name).completed({}))
     link = f"[{name}](docs/operators/{name.lower()}.md)"
     return f"| {link} | {summary.rstrip(':')} | {papers(name)} | {own} | {params:.1%} | {macs:.1%} |"
 
 
+def _defaults(own: Mapping[str, object]) -> str:
+    return ", ".join(f"`{key}: {json.dumps(value)}`" for key, value in own.items()) or "—"
+
+
 def papers(name: str) -> str:
-    """Links to the papers that the head of an operator's file names."""
-    module = inspect.getmodule(OPERATORS.get(name))
+    """Links to the papers that the head of an operator's, block's or head's file names."""
+    module = inspect.getmodule(placed(name).get(name))
     ids = dict.fromkeys(re.findall(r"\b\d{4}\.\d{4,5}\b", _heads(module)))
     return ", ".join(f"[{number}](https://arxiv.org/abs/{number})" for number in ids) or "—"
 

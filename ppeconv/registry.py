@@ -56,10 +56,14 @@ class Registry:
 
     def canonical(self, name: str) -> str:
         """The spelling under which a name was registered."""
-        self._discover()
-        if str(name).lower() not in self._aliases:
+        if not self.knows(name):
             raise UserError(f"there is no {self.kind} called {name!r}{nearest(name, self._entries)}")
         return self._aliases[name.lower()]
+
+    def knows(self, name: str) -> bool:
+        """Whether there is an entry of that name, in any letter case."""
+        self._discover()
+        return str(name).lower() in self._aliases
 
     def names(self, pattern: str = "*") -> list[str]:
         """Names that match a shell pattern in any letter case, ResNet18 before ResNet110."""
@@ -98,8 +102,25 @@ def _schema(entry: Callable) -> Any:
     return signature_schema(getattr(entry, "build", entry))
 
 
+def own_arguments(entry: Callable) -> dict[str, Any]:
+    """The keyword-only parameters of a callable with their defaults, None where there is none."""
+    parameters = inspect.signature(entry).parameters.values()
+    return {p.name: None if p.default is p.empty else p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+
+
+def placed(name: str) -> Registry:
+    """The registry of an operator, recalibration block or head of that name."""
+    found = [registry for registry in PLACED if registry.knows(name)]
+    if not found:
+        words = [known for registry in PLACED for known in registry.names()]
+        raise UserError(f"there is no operator, recalibration block or head called {name!r}{nearest(name, words)}")
+    return found[0]
+
+
 OPERATORS = Registry("operator", "ppeconv.operators")
-BACKBONES = Registry("backbone", "ppeconv.backbones")
+RECALIBRATIONS = Registry("recalibration block", "ppeconv.recalibration")
+HEADS = Registry("head", "ppeconv.heads")
+BACKBONES = Registry("backbone", "ppeconv.backbones", "ppeconv.networks")
 DATASETS = Registry("data set", "ppeconv.data.datasets")
 TRANSFORMS = Registry("transform", "ppeconv.data.transforms", "ppeconv.data.randaugment")
 LOSSES = Registry("loss", "ppeconv.engine.losses")
@@ -107,5 +128,9 @@ OPTIMIZERS = Registry("optimizer", "ppeconv.engine.optimizers")
 MIXTURES = Registry("mixture of images", "ppeconv.engine.mixing")
 SCHEDULES = Registry("learning rate schedule", "ppeconv.engine.schedules")
 
+PLACED = OPERATORS, RECALIBRATIONS, HEADS
+"""What the section `Operator` of a config can put into a network."""
+
 register_operator = OPERATORS.register
+register_recalibration = RECALIBRATIONS.register
 register_backbone = BACKBONES.register

@@ -15,6 +15,7 @@ from ppeconv.flow import Passage, octave_passage
 from ppeconv.geometry import ConvGeometry
 from ppeconv.operators.base import ConvOperator
 from ppeconv.operators.octaveconv import OctaveConv
+from ppeconv.recalibration.base import Recalibration
 from ppeconv.registry import OPERATORS
 from ppeconv.schema import Section, check
 
@@ -288,13 +289,13 @@ def _sites(model: nn.Layer, pairs: bool) -> Iterator[_Site]:
 
 
 def _walk(layer: nn.Layer, path: str = "", seen: set[int] | None = None) -> Iterator[tuple[str, nn.Layer]]:
-    """(path, layer) for each distinct layer; the insides of operators are not entered."""
+    """(path, layer) for each distinct layer; the insides of operators and recalibration blocks are not entered."""
     seen = set() if seen is None else seen
     if id(layer) in seen:
         return
     seen.add(id(layer))
     yield path, layer
-    if not isinstance(layer, ConvOperator):
+    if not isinstance(layer, (ConvOperator, Recalibration)):
         for name, child in layer.named_children():
             yield from _walk(child, f"{path}.{name}" if path else name, seen)
 
@@ -353,7 +354,7 @@ def _substitute(layer: nn.Layer, substitutes: Mapping[int, nn.Layer]) -> nn.Laye
     """`layer` with every sub-layer in `substitutes` exchanged, also where one is used in several places."""
     if id(layer) in substitutes:
         return substitutes[id(layer)]
-    if not isinstance(layer, ConvOperator):
+    if not isinstance(layer, (ConvOperator, Recalibration)):
         for name, child in list(layer._sub_layers.items()):
             if child is not None:
                 layer._sub_layers[name] = _substitute(child, substitutes)

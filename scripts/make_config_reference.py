@@ -24,14 +24,16 @@ sys.path.insert(0, str(ROOT))
 import yaml
 from pydantic import BaseModel
 
-from ppeconv import config, replace
+from ppeconv import config, placement, replace
 from ppeconv.registry import (
     BACKBONES,
     DATASETS,
+    HEADS,
     LOSSES,
     MIXTURES,
     OPERATORS,
     OPTIMIZERS,
+    RECALIBRATIONS,
     SCHEDULES,
     TRANSFORMS,
     Registry,
@@ -46,6 +48,7 @@ SECTIONS = (
     ("Arch", "主干网络", config.ArchSection),
     ("Operator", "卷积算子", config.OperatorSection),
     ("Operator.rules", "替换哪些卷积", replace.Rules),
+    ("Operator.rules", "重标定块放在哪里", placement.Places),
     ("Loss", "损失", config.LossSection),
     ("Optimizer", "优化器", config.OptimizerSection),
     ("DataLoader.*", "数据，`*` 是 Train 或 Eval", config.SplitSection),
@@ -59,6 +62,8 @@ SECTIONS = (
 REGISTRIES = (
     ("主干网络", "`Arch.name`", BACKBONES),
     ("卷积算子", "`Operator.name`", OPERATORS),
+    ("重标定块", "`Operator.name`", RECALIBRATIONS),
+    ("代替全局池化的头", "`Operator.name`", HEADS),
     ("数据集", "`DataLoader.*.dataset.name`", DATASETS),
     ("图像变换", "`DataLoader.*.dataset.transform_ops` 的列表项，按顺序执行，最后一项是 `Normalize`", TRANSFORMS),
     ("图像混合", "`DataLoader.Train.dataset.batch_transform_ops` 的列表项，每批随机取一种", MIXTURES),
@@ -129,7 +134,7 @@ def entries(registry: Registry) -> Iterator[str]:
     rows, arguments = [], []
     for name, summary in registry.summaries().items():
         entry = registry.get(name)
-        rows.append(described(name, summary) if registry is OPERATORS else [f"`{name}`", translated(summary)])
+        rows.append(described(name, summary))
         documented = argument_docs(entry)
         for key, field in signature_schema(getattr(entry, "build", entry)).model_fields.items():
             text = translated(documented[key]) if key in documented else by_key(name, key)
@@ -140,11 +145,11 @@ def entries(registry: Registry) -> Iterator[str]:
 
 
 def described(name: str, summary: str) -> list[str]:
-    """An operator, with a link to its own page and the summary there, where it has one."""
-    page = PAGE.parent / "operators" / f"{name.lower()}.md"
-    if not page.is_file():
-        return [f"`{name}`", translated(summary)]
-    return [f"[`{name}`](operators/{page.name})", page.read_text("utf-8").splitlines()[2]]
+    """An entry; where it has a page of its own, with a link to it and the summary there."""
+    pages = [PAGE.parent / folder / f"{name.lower()}.md" for folder in ("operators", "recalibration")]
+    for page in filter(Path.is_file, pages):
+        return [f"[`{name}`]({page.parent.name}/{page.name})", page.read_text("utf-8").splitlines()[2]]
+    return [f"`{name}`", translated(summary)]
 
 
 def together(arguments: list[list[str]]) -> Iterator[list[str]]:

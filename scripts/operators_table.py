@@ -1,4 +1,4 @@
-"""Write the table of operators into README_cn.md: python scripts/operators_table.py"""
+"""Write the tables of operators, recalibration blocks and heads into README_cn.md: python scripts/operators_table.py"""
 
 import sys
 from pathlib import Path
@@ -6,19 +6,28 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from ppeconv.optable import operators_table
-from ppeconv.registry import OPERATORS
-
-BEGIN, END = "<!-- operators:begin -->\n", "<!-- operators:end -->"
+from ppeconv.optable import blocks_table, operators_table
+from ppeconv.registry import HEADS, OPERATORS, RECALIBRATIONS
 
 
 def with_table(readme: str) -> str:
-    """The README's text with the table as it is now between the marks."""
-    before, _, rest = readme.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    pages = {name: ROOT / "docs" / "operators" / f"{name.lower()}.md" for name in OPERATORS.names()}
-    summaries = {name: page.read_text("utf-8").splitlines()[2] for name, page in pages.items()}
-    return before + BEGIN + operators_table(summaries) + END + after
+    """The README's text with the tables as they are now between the marks."""
+    readme = _between(readme, "operators", operators_table(_summaries("operators", OPERATORS.names())))
+    blocks = [*RECALIBRATIONS.names(), *HEADS.names()]
+    return _between(readme, "recalibration", blocks_table(_summaries("recalibration", blocks)))
+
+
+def _between(readme: str, mark: str, table: str) -> str:
+    begin, end = f"<!-- {mark}:begin -->\n", f"<!-- {mark}:end -->\n"
+    before, _, rest = readme.partition(begin)
+    _, _, after = rest.partition(end)
+    return before + begin + table + end + after
+
+
+def _summaries(folder: str, names: list[str]) -> dict[str, str]:
+    """The third line of each page, which says what the thing does."""
+    pages = {name: ROOT / "docs" / folder / f"{name.lower()}.md" for name in names}
+    return {name: page.read_text("utf-8").splitlines()[2] for name, page in pages.items()}
 
 
 if __name__ == "__main__":

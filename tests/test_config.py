@@ -99,7 +99,7 @@ def test_a_config_does_not_change():
         ("Arch.stem=cifr", "ResNet18.stem should be 'imagenet' or 'cifar'; got 'cifr'"),
         ("Arch.width=wide", "ResNet18.width should be a valid number"),
         ("Arch.class_num=0", "Arch.class_num should be greater than or equal to 1"),
-        ("Operator.name=SPCon", "no operator called 'SPCon'; did you mean 'SPConv'"),
+        ("Operator.name=SPCon", "recalibration block or head called 'SPCon'; did you mean 'SPConv'"),
         ("Operator.ration=0.5", "SPConv has no key 'ration'; did you mean 'ratio'"),
         ("Operator.rules.pair=true", "no key 'pair'; did you mean 'pairs'"),
         ("Operator.rules.groups=dens", "rules.groups should be 'dense', 'grouped', 'depthwise' or 'any'"),

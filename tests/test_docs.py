@@ -91,7 +91,7 @@ def test_worked_example(page, tmp_path):
         elif block["language"] == "bash":
             for config in re.findall(r"^python tools/train.py -c (\S+)$", block["text"], re.M):
                 program.append(f"assert main(['train', '-c', '{config}', '-o', 'Global.max_steps=2']) == 0")
-    assert len(program) == 3
+    assert len(program) >= 3
     if page == "add_operator.md":
         shutil.copy(ROOT / "tests" / "test_operators.py", tmp_path)
         program.append(

@@ -17,6 +17,11 @@ from tests.runs import call, trained_run
 
 SPCONV = {"operator": "SPConv"}
 PAIRS = {"operator": "SPConv", "rules": {"pairs": True}}
+STEM = {"class_num": 7, "stem": "cifar"}
+LARGE = (
+    *("DenseNet121", "DPN68", "EfficientNetB0", "InceptionV1", "InceptionV2", "MixNetL", "MixNetM", "MixNetS"),
+    *("MobileNetV3Large", "Res2Net50", "ResNet101", "ResNet152", "ResNeXt50", "ResNeXt101", "SKNet50"),
+)
 SMALL = {"class_num": 7, "width": 0.25}
 
 
@@ -48,6 +53,18 @@ SMALL = {"class_num": 7, "width": 0.25}
         ("VGG16Cifar", {**SMALL, **SPCONV}, [3, 32, 32]),
         ("MobileNetV2", {"class_num": 7}, [3, 64, 64]),
         ("MobileNetV2", {"class_num": 7, **PAIRS}, [3, 64, 64]),
+        ("GhostNet", {**STEM, "width": 0.5}, [3, 32, 32]),
+        ("MobileFaceNet", {"image_size": 32}, [3, 32, 32]),
+        ("MobileNetV1", {**STEM, "width": 0.25}, [3, 32, 32]),
+        ("MobileNetV3Small", STEM, [3, 32, 32]),
+        ("ShuffleNetV1", {**STEM, "width": 0.5}, [3, 32, 32]),
+        ("ShuffleNetV2", {**STEM, "width": 0.5}, [3, 32, 32]),
+        ("SqueezeNet", STEM, [3, 32, 32]),
+        *[pytest.param(name, STEM, [3, 32, 32], marks=pytest.mark.full) for name in LARGE],
+        *[
+            pytest.param(name, {"class_num": 7}, [3, 96, 96], marks=pytest.mark.full)
+            for name in ("InceptionResNetV2", "InceptionV3", "InceptionV4", "Xception")
+        ],
     ],
 )
 def test_exported_equals_eager(name, arguments, shape, tmp_path):

@@ -17,7 +17,7 @@ from ppeconv.engine.finetune import freeze
 from ppeconv.engine.losses import CombinedLoss
 from ppeconv.engine.mixing import Mixed
 from ppeconv.engine.setup import load_weights
-from ppeconv.registry import MIXTURES, TRANSFORMS
+from ppeconv.registry import BACKBONES, MIXTURES, TRANSFORMS
 from tests.runs import call, trained_run
 
 
@@ -194,16 +194,28 @@ def test_imagenet_weights_load_where_the_names_are_paddles(tmp_path, monkeypatch
     monkeypatch.setattr(
         "paddle.utils.download.get_weights_path_from_url", lambda url, md5: str(tmp_path / "imagenet.pdparams")
     )
-    for name, others in [("ResNet18", 0), ("VGG16", 0), ("MobileNetV2", 0)]:
-        ours = create_model(name)
-        theirs = getattr(paddle.vision.models, {"MobileNetV2": "mobilenet_v2"}.get(name, name.lower()))()
-        shapes = [{key: list(value.shape) for key, value in net.state_dict().items()} for net in (ours, theirs)]
-        assert shapes[0] == shapes[1], (name, others)
+    pairs = {
+        "ResNet18": "resnet18",
+        "ResNeXt50": "resnext50_32x4d",
+        "VGG16": "vgg16",
+        "MobileNetV1": "mobilenet_v1",
+        "MobileNetV2": "mobilenet_v2",
+        "MobileNetV3Small": "mobilenet_v3_small",
+        "SqueezeNet": "squeezenet1_1",
+        "DenseNet121": "densenet121",
+        "InceptionV3": "inception_v3",
+    }
+    for name, theirs in pairs.items():
+        networks = create_model(name), getattr(paddle.vision.models, theirs)()
+        shapes = [{key: list(value.shape) for key, value in net.state_dict().items()} for net in networks]
+        assert shapes[0] == shapes[1], name
     from ppeconv.engine.finetune import starting_weights
     from tests.runs import digits_config
 
     config = digits_config(tmp_path, "Arch={name: ResNet18, pretrained: true}")
     assert starting_weights(config) == tmp_path / "imagenet.pdparams"
+    for name in [name for name in BACKBONES.names() if hasattr(BACKBONES.get(name), "imagenet_weights")]:
+        assert starting_weights(digits_config(tmp_path, f"Arch={{name: {name}, pretrained: true}}"))
     with pytest.raises(UserError, match="no ImageNet weights for LeNet"):
         starting_weights(digits_config(tmp_path, "Arch.pretrained=true"))
 

@@ -14,9 +14,12 @@ LEVELS = [
     ["registry"],
     ["geometry", "backend"],
     ["counting"],
-    ["operators", "backbones", "data"],
+    ["operators", "data"],
+    ["recalibration", "heads"],
+    ["backbones"],
+    ["networks"],
     ["flow", "features", "optable"],
-    ["replace"],
+    ["replace", "placement"],
     ["build", "config"],
     ["models"],
     ["engine"],
@@ -42,6 +45,11 @@ def test_imports_point_one_way(file):
     if own != "__init__":
         wrong = [name for name in imported(file) if name != own and LEVEL[name] >= LEVEL[own]]
         assert not wrong, f"{own} imports {wrong}, which stand on the same level or above"
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "ppeconv" / "backbones").glob("*.py")), ids=lambda path: path.name)
+def test_backbones_name_no_operator(file):
+    assert "operators" not in imported(file)
 
 
 def python(code, **environment):

@@ -2,122 +2,13 @@
 
 import math
 
-import paddle
-import paddle.nn.functional as F
 import pytest
 from paddle import nn
 
 import ppeconv
 from ppeconv import create_backbone, create_model, create_operator, replace_conv
-from ppeconv.backbones.width import make_divisible
 
 # Published networks built from operators.
-
-
-class Squeeze(nn.Layer):
-    """Squeeze-and-excitation with biases."""
-
-    def __init__(self, channels, reduced):
-        super().__init__()
-        self.reduce, self.expand = nn.Conv2D(channels, reduced, 1), nn.Conv2D(reduced, channels, 1)
-
-    def forward(self, x):
-        return x * F.sigmoid(self.expand(F.relu(self.reduce(F.adaptive_avg_pool2d(x, 1)))))
-
-
-class Residual(nn.Layer):
-    def __init__(self, path, shortcut):
-        super().__init__()
-        self.path, self.shortcut = path, shortcut
-
-    def forward(self, x):
-        return self.path(x) + self.shortcut(x)
-
-
-def conv_bn(inputs, outputs, kernel, stride=1, groups=1, act=True):
-    return nn.Sequential(
-        nn.Conv2D(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias_attr=False),
-        nn.BatchNorm2D(outputs),
-        *([nn.ReLU()] if act else []),
-    )
-
-
-def ghost(inputs, outputs, inner):
-    return create_operator("GhostConv", inputs, outputs, 1, bias_attr=False, inner=inner)
-
-
-GHOST_ROWS = (
-    "3,16,16,0,1 3,48,24,0,2 3,72,24,0,1 5,72,40,1,2 5,120,40,1,1 3,240,80,0,2 3,200,80,0,1 3,184,80,0,1 "
-    "3,184,80,0,1 3,480,112,1,1 3,672,112,1,1 5,672,160,1,2 5,960,160,0,1 5,960,160,1,1 5,960,160,0,1 5,960,160,1,1"
-)
-
-
-def ghostnet(width):
-    """GhostNet, arXiv 1911.11907."""
-
-    def channels(base):
-        return make_divisible(base * width, 4)
-
-    inputs = channels(16)
-    layers = [conv_bn(3, inputs, 3, 2)]
-    for row in GHOST_ROWS.split():
-        kernel, hidden, outputs, se, stride = map(int, row.split(","))
-        hidden, outputs = channels(hidden), channels(outputs)
-        path = [ghost(inputs, hidden, "bn_relu")]
-        path += [conv_bn(hidden, hidden, kernel, stride, hidden, act=False)] if stride == 2 else []
-        path += [Squeeze(hidden, make_divisible(hidden / 4, 4))] if se else []
-        path += [ghost(hidden, outputs, "bn")]
-        shortcut = nn.Identity()
-        if stride == 2 or inputs != outputs:
-            shortcut = nn.Sequential(
-                conv_bn(inputs, inputs, kernel, stride, inputs, act=False), conv_bn(inputs, outputs, 1, act=False)
-            )
-        layers.append(Residual(nn.Sequential(*path), shortcut))
-        inputs = outputs
-    last = channels(960)
-    head = [nn.AdaptiveAvgPool2D(1), nn.Conv2D(last, 1280, 1), nn.ReLU(), nn.Flatten(), nn.Linear(1280, 1000)]
-    return nn.Sequential(*layers, conv_bn(inputs, last, 1), *head)
-
-
-MIX_ROWS = (  # kernels, expansion groups, projection groups, stride, expansion, outputs, se
-    ([3], 2, 2, 2, 6, 24, 0),
-    ([3], 2, 2, 1, 3, 24, 0),
-    ([3, 5, 7], 1, 1, 2, 6, 40, 0.5),
-    *[([3, 5], 2, 2, 1, 6, 40, 0.5)] * 3,
-    ([3, 5, 7], 1, 2, 2, 6, 80, 0.25),
-    *[([3, 5], 1, 2, 1, 6, 80, 0.25)] * 2,
-    ([3, 5, 7], 2, 2, 1, 6, 120, 0.5),
-    *[([3, 5, 7, 9], 2, 2, 1, 3, 120, 0.5)] * 2,
-    ([3, 5, 7, 9, 11], 1, 1, 2, 6, 200, 0.5),
-    *[([3, 5, 7, 9], 1, 2, 1, 6, 200, 0.5)] * 2,
-)
-
-
-def mixnet_s():
-    """MixNet-S, arXiv 1907.09595."""
-
-    def point(inputs, outputs, groups):
-        return [
-            create_operator("GroupConv", inputs, outputs, 1, bias_attr=False, conv_groups=groups),
-            nn.BatchNorm2D(outputs),
-        ]
-
-    inputs = 16
-    layers = [
-        conv_bn(3, 16, 3, 2),
-        Residual(nn.Sequential(conv_bn(16, 16, 3, groups=16), conv_bn(16, 16, 1)), nn.Identity()),
-    ]
-    for kernels, expand_groups, project_groups, stride, expansion, outputs, se in MIX_ROWS:
-        hidden = inputs * expansion
-        mixed = create_operator(
-            "MixConv", hidden, hidden, 3, stride, 1, groups=hidden, bias_attr=False, kernel_sizes=kernels
-        )
-        path = [*point(inputs, hidden, expand_groups), mixed, nn.BatchNorm2D(hidden)]
-        path += [Squeeze(hidden, int(inputs * se))] if se else []
-        layers.append(nn.Sequential(*path, *point(hidden, outputs, project_groups)))
-        inputs = outputs
-    head = [nn.AdaptiveAvgPool2D(1), nn.Flatten(), nn.Linear(1536, 1000)]
-    return nn.Sequential(*layers, conv_bn(inputs, 1536, 1), *head)
 
 
 def squeezenet(version):
@@ -139,15 +30,6 @@ def squeezenet(version):
     return nn.Sequential(*layers, nn.Conv2D(512, 1000, 1))
 
 
-def sknet50():
-    """SKNet-50, arXiv 1903.06586: SK on the 3x3 of ResNeXt-50 32x4d, in place of convolution, norm and activation."""
-    model, _ = replace_conv(paddle.vision.models.resnext50_32x4d(), "SKConv", {"groups": "grouped"})
-    for layer in model.sublayers():
-        if hasattr(layer, "conv3") and hasattr(layer, "bn2"):
-            layer.bn2 = nn.Identity()
-    return model
-
-
 # The tables.
 
 IMAGENET, CIFAR = [1, 3, 224, 224], [1, 3, 32, 32]
@@ -156,6 +38,10 @@ EVERY = {"min_kernel": 1, "skip_first": False}
 
 def put(backbone, operator, rules=None, own=None, **arguments):
     return lambda: create_model(backbone, operator=operator, rules=rules, operator_args=own, **arguments)
+
+
+def unmasked(parts):
+    return {"parts": parts, "form": "unmasked"}
 
 
 def versatile_resnet(name):
@@ -181,13 +67,15 @@ NETWORKS = {
         442_186,
         65_286_784,
     ),
-    "GhostNet 0.5": (lambda: ghostnet(0.5), IMAGENET, 2_587_292, 42_328_152),
-    "GhostNet 1.0": (lambda: ghostnet(1.0), IMAGENET, 5_182_508, 141_150_512),
-    "GhostNet 1.3": (lambda: ghostnet(1.3), IMAGENET, 7_358_820, 227_003_256),
     "Het ResNet50 P=4": (put("ResNet50", "HetConv"), IMAGENET, 18_012_200, 2_856_058_880),
     # the published host has no biases in its 12 replaced convolutions, this one 4,160
     "Het VGG16 P=4": (put("VGG16Cifar", "HetConv"), CIFAR, 5_181_962 + 4_160, None),
     "Het VGG16 P=8": (put("VGG16Cifar", "HetConv", own={"parts": 8}), CIFAR, 3_547_658 + 4_160, None),
+    # 16.62 M is the "VGG16 baseline" of the SPConv paper
+    "Het VGG16 P=1 unmasked": (put("VGG16Cifar", "HetConv", own=unmasked(1)), CIFAR, 16_622_090, 348_066_816),
+    "Het VGG16 P=2 unmasked": (put("VGG16Cifar", "HetConv", own=unmasked(2)), CIFAR, 9_267_722, 192_353_280),
+    "Het VGG16 P=4 unmasked": (put("VGG16Cifar", "HetConv", own=unmasked(4)), CIFAR, 5_590_538, 114_496_512),
+    "Het VGG16 P=8 unmasked": (put("VGG16Cifar", "HetConv", own=unmasked(8)), CIFAR, 3_751_946, 75_568_128),
     "Oct ResNet50 a=1/4": (put("ResNet50", "OctaveConv", {"flow": True}), IMAGENET, 25_557_032, 3_103_526_912),
     "Oct ResNet50 a=1/2": (
         put("ResNet50", "OctaveConv", {"flow": True}, {"alpha": 0.5}),
@@ -201,7 +89,6 @@ NETWORKS = {
         25_557_032,
         2_367_143_936,
     ),
-    "MixNet-S": (mixnet_s, IMAGENET, 4_134_606, 239_173_360),
     "SpatialVersatile ResNet50": (
         put("ResNet50", "SpatialVersatileConv", EVERY),
         IMAGENET,
@@ -217,7 +104,6 @@ NETWORKS = {
     "Versatile ResNet50": (lambda: versatile_resnet("ResNet50"), IMAGENET, 10_978_056, 3_183_833_600),
     "Versatile ResNet18": (lambda: versatile_resnet("ResNet18"), IMAGENET, 3_348_248, 993_921_536),
     "SpatialVersatile VGG16": (versatile_vgg16, IMAGENET, 53_931_976, 8_590_819_328),
-    "SKNet50": (sknet50, IMAGENET, 27_479_784, 4_462_710_784),
     "SqueezeNet 1.0": (lambda: squeezenet("1.0"), IMAGENET, 1_248_424, 777_221_152),
     "SqueezeNet 1.1": (lambda: squeezenet("1.1"), IMAGENET, 1_235_496, 349_537_280),
 }

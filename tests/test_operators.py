@@ -32,6 +32,7 @@ SETTINGS = [
     ("GhostConv", {"ratio": 3, "cheap_kernel": 1}),
     ("GhostConv", {"inner": "bn_relu"}),
     ("HetConv", {"parts": 2}),
+    ("HetConv", {"parts": 2, "form": "unmasked"}),
     ("MixConv", {"kernel_sizes": [5, 1], "between": "none"}),
     ("GroupConv", {"conv_groups": 3, "shuffle": True}),
     ("DepthwiseSeparableConv", {"order": "pw_dw"}),

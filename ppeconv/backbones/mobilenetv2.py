@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from typing import Literal
 
-import paddle.nn.functional as F
 from paddle import Tensor, nn
 
+from ppeconv.backbones.layers import conv_norm, linear_classifier
 from ppeconv.backbones.width import make_divisible, scaled
+from ppeconv.recalibration.base import RecalibrationSlot
 from ppeconv.registry import BACKBONES
 
 _BLOCKS = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
@@ -24,10 +25,12 @@ class InvertedResidual(nn.Layer):
     def __init__(self, inputs: int, outputs: int, stride: int, expansion: int):
         super().__init__()
         hidden = inputs * expansion
-        expand = [_conv_bn_relu(inputs, hidden, 1)] if expansion > 1 else []
+        expand = [conv_norm(inputs, hidden, 1, act=nn.ReLU6)] if expansion > 1 else []
+        depthwise = conv_norm(hidden, hidden, 3, stride, groups=hidden, act=nn.ReLU6)
+        depthwise.add_sublayer("recalibration", RecalibrationSlot(hidden))
         self.conv = nn.Sequential(
             *expand,
-            _conv_bn_relu(hidden, hidden, 3, stride, groups=hidden),
+            depthwise,
             nn.Conv2D(hidden, outputs, 1, bias_attr=False),
             nn.BatchNorm2D(outputs),
         )
@@ -71,15 +74,16 @@ class MobileNetV2(nn.Layer):
 
         small = stem == "cifar"
         inputs = channels(32)
-        layers: list[nn.Layer] = [_conv_bn_relu(in_channels, inputs, 3, 1 if small else 2)]
+        layers: list[nn.Layer] = [conv_norm(in_channels, inputs, 3, 1 if small else 2, act=nn.ReLU6)]
         for expansion, base, repeats, stride in _BLOCKS:
             for index in range(repeats):
                 step = stride if index == 0 and not (small and base == 24) else 1
                 layers.append(InvertedResidual(inputs, channels(base), step, expansion))
                 inputs = channels(base)
         last = channels(1280, max(1.0, width))
-        self.features = nn.Sequential(*layers, _conv_bn_relu(inputs, last, 1))
-        self.classifier = nn.Sequential(nn.Dropout(dropout), nn.Linear(last, class_num))
+        self.features = nn.Sequential(*layers, conv_norm(inputs, last, 1, act=nn.ReLU6))
+        self.pool = nn.AdaptiveAvgPool2D(1)
+        self.classifier = linear_classifier(last, class_num, dropout)
 
     def stages(self, x: Tensor) -> list[Tensor]:
         """The last maps of strides 4, 8, 16, 32 (with the small stem 1, 2, 4, 8), the fourth of all channels."""
@@ -91,12 +95,4 @@ class MobileNetV2(nn.Layer):
         return maps
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.classifier(F.adaptive_avg_pool2d(self.features(x), 1).flatten(1))
-
-
-def _conv_bn_relu(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2D(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias_attr=False),
-        nn.BatchNorm2D(outputs),
-        nn.ReLU6(),
-    )
+        return self.classifier(self.pool(self.features(x)).flatten(1))

@@ -6,12 +6,13 @@ Parameter names are those of `paddle.vision.models.resnet`, so its weights load.
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
-import paddle.nn.functional as F
 from paddle import Tensor, nn
 
 from ppeconv.backbones.width import scaled
+from ppeconv.recalibration.base import RecalibrationSlot
 from ppeconv.registry import BACKBONES
 
 
@@ -27,35 +28,51 @@ class BasicBlock(nn.Layer):
         self.conv2 = nn.Conv2D(planes, planes, 3, 1, 1, bias_attr=False)
         self.bn2 = nn.BatchNorm2D(planes)
         self.relu = nn.ReLU()
+        self.recalibration = RecalibrationSlot(planes)
         self.downsample = downsample
 
     def forward(self, x: Tensor) -> Tensor:
         shortcut = x if self.downsample is None else self.downsample(x)
         out = self.relu(self.bn1(self.conv1(x)))
-        return self.relu(self.bn2(self.conv2(out)) + shortcut)
+        return self.relu(self.recalibration(self.bn2(self.conv2(out))) + shortcut)
 
 
 class Bottleneck(nn.Layer):
-    """1x1, 3x3, 1x1 around a shortcut: [N, inputs, H, W] -> [N, 4 planes, H/stride, W/stride]."""
+    """1x1, 3x3, 1x1 around a shortcut: [N, inputs, H, W] -> [N, 4 planes, H/stride, W/stride].
+
+    Args:
+        inputs, planes, stride, downsample: as in every block.
+        cardinality, path_width: the 3x3 is of planes x path_width / 64 x cardinality channels in that many groups.
+    """
 
     expansion = 4
 
-    def __init__(self, inputs: int, planes: int, stride: int, downsample: nn.Layer | None):
+    def __init__(
+        self,
+        inputs: int,
+        planes: int,
+        stride: int,
+        downsample: nn.Layer | None,
+        cardinality: int = 1,
+        path_width: int = 64,
+    ):
         super().__init__()
-        self.conv1 = nn.Conv2D(inputs, planes, 1, bias_attr=False)
-        self.bn1 = nn.BatchNorm2D(planes)
-        self.conv2 = nn.Conv2D(planes, planes, 3, stride, 1, bias_attr=False)
-        self.bn2 = nn.BatchNorm2D(planes)
-        self.conv3 = nn.Conv2D(planes, planes * self.expansion, 1, bias_attr=False)
+        inner = planes * path_width // 64 * cardinality
+        self.conv1 = nn.Conv2D(inputs, inner, 1, bias_attr=False)
+        self.bn1 = nn.BatchNorm2D(inner)
+        self.conv2 = nn.Conv2D(inner, inner, 3, stride, 1, groups=cardinality, bias_attr=False)
+        self.bn2 = nn.BatchNorm2D(inner)
+        self.conv3 = nn.Conv2D(inner, planes * self.expansion, 1, bias_attr=False)
         self.bn3 = nn.BatchNorm2D(planes * self.expansion)
         self.relu = nn.ReLU()
+        self.recalibration = RecalibrationSlot(planes * self.expansion)
         self.downsample = downsample
 
     def forward(self, x: Tensor) -> Tensor:
         shortcut = x if self.downsample is None else self.downsample(x)
         out = self.relu(self.bn1(self.conv1(x)))
         out = self.relu(self.bn2(self.conv2(out)))
-        return self.relu(self.bn3(self.conv3(out)) + shortcut)
+        return self.relu(self.recalibration(self.bn3(self.conv3(out))) + shortcut)
 
 
 class ResNet(nn.Layer):
@@ -75,6 +92,7 @@ class ResNet(nn.Layer):
 
     def __init__(
         self,
+        block_arguments: Mapping[str, Any] | None = None,
         *,
         class_num: int = 1000,
         width: float = 1.0,
@@ -93,8 +111,11 @@ class ResNet(nn.Layer):
         self.relu = nn.ReLU()
         for stage, depth in enumerate(self.depths):
             planes = scaled(64 * 2**stage, width)
-            self.add_sublayer(f"layer{stage + 1}", _stage(self.block, inputs, planes, depth, 1 if stage == 0 else 2))
+            stride = 1 if stage == 0 else 2
+            blocks = _stage(self.block, inputs, planes, depth, stride, block_arguments or {})
+            self.add_sublayer(f"layer{stage + 1}", blocks)
             inputs = planes * self.block.expansion
+        self.pool = nn.AdaptiveAvgPool2D(1)
         self.fc = nn.Linear(inputs, class_num)
 
     def stages(self, x: Tensor) -> list[Tensor]:
@@ -107,18 +128,24 @@ class ResNet(nn.Layer):
         return maps
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.fc(F.adaptive_avg_pool2d(self.stages(x)[-1], 1).flatten(1))
+        return self.fc(self.pool(self.stages(x)[-1]).flatten(1))
 
 
 def _stage(
-    block: type[BasicBlock] | type[Bottleneck], inputs: int, planes: int, depth: int, stride: int
+    block: type[BasicBlock] | type[Bottleneck],
+    inputs: int,
+    planes: int,
+    depth: int,
+    stride: int,
+    arguments: Mapping[str, Any],
 ) -> nn.Sequential:
     outputs = planes * block.expansion
     downsample = None
     if stride != 1 or inputs != outputs:
         downsample = nn.Sequential(nn.Conv2D(inputs, outputs, 1, stride, bias_attr=False), nn.BatchNorm2D(outputs))
     return nn.Sequential(
-        block(inputs, planes, stride, downsample), *[block(outputs, planes, 1, None) for _ in range(depth - 1)]
+        block(inputs, planes, stride, downsample, **arguments),
+        *[block(outputs, planes, 1, None, **arguments) for _ in range(depth - 1)],
     )
 
 
@@ -144,3 +171,19 @@ class ResNet50(ResNet):
 
     imagenet_weights = "resnet50"
     block, depths = Bottleneck, (3, 4, 6, 3)
+
+
+@BACKBONES.register
+class ResNet101(ResNet):
+    """ResNet-101 of bottleneck blocks."""
+
+    imagenet_weights = "resnet101"
+    block, depths = Bottleneck, (3, 4, 23, 3)
+
+
+@BACKBONES.register
+class ResNet152(ResNet):
+    """ResNet-152 of bottleneck blocks."""
+
+    imagenet_weights = "resnet152"
+    block, depths = Bottleneck, (3, 8, 36, 3)

@@ -6,7 +6,6 @@ from functools import partial
 from typing import ClassVar, Literal
 
 import paddle
-import paddle.nn.functional as F
 from paddle import Tensor, nn
 
 from ppeconv.backbones.resnet import BasicBlock
@@ -59,6 +58,7 @@ class CifarResNet(nn.Layer):
             ]
             self.add_sublayer(f"layer{stage + 1}", nn.Sequential(*blocks))
             inputs = outputs
+        self.pool = nn.AdaptiveAvgPool2D(1)
         self.fc = nn.Linear(inputs, class_num)
 
     def stages(self, x: Tensor) -> list[Tensor]:
@@ -68,7 +68,7 @@ class CifarResNet(nn.Layer):
         return [first, second, self.layer3(second)]
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.fc(F.adaptive_avg_pool2d(self.stages(x)[-1], 1).flatten(1))
+        return self.fc(self.pool(self.stages(x)[-1]).flatten(1))
 
 
 def _block(inputs: int, outputs: int, stride: int, shortcut: str) -> BasicBlock:

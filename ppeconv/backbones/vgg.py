@@ -11,6 +11,7 @@ import paddle.nn.functional as F
 from paddle import Tensor, nn
 
 from ppeconv.backbones.width import scaled
+from ppeconv.recalibration.base import RecalibrationSlot
 from ppeconv.registry import BACKBONES
 
 _STAGES = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
@@ -76,6 +77,7 @@ class VGG16Cifar(nn.Layer):
         self.features = _features(in_channels, width, batch_norm=True)
         channels = scaled(512, width)
         hidden = [nn.Linear(channels, channels), nn.BatchNorm1D(channels), nn.ReLU()] if head_layers == 2 else []
+        self.pool = nn.AdaptiveAvgPool2D(1)
         self.classifier = nn.Sequential(*hidden, nn.Linear(channels, class_num))
 
     def stages(self, x: Tensor) -> list[Tensor]:
@@ -83,7 +85,7 @@ class VGG16Cifar(nn.Layer):
         return _stages(self.features, x)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.classifier(F.adaptive_avg_pool2d(self.features(x), 1).flatten(1))
+        return self.classifier(self.pool(self.features(x)).flatten(1))
 
 
 def _features(inputs: int, width: float, batch_norm: bool) -> nn.Sequential:
@@ -92,7 +94,8 @@ def _features(inputs: int, width: float, batch_norm: bool) -> nn.Sequential:
         outputs = scaled(channels, width)
         for _ in range(depth):
             layers.append(nn.Conv2D(inputs, outputs, 3, padding=1))
-            layers += [nn.BatchNorm2D(outputs), nn.ReLU()] if batch_norm else [nn.ReLU()]
+            rectified = nn.Sequential(nn.ReLU(), RecalibrationSlot(outputs))
+            layers += [nn.BatchNorm2D(outputs), rectified] if batch_norm else [rectified]
             inputs = outputs
         layers.append(nn.MaxPool2D(2))
     return nn.Sequential(*layers)

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 def parser() -> argparse.ArgumentParser:
     """Options of the command."""
     parser = argparse.ArgumentParser(prog="ppeconv list", description="List what a config can name.")
-    parser.add_argument("kind", nargs="?", choices=["operators", "backbones", "configs"], help="all when not given")
+    kinds = ["operators", "recalibrations", "heads", "backbones", "configs"]
+    parser.add_argument("kind", nargs="?", choices=kinds, help="all when not given")
     parser.add_argument("--counts", action="store_true", help="with parameters and MACs; builds every network")
     parser.add_argument(
         "--matrix",
@@ -23,6 +24,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Print the lists."""
     from ppeconv import config as configs
     from ppeconv.build import list_backbones, list_operators
+    from ppeconv.registry import HEADS, RECALIBRATIONS
 
     if arguments.matrix:
         for line in matrix():
@@ -30,6 +32,8 @@ def run(arguments: argparse.Namespace) -> None:
         return
     kinds = {
         "operators": (list_operators, operator_counts),
+        "recalibrations": (RECALIBRATIONS.summaries, block_counts),
+        "heads": (HEADS.summaries, block_counts),
         "backbones": (list_backbones, backbone_counts),
         "configs": (lambda: dict.fromkeys(configs.shipped(), ""), config_counts),
     }
@@ -60,6 +64,14 @@ def operator_counts(name: str) -> str:
 
     params, macs = share_of_plain(name)
     return f"64->64, 3x3: {params:.1%} of the parameters, {macs:.1%} of the MACs of the plain convolution"
+
+
+def block_counts(name: str) -> str:
+    """The recalibration block or head on a map of 64 channels."""
+    from ppeconv.registry import placed
+
+    cost = placed(name).get(name).formula(64, 32, 32)
+    return f"64 channels, 32x32: {cost.params:,} parameters, {cost.macs:,} MACs"
 
 
 def backbone_counts(name: str) -> str:

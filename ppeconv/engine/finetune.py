@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import importlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -48,17 +49,21 @@ def freeze(model: nn.Layer, patterns: Sequence[str]) -> str:
     return f"frozen: {len(frozen)} of {len(names)} parameter arrays"
 
 
+_FAMILIES = "densenet", "inceptionv3", "mobilenetv1", "mobilenetv2", "mobilenetv3", "resnet", "squeezenet", "vgg"
+
+
 def _imagenet_weights(name: str) -> Path:
     from paddle.utils.download import get_weights_path_from_url
-    from paddle.vision.models import mobilenetv2, resnet, vgg
 
-    known = {**resnet.model_urls, **vgg.model_urls, **mobilenetv2.model_urls}
+    families = [importlib.import_module(f"paddle.vision.models.{family}") for family in _FAMILIES]
+    known = {key: value for family in families for key, value in family.model_urls.items()}
     key = name.removeprefix(PADDLE_VISION).removeprefix("models.")
     key = getattr(BACKBONES.get(name), "imagenet_weights", None) if key == name else key
     if key not in known:
+        ours = [entry for entry in BACKBONES.names() if hasattr(BACKBONES.get(entry), "imagenet_weights")]
         raise UserError(
-            f"there are no ImageNet weights for {name}; Arch.pretrained: true works for ResNet18, ResNet34, ResNet50, "
-            "VGG16, MobileNetV2 and paddle.vision's ResNets, VGGs and MobileNetV2; give the path of weights instead"
+            f"there are no ImageNet weights for {name}; Arch.pretrained: true works for {', '.join(ours)} and for "
+            "networks of paddle.vision; give the path of weights instead"
         )
     try:
         return Path(get_weights_path_from_url(*known[key]))

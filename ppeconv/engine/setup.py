@@ -13,7 +13,7 @@ from paddle import nn
 from ppeconv import backend
 from ppeconv.backbones.external import is_external
 from ppeconv.backend.memory import keep_freed_pages
-from ppeconv.build import create_backbone
+from ppeconv.build import apply_operator, create_backbone
 from ppeconv.config import Config, with_values
 from ppeconv.data.batches import Batches, Pipeline
 from ppeconv.data.check import check_labels
@@ -21,8 +21,9 @@ from ppeconv.data.datasets import ArraySet, FileSet
 from ppeconv.engine import checkpoint, distributed
 from ppeconv.engine.schedules import scaled
 from ppeconv.errors import UserError
+from ppeconv.placement import PlacementReport
 from ppeconv.registry import BACKBONES, DATASETS, OPTIMIZERS, SCHEDULES
-from ppeconv.replace import Report, replace_conv
+from ppeconv.replace import Report
 
 
 def select_device(name: str) -> str:
@@ -99,12 +100,12 @@ def with_data_facts(config: Config) -> Config:
     return with_values(config, facts)
 
 
-def build_model(config: Config) -> tuple[nn.Layer, list[Report]]:
-    """The network of a config whose data facts are filled in, and what each operator replaced."""
+def build_model(config: Config) -> tuple[nn.Layer, list[Report | PlacementReport]]:
+    """The network of a config whose data facts are filled in, and what each operator changed."""
     model = create_backbone(config.Arch.name, class_num=config.Arch.class_num, **config.Arch.arguments)
     size, reports = [1, *config.Infer.image_shape], []
     for section in config.operators:
-        model, report = replace_conv(model, section.name, section.rules, input_size=size, **section.arguments)
+        model, report = apply_operator(model, section.name, section.rules, input_size=size, **section.arguments)
         reports.append(report)
     return model, reports
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
@@ -11,6 +10,7 @@ from paddle import nn
 from ppeconv.errors import Unsupported
 from ppeconv.geometry import ConvGeometry
 from ppeconv.operators.cost import Cost
+from ppeconv.registry import own_arguments
 
 
 class ConvOperator(nn.Layer):
@@ -108,11 +108,16 @@ class ConvOperator(nn.Layer):
     @classmethod
     def completed(cls, own: dict[str, Any]) -> dict[str, Any]:
         """Own arguments with the defaults of those not given."""
-        parameters = inspect.signature(cls.build).parameters.values()
-        return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY} | own
+        return own_arguments(cls.build) | own
 
     def extra_repr(self) -> str:
         return str(self.geometry)
+
+
+def image_channels(network: nn.Layer) -> int:
+    """Input channels of a network's first convolution."""
+    first = next(layer for layer in network.sublayers() if isinstance(layer, (nn.Conv2D, ConvOperator)))
+    return first._in_channels if isinstance(first, nn.Conv2D) else first.geometry.in_channels
 
 
 LIMITS: dict[str, tuple[Callable[[ConvGeometry], bool], str]] = {

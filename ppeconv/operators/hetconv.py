@@ -5,6 +5,8 @@ Paper: HetConv: Heterogeneous Kernel-Based Convolutions for Deep CNNs, CVPR 2019
 
 from __future__ import annotations
 
+from typing import Literal
+
 import paddle
 from paddle import Tensor, nn
 
@@ -14,6 +16,8 @@ from ppeconv.operators.base import ConvOperator
 from ppeconv.operators.cost import Cost
 from ppeconv.operators.parts import CentredConv, block_diagonal, host_conv
 from ppeconv.registry import OPERATORS
+
+Form = Literal["exact", "unmasked"]
 
 
 @OPERATORS.register(aliases=("Het",))
@@ -26,9 +30,12 @@ class HetConv(ConvOperator):
         Y_g = Conv_kxk(X_g) + Conv_1x1(X without X_g), g = 1..P
 
     Own arguments:
-        parts: P, which divides C_in and C_out; 1 is the plain convolution.
+        parts: P, which divides C_in and C_out; with form "exact", 1 is the plain convolution.
+        form: "exact" is the definition; "unmasked" the sum of a grouped k x k and a 1x1 over all channels, without
+            bias, as the author's code is when its mask is not counted.
 
-    Parameters: C_in C_out (kh kw / P + 1 - 1/P) (+ C_out with bias); MACs: the weights times H' W'.
+    Parameters: exact C_in C_out (kh kw / P + 1 - 1/P) (+ C_out with bias); unmasked C_in C_out (kh kw / P + 1).
+    MACs: the weights times H' W'.
 
     Departures from the paper: the k x k kernels of filter o are on a block of channels and not on every P-th one,
     which is the same up to a permutation of channels (the author's code does so too). The 1x1 part holds the weights
@@ -38,27 +45,33 @@ class HetConv(ConvOperator):
     limits = ("dense", "odd kernel", "fixed padding", "kernel above 1x1")
 
     @classmethod
-    def refuse(cls, geometry: ConvGeometry, *, parts: int) -> None:
+    def refuse(cls, geometry: ConvGeometry, *, parts: int, form: Form) -> None:
         if parts < 1 or geometry.in_channels % parts or geometry.out_channels % parts:
             raise Unsupported(
                 f"HetConv needs parts that divide the input and the output channels; got parts={parts} for "
                 f"{geometry.in_channels}->{geometry.out_channels}"
             )
 
-    def build(self, geometry: ConvGeometry, *, parts: int = 4) -> None:
+    def build(self, geometry: ConvGeometry, *, parts: int = 4, form: Form = "exact") -> None:
         inputs, outputs = geometry.in_channels, geometry.out_channels
-        self.parts, self.share = parts, inputs // parts
-        self.spatial = host_conv(geometry, inputs, outputs, parts, geometry.bias)
-        if parts > 1:
+        self.parts, self.share, self.exact = parts, inputs // parts, form == "exact"
+        self.spatial = host_conv(geometry, inputs, outputs, parts, geometry.bias and self.exact)
+        if not self.exact:
+            self.pointwise = CentredConv(geometry, inputs, outputs)
+        elif parts > 1:
             self.pointwise = CentredConv(geometry, inputs * (parts - 1), outputs, groups=parts)
 
     def forward(self, x: Tensor) -> Tensor:
+        if not self.exact:
+            return self.spatial(x) + self.pointwise(x)
         if self.parts == 1:
             return self.spatial(x)
         others = [part for group in range(self.parts) for part in _around(x, group, self.share)]
         return self.spatial(x) + self.pointwise(paddle.concat(others, axis=1))
 
     def inherit(self, conv: nn.Conv2D) -> bool:
+        if not self.exact:
+            return False
         self.spatial.weight.set_value(paddle.concat(block_diagonal(conv.weight, self.parts), axis=0))
         if conv.bias is not None:
             self.spatial.bias.set_value(conv.bias)
@@ -73,9 +86,12 @@ class HetConv(ConvOperator):
         return True
 
     @classmethod
-    def cost(cls, geometry: ConvGeometry, height: int, width: int, *, parts: int) -> Cost:
+    def cost(cls, geometry: ConvGeometry, height: int, width: int, *, parts: int, form: Form) -> Cost:
         pixels = geometry.output_size(height, width)
         inputs, outputs = geometry.in_channels, geometry.out_channels
+        if form == "unmasked":
+            spatial = Cost.conv(inputs, outputs, geometry.kernel_size, pixels, parts)
+            return spatial + Cost.conv(inputs, outputs, (1, 1), pixels)
         return Cost.conv(inputs, outputs, geometry.kernel_size, pixels, parts, geometry.bias) + Cost.conv(
             inputs * (parts - 1), outputs, (1, 1), pixels, parts
         )

@@ -9,14 +9,13 @@ from __future__ import annotations
 from typing import Any, ClassVar, NamedTuple
 
 import paddle
-import paddle.nn.functional as F
 from paddle import Tensor, nn
 
 from ppeconv.errors import Unsupported
 from ppeconv.geometry import ConvGeometry
 from ppeconv.operators.base import ConvOperator
 from ppeconv.operators.cost import Cost
-from ppeconv.operators.parts import centre_margin, host_conv, pooled, reframe, same_conv
+from ppeconv.operators.parts import centre_margin, host_conv, pooled, reframe, same_conv, spread
 from ppeconv.registry import OPERATORS
 
 
@@ -220,7 +219,7 @@ def halved(x: Tensor) -> Tensor:
 
 def enlarged(x: Tensor, like: Tensor) -> Tensor:
     """Twice the size by nearest neighbours, cut to the height and width of `like`."""
-    return F.interpolate(x, scale_factor=2, mode="nearest")[:, :, : like.shape[2], : like.shape[3]]
+    return spread(x, *like.shape[2:])
 
 
 def divided(x: Tensor, low: int) -> Tensor | Octaves:

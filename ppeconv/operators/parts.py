@@ -131,6 +131,16 @@ def _cut(before: int, after: int) -> slice:
     return slice(max(-before, 0), min(after, 0) or None)
 
 
+def spread(x: Tensor, height: int, width: int) -> Tensor:
+    """[N, C, h, w] to that height and width by the nearest neighbour: row i is row floor(i h / height).
+
+    Not F.interpolate, which does not run with oneDNN in Paddle Inference 3.3.1.
+    """
+    rows = [row * x.shape[2] // height for row in range(height)]
+    columns = [column * x.shape[3] // width for column in range(width)]
+    return x.index_select(paddle.to_tensor(rows), 2).index_select(paddle.to_tensor(columns), 3)
+
+
 def pooled(x: Tensor, stride: tuple[int, int]) -> Tensor:
     """Average pool of kernel `stride`; an incomplete window at the border averages the pixels it has."""
     return x if stride == (1, 1) else F.avg_pool2d(x, stride, stride, ceil_mode=True)

@@ -1,0 +1,204 @@
+"""Every network of docs/networks.md: counts beside those of others, feature maps, stems; recalibration is elsewhere."""
+
+import importlib.util
+from pathlib import Path
+
+import paddle
+import pytest
+import yaml
+from paddle import nn
+
+import ppeconv
+from ppeconv import UserError, create_model, replace_conv
+from ppeconv.engine.setup import build_model
+from ppeconv.registry import BACKBONES
+
+ROOT = Path(__file__).parent.parent
+spec = importlib.util.spec_from_file_location("networks_table", ROOT / "scripts" / "networks_table.py")
+table = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(table)
+ROWS = table.rows()
+CIFAR = [1, 3, 32, 32]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [pytest.param(row, marks=[pytest.mark.full] if row.get("heavy") else []) for row in ROWS if "counts" in row],
+    ids=lambda row: row["name"],
+)
+def test_counts(row):
+    counts = table.counted(row)
+    assert agree(row["counts"], counts.params, counts.macs)
+
+
+def agree(expected, params, macs):
+    """Whether counts are those expected; of MACs that are known to three decimals of a G, to these."""
+    if isinstance(expected[1], str):
+        return params == expected[0] and f"{macs / 1e9:.3f}G" == expected[1]
+    return params == expected[0] and expected[1] in (macs, None)
+
+
+def test_the_page_has_every_network():
+    text = (ROOT / "docs" / "networks.md").read_text("utf-8")
+    lines = [line.split(" | ") for line in text.splitlines() if line.startswith("| ")][1:]
+    assert [line[0].removeprefix("| ") for line in lines] == [row["name"] for row in ROWS]
+    for cells, row in zip(lines, ROWS, strict=True):
+        assert cells[5] == cells[7] == "是", f"{row['name']} did not train or could not be served"
+        assert float(cells[6]) <= 1e-5
+        if "counts" in row:
+            assert agree(row["counts"], *(int(cell.replace(",", "")) for cell in cells[2:4]))
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "params", "macs"),
+    [
+        ("MobileNetV1", {}, 3_217_226, 46_354_432),
+        ("ShuffleNetV2", {}, 1_263_854, None),
+        ("ShuffleNetV2", {"width": 0.5}, 352_042, None),
+    ],
+)
+def test_cifar_counts(name, arguments, params, macs):
+    """As the networks of kuangliu/pytorch-cifar."""
+    counts = ppeconv.count(create_model(name, class_num=10, stem="cifar", **arguments), CIFAR)
+    assert counts.params == params
+    assert macs is None or counts.macs == macs
+
+
+FEATURES = {
+    "DenseNet121": ([256, 512, 1024, 1024], [4, 8, 16, 32]),
+    "DPN68": ([144, 320, 704, 832], [4, 8, 16, 32]),
+    "EfficientNetB0": ([16, 24, 40, 112, 1280], [2, 4, 8, 16, 32]),
+    "GhostNet": ([16, 24, 40, 112, 960], [2, 4, 8, 16, 32]),
+    "InceptionResNetV2": ([64, 192, 320, 1088, 1536], [2, 4, 8, 16, 32]),
+    "InceptionV1": ([192, 480, 832, 1024], [4, 8, 16, 32]),
+    "InceptionV2": ([192, 320, 576, 1024], [4, 8, 16, 32]),
+    "InceptionV3": ([288, 768, 2048], [8, 16, 32]),
+    "InceptionV4": ([64, 192, 384, 1024, 1536], [2, 4, 8, 16, 32]),
+    "MixNetS": ([16, 24, 40, 120, 1536], [2, 4, 8, 16, 32]),
+    "MixNetM": ([24, 32, 40, 120, 1536], [2, 4, 8, 16, 32]),
+    "MixNetL": ([32, 40, 56, 160, 1536], [2, 4, 8, 16, 32]),
+    "MobileFaceNet": ([64, 64, 128, 512], [2, 4, 8, 16]),
+    "MobileNetV1": ([64, 128, 256, 512, 1024], [2, 4, 8, 16, 32]),
+    "MobileNetV3Large": ([16, 24, 40, 112, 960], [2, 4, 8, 16, 32]),
+    "MobileNetV3Small": ([16, 24, 48, 576], [4, 8, 16, 32]),
+    "Res2Net50": ([256, 512, 1024, 2048], [4, 8, 16, 32]),
+    "ResNeXt50": ([256, 512, 1024, 2048], [4, 8, 16, 32]),
+    "ShuffleNetV1": ([24, 240, 480, 960], [4, 8, 16, 32]),
+    "ShuffleNetV2": ([24, 116, 232, 1024], [4, 8, 16, 32]),
+    "SKNet50": ([256, 512, 1024, 2048], [4, 8, 16, 32]),
+    "SqueezeNet": ([64, 128, 256, 512], [2, 4, 8, 16]),
+    "Xception": ([64, 128, 256, 728, 2048], [2, 4, 8, 16, 32]),
+}
+
+
+HEAVY = {"ResNet101", "ResNet152", "ResNeXt101", "SKNet50", "Res2Net50", "InceptionResNetV2", "InceptionV4", "Xception"}
+
+
+def sparing(names):
+    """The heavy ones are left to the slow tests."""
+    return [pytest.param(name, marks=[pytest.mark.full] if name in HEAVY else []) for name in names]
+
+
+@pytest.mark.parametrize("name", sparing(FEATURES))
+def test_feature_maps(name):
+    model = create_model(name, features=True)
+    assert (model.channels, model.strides) == FEATURES[name]
+    side = 64 if BACKBONES.get(name).image_shape[1] % 16 == 0 else 96
+    model.eval()
+    maps = model(paddle.randn([2, 3, side, side]))
+    assert [value.shape[:2] for value in maps] == [[2, channels] for channels in model.channels]
+
+
+def test_networks_with_a_page_row_and_feature_maps_are_all_new_backbones():
+    """Nothing registered is left out."""
+    named = {ppeconv.config.load(row["config"]).Arch.name for row in ROWS}
+    named |= {row["arch"]["name"] for row in ROWS if "name" in row.get("arch", {})}
+    older = {"LeNet", "LeNet3C1L", "ResNet18", "ResNet34", "VGG16", "VGG16Cifar"}
+    small = {f"ResNet{depth}" for depth in (20, 32, 56, 110)}
+    assert named | older | small == set(BACKBONES.names())
+
+
+@pytest.mark.parametrize("name", sparing(name for name in BACKBONES.names() if BACKBONES.accepts(name, "stem")))
+def test_cifar_stem_keeps_small_images_large(name):
+    model = create_model(name, class_num=5, stem="cifar", in_channels=1)
+    model.eval()
+    plain = create_model(name, class_num=5, in_channels=1)
+    plain.eval()
+    x = paddle.randn([2, 1, 32, 32])
+    small, large = plain.stages(x)[-1].shape[2], model.stages(x)[-1].shape[2]
+    assert model(x).shape == [2, 5]
+    assert large >= 2 * small
+
+
+@pytest.mark.parametrize("name", sparing(["InceptionV3", "InceptionV4", "MobileFaceNet", "Xception"]))
+def test_grey_images(name):
+    model = create_model(name, class_num=5, in_channels=1)
+    model.eval()
+    assert model(paddle.randn([1, 1, 112, 112])).shape == [1, 5]
+
+
+@pytest.mark.parametrize(
+    ("name", "operator"), [("DPN68", "GhostConv"), ("MixNetS", "CompConv"), ("SqueezeNet", "SPConv")]
+)
+def test_operators_go_into_them(name, operator):
+    model, report = replace_conv(create_model(name, class_num=5, stem="cifar"), operator)
+    assert report.replaced
+    assert not any("depthwise.0.conv" in row.path for row in report.rows)
+    model.eval()
+    assert model(paddle.randn([1, 3, 32, 32])).shape == [1, 5]
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "words"),
+    [
+        ("ShuffleNetV2", {"width": 0.7}, "widths 0.5, 1.0, 1.5, 2.0; got 0.7"),
+        ("MobileFaceNet", {"image_size": 100}, "multiple of 16; got 100"),
+        ("Res2Net50", {"scale": 1}, "scale of at least 2; got 1"),
+        ("ShuffleNetV1", {"groups": 5}, "should be 1, 2, 3, 4 or 8; got 5"),
+    ],
+)
+def test_refusals_are_sentences(name, arguments, words):
+    with pytest.raises(UserError, match=words):
+        create_model(name, **arguments)
+
+
+def test_paddle_visions_own_differ_where_said():
+    """The 2.0x ShuffleNetV2 is narrower than the paper's, the GoogLeNet has two more classifiers."""
+    count = ppeconv.parameter_count
+    assert count(create_model("paddle.vision.shufflenet_v2_x2_0")) == 7_366_536
+    googlenet = create_model("paddle.vision.googlenet")
+    assert count(googlenet) == 11_535_736
+    aux = sum(count(layer) for name, layer in googlenet.named_children() if name.endswith(("o1", "o2", "out1", "out2")))
+    ours = create_model("InceptionV1", batch_norm=False)
+    biases = sum(layer.bias.shape[0] for layer in ours.sublayers() if isinstance(layer, nn.Conv2D))
+    assert count(googlenet) - aux == count(ours) - biases
+
+
+def test_networks_yaml_has_no_unknown_keys():
+    keys = {"name", "config", "arch", "operator", "rules", "side", "counts", "source", "note", "heavy"}
+    rows = yaml.safe_load((ROOT / "scripts" / "networks.yaml").read_text("utf-8"))
+    assert all(set(row) <= keys for row in rows)
+    assert all("source" in row for row in rows if "counts" in row)
+
+
+def test_the_drop_path_keeps_the_mean():
+    model = create_model("EfficientNetB0", class_num=5, stem="cifar")
+    drop = next(layer for layer in model.sublayers() if type(layer).__name__ == "DropPath" and layer.keep < 1)
+    drop.keep = 0.5
+    x = paddle.ones([4000, 1, 1, 1])
+    drop.train()
+    assert set(drop(x).flatten().tolist()) == {0.0, 2.0}
+    assert float(drop(x).mean()) == pytest.approx(1, abs=0.1)
+    drop.eval()
+    assert (drop(x) == x).all()
+
+
+@pytest.mark.parametrize("name", ["mobilenetv2_gdc_cifar10", "resnet20_spconv_se_cifar10", "vgg16_se_cifar10"])
+def test_shipped_cifar_configs_build(name):
+    config = ppeconv.config.with_values(
+        ppeconv.config.load(name), {"Arch.class_num": 10, "Infer.image_shape": [3, 32, 32]}
+    )
+    model, reports = build_model(config)
+    assert len(reports) == len(config.operators)
+    model.eval()
+    assert model(paddle.randn(CIFAR)).shape == [1, 10]
