@@ -7,6 +7,7 @@ from typing import Any
 
 from paddle import nn
 
+from ppeconv.anywidth import make_anywidth
 from ppeconv.backbones.external import create_external, is_external
 from ppeconv.features import FeatureMaps
 from ppeconv.registry import BACKBONES, OPERATORS
@@ -47,6 +48,7 @@ def create_model(
     operator: str | None = None,
     operator_args: Mapping[str, Any] | None = None,
     rules: Rules | Mapping[str, Any] | None = None,
+    anywidth: Mapping[str, Any] | None = None,
     features: bool = False,
     **arguments: Any,
 ) -> nn.Layer:
@@ -57,12 +59,16 @@ def create_model(
         operator: one of `list_operators()`.
         operator_args: the operator's own arguments.
         rules: which convolutions are replaced; see `ppeconv.replace.Rules`.
+        anywidth: make it run at any width; arguments of `ppeconv.anywidth.make_anywidth`, such as {"kind": "awn"},
+            which goes with width=2**0.5: that keeps the weights in use level.
         features: give a list of feature maps, one for each stage, instead of class scores; see `FeatureMaps`.
         arguments: the backbone's, such as class_num=10.
     """
     model = create_backbone(name, **arguments)
     if operator:
         model, _ = replace_conv(model, operator, rules, **(operator_args or {}))
+    if anywidth is not None:
+        make_anywidth(model, **anywidth)
     return FeatureMaps(model) if features else model
 
 

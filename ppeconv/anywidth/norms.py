@@ -30,10 +30,12 @@ class SharedBatchNorm(nn.BatchNorm2D, AnyWidthLayer):
 
     def forward(self, x: Tensor) -> Tensor:
         mean, variance = self.statistics()
-        result = self.normalised(x, mean, variance, self.training)
-        if self.training:
-            _put(self._mean, self.active[1], mean)
-            _put(self._variance, self.active[1], variance)
+        if not self.training or self.active[1] is None:
+            return self.normalised(x, mean, variance, self.training)
+        mean, variance = mean.clone(), variance.clone()  # the gradient needs them as they are after the update
+        result = self.normalised(x, mean, variance, True)
+        _put(self._mean, self.active[1], mean)
+        _put(self._variance, self.active[1], variance)
         return result
 
     def normalised(self, x: Tensor, mean: Tensor, variance: Tensor, training: bool) -> Tensor:
@@ -135,7 +137,8 @@ class CalibratedBatchNorm(SharedBatchNorm):
 
     def _measure(self, x: Tensor) -> None:
         axes = [0, *range(2, x.ndim)]
-        mean, variance = x.mean(axes), x.var(axes, unbiased=False)
+        mean = x.mean(axes, keepdim=True)
+        mean, variance = mean.flatten(), (x - mean).square().mean(axes)
         if self.width == 1:
             self._mean.set_value(mean)
             self._variance.set_value(variance)
@@ -144,7 +147,6 @@ class CalibratedBatchNorm(SharedBatchNorm):
 
 
 def _put(target: Tensor, active: Selection, values: Tensor) -> None:
-    """Write the active entries back; `take` may have given a copy."""
-    if active is not None:
-        with paddle.no_grad():
-            target[slice(active) if isinstance(active, int) else active] = values
+    """Write the active entries back."""
+    with paddle.no_grad():
+        target[slice(active) if isinstance(active, int) else active] = values

@@ -12,7 +12,7 @@ from pathlib import Path
 import paddle
 
 FLOAT32, UINT8 = 3, 6
-ANY_FORMAT = 1
+ANY_FORMAT, BLOCKS_OF_16_CHANNELS = 1, 78
 FORWARD_TRAINING, BACKWARD = 64, 128
 CONVOLUTION_DIRECT = 1
 POOLING_MAX, POOLING_AVERAGE_ALL, POOLING_AVERAGE_VALID = 0x1FF, 0x2FF, 0x3FF
@@ -116,11 +116,13 @@ def int64s(values: Sequence[int]) -> ctypes.Array:
 
 
 class Layout(_Handle):
-    """Shape and strides of a tensor; without strides the primitive chooses its own format."""
+    """Shape and strides of a tensor; without strides a format by its tag, as a rule the one the primitive chooses."""
 
-    def __init__(self, shape: Sequence[int], strides: Sequence[int] | None, data_type: int = FLOAT32):
+    def __init__(
+        self, shape: Sequence[int], strides: Sequence[int] | None, data_type: int = FLOAT32, tag: int = ANY_FORMAT
+    ):
         if strides is None:
-            how, placing = "memory_desc_create_with_tag", ANY_FORMAT
+            how, placing = "memory_desc_create_with_tag", tag
         else:
             how, placing = "memory_desc_create_with_strides", int64s(strides)
         super().__init__("memory_desc", how, len(shape), int64s(shape), data_type, placing)
@@ -138,6 +140,11 @@ def channels_last(shape: Sequence[int]) -> Layout:
     """The layout of an [N, C, H, W] tensor whose memory is [N, H, W, C]."""
     _, channels, height, width = shape
     return Layout(shape, [height * width * channels, 1, width * channels, channels])
+
+
+def channel_blocks(shape: Sequence[int]) -> Layout:
+    """The layout [N, C/16, H, W, 16] of an [N, C, H, W] tensor, the last block filled up."""
+    return Layout(shape, None, tag=BLOCKS_OF_16_CHANNELS)
 
 
 class Recipe(_Handle):
