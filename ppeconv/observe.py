@@ -17,9 +17,7 @@ ARITHMETIC = {
 
 
 @contextmanager
-def operations(
-    wrap: Callable[[str, Callable], Callable], methods: Sequence[str] = tuple(ARITHMETIC)
-) -> Iterator[None]:
+def operations(wrap: Callable[[str, Callable], Callable], methods: Sequence[str] = tuple(ARITHMETIC)) -> Iterator[None]:
     """While this is open, each operation `name` of Paddle is `wrap(name, operation)`.
 
     Args:

@@ -1,9 +1,9 @@
 """One network, any width: AWN (arXiv 2012.03153), S-Net (arXiv 1812.08928) and US-Net (arXiv 1903.05134).
 
-    from ppeconv import anywidth
-    model = anywidth.make_anywidth(model, kind="awn")
-    with model.at_width(0.37):
-        scores = model(images)
+from ppeconv import anywidth
+model = anywidth.make_anywidth(model, kind="awn")
+with model.at_width(0.37):
+    scores = model(images)
 """
 
 from .channels import Channels, Layout

@@ -50,7 +50,7 @@ class Channels:
 class Layout:
     """The channels along an axis: position p is number `index[p]` of `groups[group[p]]`."""
 
-    def __init__(self, groups: Sequence[Channels], group: np.ndarray, index: np.ndarray):
+    def __init__(self, groups: Sequence[Channels], group: Sequence[int], index: Sequence[int]):
         self.groups, self.group, self.index = list(groups), np.asarray(group), np.asarray(index)
 
     @classmethod

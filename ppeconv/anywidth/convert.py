@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Literal
 
@@ -67,13 +66,13 @@ def make_anywidth(
     if whole is None:
         whole = () if kind == "awn" else getattr(model, "whole_outputs", ())
     names = _layers_to_convert(model)
-    size, found = _find(model, names, input_size)
-    channels = found.channels(divisor, whole)
-    substitutes = {id(layer): _converted(layer, names[layer], facts, found, channels) for layer in names}
+    size, found, outputs = _find(model, names, input_size)
+    found.settle(outputs, divisor, whole)
+    substitutes = {id(layer): _converted(layer, names[layer], facts, found) for layer in names}
     undo = _substitute(model, substitutes)
     try:
         for width in sorted({min_width, 0.37, 0.5}):
-            _verify(model, list(channels.values()), channels[found.root(0)], width, size)
+            _verify(model, found, width, size)
     except UserError:
         for owner, name, layer in undo:
             owner._sub_layers[name] = layer
@@ -106,122 +105,108 @@ def _layers_to_convert(model: nn.Layer) -> dict[nn.Layer, str]:
     return names
 
 
-@dataclass
 class _Found:
-    """What a trace of the whole network tells: which layer reads and writes which channels, and which belong together.
+    """What a trace of the whole network tells: the channels that each layer reads and writes, and which belong together.
 
-    A producer is the image or a layer that makes channels; its channels have the numbers from `starts[producer]` on.
+    Every channel of the image and of the layers that make channels has a number; those that meet in an addition or a
+    multiplication are one class and are narrowed together.
     """
 
-    names: Mapping[nn.Layer, str]
-    totals: list[int]
-    producers: list[nn.Layer | None]
-    reads: dict[nn.Layer, np.ndarray] = field(default_factory=dict)
-    writes: dict[nn.Layer, np.ndarray] = field(default_factory=dict)
-    final: set[int] = field(default_factory=set)
-    """Producers of the network's outputs."""
-
-    def __post_init__(self) -> None:
-        self.starts = np.concatenate([[0], np.cumsum(self.totals)])
-        self.parents = list(range(len(self.totals)))
-
-    def root(self, producer: int) -> int:
-        """The producer that stands for all whose channels are narrowed together."""
-        while self.parents[producer] != producer:
-            producer = self.parents[producer]
-        return producer
-
-    def split(self, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Producer and channel of each number."""
-        producer = np.searchsorted(self.starts, numbers, side="right") - 1
-        return producer, numbers - self.starts[producer]
+    def __init__(self, names: Mapping[nn.Layer, str], makers: Sequence[nn.Layer], image_channels: int):
+        self.names = names
+        ends = np.cumsum([image_channels, *(_outputs_of(layer) for layer in makers)]).tolist()
+        self.image = np.arange(image_channels)
+        self.made = {layer: np.arange(*ends[at : at + 2]) for at, layer in enumerate(makers)}
+        self.parents = list(range(ends[-1]))
+        self.reads: dict[nn.Layer, np.ndarray] = {}
+        self.writes: dict[nn.Layer, np.ndarray] = {}
+        self.home: dict[int, tuple[Channels, int]] = {}
+        """Class -> its channels and its place among them."""
 
     def handle(self, layer: nn.Layer, numbers: np.ndarray) -> np.ndarray:
         """Note what reaches a layer; gives what leaves it."""
         if (numbers == NOTHING).any():
             raise UserError(f"{self.names[layer]} gets channels that are always zero, so it cannot be followed")
-        expected = _inputs_of(layer)
-        if expected not in (None, len(numbers)):
-            raise WrongInput(f"{self.names[layer]} reads {expected} channels and gets {len(numbers)}")
+        if len(numbers) != _inputs_of(layer):
+            raise WrongInput(f"{self.names[layer]} reads {_inputs_of(layer)} channels and gets {len(numbers)}")
         if layer in self.reads:
             self.meet(self.reads[layer], numbers, self.names[layer])
-            return self.writes[layer]
-        self.reads[layer] = numbers
-        if layer in self.producers:
-            producer = self.producers.index(layer)
-            self.writes[layer] = np.arange(self.starts[producer], self.starts[producer + 1])
         else:
+            self.reads[layer] = numbers
             repeats = layer._out_channels // layer._in_channels if isinstance(layer, nn.Conv2D) else 1
-            self.writes[layer] = np.repeat(numbers, repeats)
+            self.writes[layer] = self.made[layer] if layer in self.made else np.repeat(numbers, repeats)
         return self.writes[layer]
 
     def meet(self, left: np.ndarray, right: np.ndarray, where: str) -> None:
         """Channels that are added must be narrowed together."""
-        (one, first), (other, second) = self.split(left), self.split(right)
-        for a, b in {*zip(one.tolist(), other.tolist(), strict=True)}:
-            if self.totals[a] != self.totals[b] or (first != second)[(one == a) & (other == b)].any():
-                raise UserError(
-                    f"in {where} the {self.totals[a]} channels of {self._called(a)} meet the {self.totals[b]} of "
-                    f"{self._called(b)}, but not each the one of the same number, so they cannot be narrowed together"
-                )
-            self.parents[self.root(a)] = self.root(b)
+        for one, other in zip(left.tolist(), right.tolist(), strict=True):
+            self.parents[self._class(one)] = self._class(other)
 
-    def channels(self, divisor: int, whole: Sequence[str]) -> dict[int, Channels]:
-        """The channels of each group, by its root."""
-        roots = {self.root(producer) for producer in range(len(self.totals))}
-        fixed = {self.root(producer) for producer in (0, *self.final)}
-        for producer, layer in enumerate(self.producers):
-            if layer and any(fnmatch.fnmatch(self.names[layer], pattern) for pattern in whole):
-                fixed.add(self.root(producer))
-        groups = {root: Channels(self.totals[root], divisor=divisor, whole=root in fixed) for root in roots}
-        for root, base in self._expansions():
-            if not groups[root].whole:
-                groups[root].follows = groups[base]
-        return groups
+    def settle(self, outputs: Sequence[np.ndarray], divisor: int, whole: Sequence[str]) -> None:
+        """Decide how each class is narrowed. The smallest layers come first; what met them follows them."""
+        named = [layer for layer in self.made if any(fnmatch.fnmatch(self.names[layer], word) for word in whole)]
+        fixed = np.concatenate([self.image, *outputs, *(self.made[layer] for layer in named)])
+        whole_classes = {self._class(number) for number in fixed[fixed != NOTHING].tolist()}
+        for numbers in sorted([self.image, *self.made.values()], key=len):
+            classes = list(dict.fromkeys(map(self._class, numbers.tolist())))
+            for new in (
+                [c for c in classes if c not in self.home and c in whole_classes],
+                [c for c in classes if c not in self.home and c not in whole_classes],
+            ):
+                channels = Channels(len(new), divisor=divisor, whole=bool(new) and new[0] in whole_classes)
+                self.home |= {each: (channels, index) for index, each in enumerate(new)}
+        self._tie_expansions()
 
-    def layout(self, numbers: np.ndarray, channels: Mapping[int, Channels]) -> Layout:
+    def layout(self, numbers: np.ndarray) -> Layout:
         """Numbers as a layout."""
-        producer, index = self.split(numbers)
-        roots = [self.root(p) for p in producer.tolist()]
-        order = list(dict.fromkeys(roots))
-        return Layout([channels[root] for root in order], np.array([order.index(root) for root in roots]), index)
+        homes = [self.home[self._class(number)] for number in numbers.tolist()]
+        groups = list(dict.fromkeys(channels for channels, _ in homes))
+        position = {channels: at for at, channels in enumerate(groups)}
+        return Layout(groups, [position[channels] for channels, _ in homes], [index for _, index in homes])
 
-    def _expansions(self) -> Iterator[tuple[int, int]]:
-        """Groups made by a 1x1 convolution for a depthwise one, t times as many as it reads, and what it reads."""
-        deep = {self.root(p) for layer in self.reads if _is_depthwise(layer) for p in self.split(self.reads[layer])[0]}
-        for producer, layer in enumerate(self.producers):
-            if self.root(producer) in deep and isinstance(layer, nn.Conv2D) and layer._kernel_size == [1, 1]:
-                sources = {self.root(p) for p in self.split(self.reads[layer])[0]}
-                if len(sources) == 1 and layer._out_channels % layer._in_channels == 0:
-                    yield self.root(producer), sources.pop()
+    @property
+    def groups(self) -> list[Channels]:
+        """All channels, by groups."""
+        return list(dict.fromkeys(channels for channels, _ in self.home.values()))
 
-    def _called(self, producer: int) -> str:
-        return self.names[self.producers[producer]] if producer else "the image"
+    def _class(self, number: int) -> int:
+        while self.parents[number] != number:
+            self.parents[number] = self.parents[self.parents[number]]
+            number = self.parents[number]
+        return number
+
+    def _tie_expansions(self) -> None:
+        """What a 1x1 convolution makes for a depthwise one, t times as many channels as it reads, stays t times."""
+        deep = {
+            group for layer in self.reads if _is_depthwise(layer) for group in self.layout(self.reads[layer]).groups
+        }
+        for layer, numbers in self.made.items():
+            made, read = self.layout(numbers).groups, self.layout(self.reads[layer]).groups
+            if isinstance(layer, nn.Conv2D) and layer._kernel_size == [1, 1] and len(made) == len(read) == 1:
+                expansion, rest = divmod(made[0].total, read[0].total)
+                if made[0] in deep and not made[0].whole and expansion > 1 and not rest:
+                    made[0].follows = read[0]
 
 
 def _find(
     model: nn.Layer, names: Mapping[nn.Layer, str], input_size: Sequence[int] | None
-) -> tuple[list[int], _Found]:
-    """A size that the network runs on and what the trace at that size finds."""
+) -> tuple[list[int], _Found, list[np.ndarray]]:
+    """A size that the network runs on, what the trace at that size finds, and the channels of the outputs."""
     problem: object = "it has no convolution to tell the image's channels"
     for size in [list(input_size)] if input_size else _candidates(model, names):
-        shortcuts = [layer for layer in names if isinstance(layer, ShortcutA)]
-        makers = [layer for layer in names if _makes_channels(layer)] + shortcuts
-        totals = [size[1], *(_outputs_of(layer) for layer in makers)]
-        found = _Found(names, totals, [None, *makers])
-        tracer = Tracer(model, names, found.handle, found.meet, sum(totals))
+        found = _Found(names, [layer for layer in names if _makes_channels(layer)], size[1])
+        tracer = Tracer(model, names, found.handle, found.meet, len(found.parents))
         try:
-            outputs = tracer.run(np.arange(size[1]), [1, *size[1:]])
+            outputs = tracer.run(found.image, [1, *size[1:]])
         except UserError:
             raise
         except Exception as error:  # whatever the user's forward raises for images that do not fit
             problem = f"at {size}, in {tracer.where}: {str(error).strip().splitlines()[-1:] or [type(error).__name__]}"
             continue
-        found.final = {int(p) for numbers in outputs for p in found.split(numbers[numbers != NOTHING])[0]}
         unseen = [path for layer, path in names.items() if layer not in found.reads]
         if unseen:
             raise UserError(f"{unseen[0]} does not run in {type(model).__name__}'s forward, so it cannot be followed")
-        return size, found
+        return size, found, outputs
     raise UserError(f"{type(model).__name__} does not run ({problem}); give input_size=[1, C, H, W]")
 
 
@@ -232,11 +217,9 @@ def _candidates(model: nn.Layer, names: Mapping[nn.Layer, str]) -> list[list[int
     return [[1, first._in_channels, side, side] for side in dict.fromkeys(sides)] if first else []
 
 
-def _converted(
-    layer: nn.Layer, path: str, facts: Facts, found: _Found, channels: Mapping[int, Channels]
-) -> AnyWidthLayer:
+def _converted(layer: nn.Layer, path: str, facts: Facts, found: _Found) -> AnyWidthLayer:
     """The layer that takes the place of `layer`."""
-    inputs, outputs = (found.layout(numbers, channels) for numbers in (found.reads[layer], found.writes[layer]))
+    inputs, outputs = found.layout(found.reads[layer]), found.layout(found.writes[layer])
     triangular = facts.kind == "awn" and not outputs.whole and not inputs.whole
     if isinstance(layer, nn.Conv2D):
         cls = TriangularConv2D if triangular and not _is_depthwise(layer) else AnyWidthConv2D
@@ -270,12 +253,10 @@ def _substitute(model: nn.Layer, substitutes: Mapping[int, nn.Layer]) -> list[tu
     return places
 
 
-def _verify(
-    model: nn.Layer, groups: Sequence[Channels], image: Channels, width: float, size: Sequence[int]
-) -> None:
+def _verify(model: nn.Layer, found: _Found, width: float, size: Sequence[int]) -> None:
     """Trace the converted network at a width: every layer must get the channels that it is cut for."""
-    ends = np.cumsum([group.total for group in groups]).tolist()
-    starts = dict(zip(groups, [0, *ends[:-1]], strict=True))
+    ends = np.cumsum([group.total for group in found.groups]).tolist()
+    starts = dict(zip(found.groups, [0, *ends[:-1]], strict=True))
     paths = {id(layer): path for path, layer in model.named_sublayers()}
     names = {layer: paths[id(layer)] for layer in any_width_layers(model)}
 
@@ -283,9 +264,9 @@ def _verify(
         offsets = np.array([starts[group] for group in layout.groups])
         return (offsets[layout.group] + layout.index)[layout.is_active(width)]
 
-    def handle(layer: AnyWidthLayer, found: np.ndarray) -> np.ndarray:
+    def handle(layer: AnyWidthLayer, given: np.ndarray) -> np.ndarray:
         expected = numbers(layer.inputs)
-        if len(found) != len(expected) or (found != expected).any():
+        if len(given) != len(expected) or (given != expected).any():
             raise UserError(
                 f"at width {width:g} {names[layer]} gets other channels than those it is cut for; before it the "
                 "network's forward picks or orders channels by fixed numbers"
@@ -299,7 +280,7 @@ def _verify(
     set_width(model, width)
     tracer = Tracer(model, names, handle, meet, ends[-1])
     try:
-        tracer.run(np.arange(image.total) + starts[image], [1, *size[1:]])
+        tracer.run(numbers(found.layout(found.image)), [1, *size[1:]])
     except UserError:
         raise
     except Exception as error:  # whatever the user's forward raises for fewer channels
@@ -314,10 +295,11 @@ def _is_depthwise(layer: nn.Layer) -> bool:
 
 
 def _makes_channels(layer: nn.Layer) -> bool:
-    return isinstance(layer, nn.Linear) or (isinstance(layer, nn.Conv2D) and layer._groups == 1)
+    """Whether a layer writes other channels than it reads."""
+    return isinstance(layer, (nn.Linear, nn.Conv2D, ShortcutA)) and not _is_depthwise(layer)
 
 
-def _inputs_of(layer: nn.Layer) -> int | None:
+def _inputs_of(layer: nn.Layer) -> int:
     if isinstance(layer, nn.Conv2D):
         return layer._in_channels
     if isinstance(layer, nn.Linear):

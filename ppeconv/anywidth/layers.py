@@ -113,9 +113,7 @@ class AnyWidthConv2D(nn.Conv2D, _Weighted):
         refusal = refuse(groups, in_channels, padding_mode, data_format)
         if refusal:
             raise UserError(f"{type(self).__name__} {refusal}")
-        super().__init__(
-            in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias_attr=bias_attr
-        )
+        super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias_attr=bias_attr)
         inputs = inputs or Layout.of(Channels(in_channels, divisor=divisor, whole=fixed_in))
         if self.depthwise:
             outputs = inputs.repeated(out_channels // in_channels)

@@ -51,6 +51,4 @@ def count_width(model: nn.Layer, input_size: Sequence[int], width: float) -> Wid
                 dense = layer.active_weight().size
                 masked += rows[path] // dense * (dense - layer.weights_in_use())
         macs = sum(rows.values())
-        return WidthCounts(
-            parameter_count(model), sum(layer.active_params() for layer in layers), macs, macs - masked
-        )
+        return WidthCounts(parameter_count(model), sum(layer.active_params() for layer in layers), macs, macs - masked)

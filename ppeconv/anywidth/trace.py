@@ -52,9 +52,7 @@ class Tracer:
         numbers: how many numbers there are.
     """
 
-    def __init__(
-        self, model: nn.Layer, names: Mapping[nn.Layer, str], handle: Handler, meet: Meeting, numbers: int
-    ):
+    def __init__(self, model: nn.Layer, names: Mapping[nn.Layer, str], handle: Handler, meet: Meeting, numbers: int):
         self.model, self.names, self.handle, self.meet = model, names, handle, meet
         self.values = np.sort(np.random.default_rng(0).random(numbers)) + 1
         self.running: list[nn.Layer] = []
@@ -122,7 +120,9 @@ class Tracer:
     def _read(self, x: Any, where: str, axis: int = 1) -> np.ndarray:
         """The number of each channel of a tensor."""
         if not isinstance(x, Tensor) or x.ndim < 2:
-            raise UserError(f"{where} should be a tensor [N, channels, ...]; got {x if x is None else type(x).__name__}")
+            raise UserError(
+                f"{where} should be a tensor [N, channels, ...]; got {x if x is None else type(x).__name__}"
+            )
         values = np.moveaxis(x.numpy(), axis, 0).reshape(x.shape[axis], -1)
         if np.ptp(values, axis=1).max() > _TOLERANCE:
             raise UserError(f"{where} gets channels whose pixels come from several channels, so it cannot be cut")

@@ -88,7 +88,7 @@ def make_trainer(
     eval_loss = CombinedLoss(config.Loss.Eval)
 
     def evaluation() -> Evaluation:
-        calibrate_for(model, config.AnyWidth, batches, [1.0])
+        calibrate_for(model, config, [1.0], batches)
         return evaluate(model, eval_batches, eval_loss, topk(config), config.Arch.class_num)
 
     return Trainer(

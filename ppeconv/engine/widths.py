@@ -9,9 +9,10 @@ import paddle.nn.functional as F
 from paddle import Tensor, nn
 
 from ppeconv.anywidth import calibrate, set_width
-from ppeconv.config import AnyWidthSection
+from ppeconv.config import AnyWidthSection, Config
 from ppeconv.data.batches import Batches
 from ppeconv.engine.losses import auxiliary_loss
+from ppeconv.engine.setup import make_batches
 from ppeconv.engine.step import Backward, step_generator
 from ppeconv.errors import UserError
 
@@ -61,8 +62,10 @@ class AnyWidthStep:
         return widest
 
 
-def calibrate_for(model: nn.Layer, section: AnyWidthSection | None, batches: Batches, widths: Sequence[float]) -> None:
+def calibrate_for(model: nn.Layer, config: Config, widths: Sequence[float], batches: Batches | None = None) -> None:
     """Give a US-Net its statistics at these widths, from the first training images; other networks have theirs."""
+    section = config.AnyWidth
     if section and section.kind == "usnet":
+        batches = batches or make_batches(config, "train")
         enough = -(-section.calibration_images // batches.batch_size)
         calibrate(model, [images for images, _ in batches.epoch(stop=enough)], widths)
