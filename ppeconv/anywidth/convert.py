@@ -106,7 +106,7 @@ def _layers_to_convert(model: nn.Layer) -> dict[nn.Layer, str]:
 
 
 class _Found:
-    """What a trace of the whole network tells: the channels that each layer reads and writes, and which belong together.
+    """What a trace of the whole network tells: which channels each layer reads and writes, and which belong together.
 
     Every channel of the image and of the layers that make channels has a number; those that meet in an addition or a
     multiplication are one class and are narrowed together.

@@ -11,6 +11,7 @@ import paddle
 import paddle.nn.functional as F
 from paddle import Tensor, nn
 
+from ppeconv.anywidth.blocks import without_zeros
 from ppeconv.anywidth.channels import Channels, Layout, take, triangle
 from ppeconv.errors import UserError
 from ppeconv.geometry import ConvGeometry
@@ -218,12 +219,11 @@ class _Triangular(_Weighted):
         self.weight.set_value(self.weight * self.mask.astype(self.weight.dtype))
 
     def active_weight(self) -> Tensor:
-        weight = super().active_weight()
-        return weight * self.active_mask().astype(weight.dtype)
+        return super().active_weight() * self.active_mask()
 
     def weights_in_use(self) -> int:
         mask = self.active_mask()
-        return int(mask.astype("int64").sum()) * (super().weights_in_use() // math.prod(mask.shape))
+        return int(mask.astype("float64").sum()) * (super().weights_in_use() // math.prod(mask.shape))
 
 
 class TriangularConv2D(_Triangular, AnyWidthConv2D):
@@ -239,10 +239,13 @@ class TriangularConv2D(_Triangular, AnyWidthConv2D):
         """The mask in the shape of the weight."""
         return readable[:, :, None, None]
 
+    def plain(self) -> nn.Layer:
+        return without_zeros(super().plain(), self.active_mask().numpy()[:, :, 0, 0])
+
     def active_mask(self) -> Tensor:
-        """The mask at the present width."""
+        """The mask at the present width, as numbers."""
         reads, writes = self.active
-        return take(self.mask, writes, reads)
+        return take(self.mask.astype(self.weight.dtype), writes, reads)
 
 
 class TriangularLinear(_Triangular, AnyWidthLinear):
@@ -254,5 +257,5 @@ class TriangularLinear(_Triangular, AnyWidthLinear):
         return np.ascontiguousarray(readable.T)
 
     def active_mask(self) -> Tensor:
-        """The mask at the present width."""
-        return take(self.mask, *self.active)
+        """The mask at the present width, as numbers."""
+        return take(self.mask.astype(self.weight.dtype), *self.active)

@@ -16,7 +16,7 @@ from ppeconv.counting import count, parameter_count
 def narrow(model: nn.Layer, width: float) -> nn.Layer:
     """An ordinary network with copies of the weights that are active at a width; `model` stays as it is.
 
-    A masked weight is an ordinary zero in it.
+    A masked weight is an ordinary zero in it, or left out where that is faster: see `BlockConv2D`.
     """
     with set_width(model, width):
         plain = {id(layer): layer.plain() for layer in any_width_layers(model)}

@@ -99,7 +99,7 @@ class AnyWidthPredictor:
         batch_size: int = 32,
         budget_ms: float | None = None,
     ) -> Iterator[Prediction]:
-        """A Prediction for each image, as `Predictor.predict`; the budget is for one batch, None is the whole network."""
+        """A Prediction for each image, as `Predictor.predict`; the budget is for one batch, None takes the widest."""
         batch = min(batch_size, max(1, len(images)))
         width = self.rows[-1]["width"] if budget_ms is None else self.width_for(budget_ms, batch)
         return self.predictors[width].predict(images, topk, batch_size)
