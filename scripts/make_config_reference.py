@@ -46,6 +46,7 @@ SECTIONS = (
     ("Arch", "主干网络", config.ArchSection),
     ("Operator", "卷积算子", config.OperatorSection),
     ("Operator.rules", "替换哪些卷积", replace.Rules),
+    ("AnyWidth", "任意宽度", config.AnyWidthSection),
     ("Loss", "损失", config.LossSection),
     ("Optimizer", "优化器", config.OptimizerSection),
     ("DataLoader.*", "数据，`*` 是 Train 或 Eval", config.SplitSection),
