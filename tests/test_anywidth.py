@@ -429,8 +429,10 @@ class Shuffled(nn.Layer):
 )
 def test_what_cannot_be_followed_is_refused_and_nothing_changes(way, sentence):
     model = Shuffled(way)
+    before = model.second.weight.numpy().copy()
     with pytest.raises(UserError, match=sentence):
         anywidth.make_anywidth(model)
+    assert (model.second.weight.numpy() == before).all()
     assert type(model.first) is nn.Conv2D
     assert type(model.fc) is nn.Linear
     assert not any(True for _ in any_width_layers(model))

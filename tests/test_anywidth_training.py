@@ -1,9 +1,12 @@
 """Any-width networks from training to prediction."""
 
 import csv
+import importlib.util
 import json
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import paddle
@@ -266,3 +269,21 @@ def test_cifar100_in_the_official_layout(name, tmp_path):
     run = train(config, Run.of(config, name))
     assert run.config().Arch.class_num == 100
     assert (run.path / "best_model.pdparams").is_file()
+
+
+PAGES = Path(__file__).parent.parent / "docs"
+
+
+@pytest.mark.parametrize("page", ["anywidth.md", "operators/triangularconv.md"])
+def test_snippets_of_the_pages_run(page):
+    snippets = re.findall(r"```python\n(.*?)```", (PAGES / page).read_text("utf-8"), re.S)
+    assert snippets
+    for snippet in snippets:
+        exec(compile(snippet, page, "exec"), {})
+
+
+def test_the_page_of_results_is_the_generated_one():
+    spec = importlib.util.spec_from_file_location("table", PAGES.parent / "scripts" / "anywidth_table.py")
+    table = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(table)
+    assert table.page() == table.PAGE.read_text("utf-8"), "run python scripts/anywidth_table.py"

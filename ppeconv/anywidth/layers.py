@@ -30,6 +30,9 @@ class AnyWidthLayer:
         self.width = width
         self.active = self.inputs.at(width), self.outputs.at(width)
 
+    def settle(self) -> None:
+        """Called once the layer has its weights for good."""
+
     @abstractmethod
     def plain(self) -> nn.Layer:
         """An ordinary layer that does what this one does at its present width."""
@@ -39,19 +42,15 @@ class AnyWidthLayer:
         return 0
 
 
-class _Weighted(AnyWidthLayer):
+class Weighted(AnyWidthLayer):
     """A layer with a weight and perhaps a bias."""
 
     @classmethod
-    def like(cls, layer: nn.Layer, inputs: Layout, outputs: Layout) -> _Weighted:
+    def like(cls, layer: nn.Layer, inputs: Layout, outputs: Layout) -> Weighted:
         """The layer at any width, with the very parameters of `layer`."""
         new = cls(**cls.arguments(layer), inputs=inputs, outputs=outputs)
         new.weight, new.bias, new.training = layer.weight, layer.bias, layer.training
-        new.take_over()
         return new
-
-    def take_over(self) -> None:
-        """Called when weights have come in from outside."""
 
     @abstractmethod
     def active_weight(self) -> Tensor:
@@ -78,7 +77,7 @@ class _Weighted(AnyWidthLayer):
         return layer
 
 
-class AnyWidthConv2D(nn.Conv2D, _Weighted):
+class AnyWidthConv2D(nn.Conv2D, Weighted):
     """Convolution with W[:outputs, :inputs] of one weight: [N, active inputs, H, W] -> [N, active outputs, H', W'].
 
     Called like `nn.Conv2D`. A depthwise convolution writes the channels that it reads.
@@ -159,7 +158,7 @@ def refuse(groups: int, in_channels: int, padding_mode: str, data_format: str) -
     return None
 
 
-class AnyWidthLinear(nn.Linear, _Weighted):
+class AnyWidthLinear(nn.Linear, Weighted):
     """Linear layer with a corner of one weight: [N, active inputs] -> [N, active outputs]. Arguments as above."""
 
     def __init__(
@@ -202,7 +201,7 @@ class AnyWidthLinear(nn.Linear, _Weighted):
         return nn.Linear(*shape, bias_attr=None if self.bias is not None else False)
 
 
-class _Triangular(_Weighted):
+class Triangular(Weighted):
     """An output reads the inputs that are active whenever it is, so its value does not depend on the width.
 
     The mask multiplies the weight in every forward pass and so masks the gradient too: a masked weight begins at zero
@@ -212,10 +211,10 @@ class _Triangular(_Weighted):
     def lay_out(self, inputs: Layout, outputs: Layout) -> None:
         super().lay_out(inputs, outputs)
         self.register_buffer("mask", paddle.to_tensor(self.mask_of(triangle(outputs, inputs))))
-        self.take_over()
+        self.settle()
 
     @paddle.no_grad()
-    def take_over(self) -> None:
+    def settle(self) -> None:
         self.weight.set_value(self.weight * self.mask.astype(self.weight.dtype))
 
     def active_weight(self) -> Tensor:
@@ -226,7 +225,7 @@ class _Triangular(_Weighted):
         return int(mask.astype("float64").sum()) * (super().weights_in_use() // math.prod(mask.shape))
 
 
-class TriangularConv2D(_Triangular, AnyWidthConv2D):
+class TriangularConv2D(Triangular, AnyWidthConv2D):
     """Convolution whose output o reads only the inputs that are active whenever o is.
 
     Weights kept for C -> C channels: k^2 C (C + 1) / 2. Arguments as `AnyWidthConv2D`; `mask` is a buffer
@@ -248,7 +247,7 @@ class TriangularConv2D(_Triangular, AnyWidthConv2D):
         return take(self.mask.astype(self.weight.dtype), writes, reads)
 
 
-class TriangularLinear(_Triangular, AnyWidthLinear):
+class TriangularLinear(Triangular, AnyWidthLinear):
     """Linear layer with such a mask, a buffer [inputs, outputs] as the weight is. Source: arXiv 2012.03153."""
 
     @staticmethod

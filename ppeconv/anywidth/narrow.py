@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from paddle import nn
 
-from ppeconv.anywidth.layers import _Weighted
+from ppeconv.anywidth.layers import Weighted
 from ppeconv.anywidth.width import any_width_layers, set_width, statistics_from
 from ppeconv.counting import count, parameter_count
 
@@ -24,6 +24,12 @@ def narrow(model: nn.Layer, width: float) -> nn.Layer:
     for name in ("anywidth", "at_width"):
         network.__dict__.pop(name, None)
     return network
+
+
+def at_present_width(model: nn.Layer) -> nn.Layer:
+    """The network itself, or an ordinary one in place of an any-width network."""
+    layer = next(any_width_layers(model), None)
+    return narrow(model, layer.width) if layer else model
 
 
 @dataclass
@@ -47,7 +53,7 @@ def count_width(model: nn.Layer, input_size: Sequence[int], width: float) -> Wid
         rows = {row.path: row.macs for row in count(model, input_size).rows}
         masked = 0
         for path, layer in model.named_sublayers():
-            if layer in layers and isinstance(layer, _Weighted) and rows.get(path):
+            if layer in layers and isinstance(layer, Weighted) and rows.get(path):
                 dense = layer.active_weight().size
                 masked += rows[path] // dense * (dense - layer.weights_in_use())
         macs = sum(rows.values())

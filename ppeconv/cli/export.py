@@ -32,7 +32,7 @@ def parser() -> argparse.ArgumentParser:
 
 def run(arguments: argparse.Namespace) -> None:
     """Export."""
-    from ppeconv.anywidth import narrow
+    from ppeconv.anywidth import set_width
     from ppeconv.deploy.export import export
     from ppeconv.deploy.preprocessing import prediction_facts
     from ppeconv.deploy.widths import export_widths
@@ -58,8 +58,8 @@ def run(arguments: argparse.Namespace) -> None:
             logger.info(f"width {width:g}: largest difference from the trained network {difference:.1e} of its output")
         logger.info(f"exported to {folder}; try it: python tools/predict.py --model {folder} --budget-ms 3 IMAGE")
         return
-    if config.AnyWidth:
-        model = narrow(model, widths[0] if widths else 1.0)
+    if widths:
+        set_width(model, widths[0])
     difference = export(model, folder, shape, facts)
     logger.info(f"exported to {folder}; largest difference from the trained network {difference:.1e} of its output")
     logger.info(f"try it: python tools/predict.py --model {folder} IMAGE")
