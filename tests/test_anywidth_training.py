@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -211,6 +212,11 @@ def test_prediction_picks_a_width_under_a_budget(run, tmp_path, capsys):
     narrow = list(predictor.predictors[0.25].predict(digits, batch_size=1))
     assert list(predictor.predict(digits, batch_size=1, budget_ms=1.5)) == narrow
     assert list(predictor.predict(digits)) == list(predictor.predictors[1.0].predict(digits))
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(
+            pool.map(lambda budget: list(predictor.predict(digits, 5, 1, budget)), [1.5, 9, 1.5, 9, 2.5, 1.5])
+        )
+    assert [answer == narrow for answer in answers] == [True, False, True, False, False, True]
     with pytest.raises(UserError, match="milliseconds above 0; got 0"):
         predictor.width_for(0)
 

@@ -122,7 +122,7 @@ def follow(
 def _candidates(model: nn.Layer, names: Mapping[nn.Layer, str]) -> list[list[int]]:
     """Sizes of images on which a network may run."""
     first = next((layer for layer in names if isinstance(layer, nn.Conv2D)), None)
-    sides = [*getattr(model, "image_shape", (0, 0))[1:2], *_SIDES]
+    sides = [*_SIDES, *getattr(model, "image_shape", ())[1:2]]
     return [[1, first._in_channels, side, side] for side in dict.fromkeys(sides)] if first else []
 
 

@@ -180,9 +180,11 @@ def topk(config: Config) -> list[int]:
 def hparams(config: Config) -> dict[str, Any]:
     """Settings that tell runs apart."""
     operators = "+".join(f"{section.name}{section.arguments or ''}" for section in config.operators)
+    section = config.AnyWidth
     return {
         "arch": config.Arch.name,
         "operator": operators or "none",
+        "anywidth": f"{section.kind}, {section.sampling}" if section else "none",
         "optimizer": config.Optimizer.name,
         "learning_rate": str(config.Optimizer.lr.arguments.get("learning_rate", "")),
         "batch_size": config.DataLoader.Train.sampler.batch_size,
