@@ -391,6 +391,14 @@ def test_wide_triangles_run_without_most_of_their_zeros(width, tmp_path):
     export(small, tmp_path / "out", [3, 8, 8])
 
 
+def test_many_channels_are_told_apart():
+    model = create_model("MobileNetV2", width=2**0.5, divisor=1, class_num=10, anywidth={"kind": "awn"})
+    hidden = model.features[4].conv[0][0].outputs
+    assert len(hidden) == 6 * 34
+    for width in (0.3, 0.77):
+        assert hidden.is_active(width).sum() == 6 * round(34 * width)
+
+
 def test_operators_that_are_made_of_convolutions():
     model = create_model("ResNet20", operator="GhostConv", anywidth={"kind": "usnet"})
     images = paddle.randn([2, 3, 32, 32])

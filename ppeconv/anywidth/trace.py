@@ -54,7 +54,7 @@ class Tracer:
 
     def __init__(self, model: nn.Layer, names: Mapping[nn.Layer, str], handle: Handler, meet: Meeting, numbers: int):
         self.model, self.names, self.handle, self.meet = model, names, handle, meet
-        self.values = np.sort(np.random.default_rng(0).random(numbers)) + 1
+        self.values = 1 + (np.arange(numbers) + np.random.default_rng(0).random(numbers) / 2) / numbers
         self.running: list[nn.Layer] = []
         self.paths = {id(layer): path for path, layer in model.named_sublayers(include_self=True)}
 
