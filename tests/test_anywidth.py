@@ -467,6 +467,8 @@ def test_bad_input():
         anywidth.make_anywidth(model, "snett")
     with pytest.raises(UserError, match=r"widths of an S-Net should hold 1, .*0.5"):
         anywidth.make_anywidth(model, "snet", widths=[0.5, 0.25])
+    with pytest.raises(UserError, match=r"whole names 'features.33', and no layer is called so; did you mean 'feat"):
+        anywidth.make_anywidth(model, "snet", whole=["features.33"])
     with pytest.raises(UserError, match=r"above 0 and at most 1; got 1.5"):
         anywidth.make_anywidth(model, "snet", widths=[1.5, 1])
     anywidth.make_anywidth(model)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Literal
@@ -21,10 +22,10 @@ from ppeconv.anywidth.layers import (
 )
 from ppeconv.anywidth.norms import CalibratedBatchNorm, PrivateBatchNorm, SharedBatchNorm
 from ppeconv.anywidth.shortcut import AnyWidthShortcut
-from ppeconv.anywidth.trace import Tracer
+from ppeconv.anywidth.trace import Tracer, brief
 from ppeconv.anywidth.width import Facts, any_width_layers, at_width, set_width
 from ppeconv.backbones.resnet_cifar import ShortcutA
-from ppeconv.errors import UserError
+from ppeconv.errors import UserError, nearest
 
 _NORMS = (nn.BatchNorm1D, nn.BatchNorm2D)
 
@@ -62,9 +63,12 @@ def make_anywidth(
     """
     facts = Facts(kind, tuple(sorted(widths or (0.25, 0.5, 0.75, 1.0), reverse=True)), min_width)
     facts.check()
+    names = _layers_to_convert(model)
+    for pattern in whole or ():
+        if not fnmatch.filter(names.values(), pattern):
+            raise UserError(f"whole names {pattern!r}, and no layer is called so{nearest(pattern, names.values())}")
     if whole is None:
         whole = () if kind == "awn" else getattr(model, "whole_outputs", ())
-    names = _layers_to_convert(model)
     size, found, outputs = follow(model, names, input_size)
     found.settle(outputs, divisor, whole)
     substitutes = {id(layer): _converted(layer, names[layer], facts, found) for layer in names}
@@ -174,6 +178,6 @@ def _verify(model: nn.Layer, found: ChannelGroups, width: float, size: Sequence[
         raise
     except Exception as error:  # whatever the user's forward raises for fewer channels
         raise UserError(
-            f"{tracer.where} does not run at width {width:g} ({str(error).strip().splitlines()[-1:]}); its forward "
+            f"{tracer.where} does not run at width {width:g} ({brief(error)}); its forward "
             "seems to hold numbers of channels"
         ) from None

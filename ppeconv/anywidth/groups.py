@@ -9,7 +9,7 @@ import numpy as np
 from paddle import nn
 
 from ppeconv.anywidth.channels import Channels, Layout
-from ppeconv.anywidth.trace import NOTHING, Tracer, WrongInput
+from ppeconv.anywidth.trace import NOTHING, Tracer, WrongInput, brief
 from ppeconv.backbones.resnet_cifar import ShortcutA
 from ppeconv.errors import UserError
 
@@ -110,7 +110,7 @@ def follow(
         except UserError:
             raise
         except Exception as error:  # whatever the user's forward raises for images that do not fit
-            problem = f"at {size}, in {tracer.where}: {str(error).strip().splitlines()[-1:] or [type(error).__name__]}"
+            problem = f"at {size}, in {tracer.where}: {brief(error)}"
             continue
         unseen = [path for layer, path in names.items() if layer not in found.reads]
         if unseen:

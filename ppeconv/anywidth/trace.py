@@ -156,6 +156,12 @@ class Tracer:
         return paddle.to_tensor(np.where(left == 0, right, left))
 
 
+def brief(error: Exception) -> str:
+    """The last line of what an exception says; Paddle's begin with a stack."""
+    lines = str(error).strip().splitlines()
+    return lines[-1] if lines else type(error).__name__
+
+
 def _is_numbers(x: Any) -> bool:
     return isinstance(x, Tensor) and x.dtype == paddle.float64
 
