@@ -67,13 +67,27 @@ def page() -> str:
             f"| `{name}` | {facts['epochs']} | {facts['seed']} | {facts['threads']} | {rate} | {rows[-1].top1:.2%} | "
             f"{area(rows):.2%} |"
         )
+    summary += side_by_side(runs)
     return "\n".join([HEAD, *summary, *(line for name, run in runs.items() for line in section(name, *run))]) + "\n"
+
+
+def side_by_side(runs: dict[str, tuple[list[WidthRow], dict]]) -> list[str]:
+    """Accuracies of all runs at the widths that they share."""
+    curves = {label(name): {row.width: row.top1 for row in rows} for name, (rows, _) in runs.items()}
+    widths = sorted(set.intersection(*map(set, curves.values()))) if curves else []
+    head = ["", "| 宽度 | " + " | ".join(curves) + " |", "|---:|" + "---:|" * len(curves)]
+    rows = ["| " + " | ".join([f"{w:.4g}", *(f"{curve[w]:.2%}" for curve in curves.values())]) + " |" for w in widths]
+    return head + rows if widths else []
+
+
+def label(name: str) -> str:
+    """What a run is called in the tables."""
+    return NAMES[name.split("_", 1)[1].rpartition("_")[0]]
 
 
 def section(name: str, rows: list[WidthRow], facts: dict) -> list[str]:
     """The table of one run."""
-    label = NAMES[name.split("_", 1)[1].rpartition("_")[0]]
-    lines = [f"\n## {label}，{facts['network']}，{facts['data']}\n"]
+    lines = [f"\n## {label(name)}，{facts['network']}，{facts['data']}\n"]
     lines += [
         f"`{name}`，{facts['epochs']} 轮；延迟 {rows[0].threads} 线程、批大小 {rows[0].batch}。\n",
         "| 宽度 | top-1 | 有效参数 | MACs | 延迟 (ms) |",
