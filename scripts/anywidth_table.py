@@ -72,12 +72,19 @@ def page() -> str:
 
 
 def side_by_side(runs: dict[str, tuple[list[WidthRow], dict]]) -> list[str]:
-    """Accuracies of all runs at the widths that they share."""
-    curves = {label(name): {row.width: row.top1 for row in rows} for name, (rows, _) in runs.items()}
-    widths = sorted(set.intersection(*map(set, curves.values()))) if curves else []
-    head = ["", "| 宽度 | " + " | ".join(curves) + " |", "|---:|" + "---:|" * len(curves)]
-    rows = ["| " + " | ".join([f"{w:.4g}", *(f"{curve[w]:.2%}" for curve in curves.values())]) + " |" for w in widths]
-    return head + rows if widths else []
+    """For each network and data set, the accuracies of its runs at the widths that they share."""
+    lines = []
+    for subject in dict.fromkeys((facts["network"], facts["data"]) for _, facts in runs.values()):
+        curves = {
+            label(name): {row.width: row.top1 for row in rows}
+            for name, (rows, facts) in runs.items()
+            if (facts["network"], facts["data"]) == subject
+        }
+        lines += ["", f"| {'，'.join(subject)} | " + " | ".join(curves) + " |", "|---:|" + "---:|" * len(curves)]
+        for width in sorted(set.intersection(*map(set, curves.values()))):
+            shares = " | ".join(f"{curve[width]:.2%}" for curve in curves.values())
+            lines.append(f"| {width:.4g} | {shares} |")
+    return lines
 
 
 def label(name: str) -> str:
