@@ -391,6 +391,13 @@ def test_wide_triangles_run_without_most_of_their_zeros(width, tmp_path):
     export(small, tmp_path / "out", [3, 8, 8])
 
 
+@pytest.mark.parametrize("kind", ["awn", "snet"])
+def test_shortcut_a_is_exported_at_any_width(kind, tmp_path):
+    model = anywidth.make_anywidth(create_model("ResNet20", shortcut="A"), kind)
+    with model.at_width(0.4):
+        assert export(model, tmp_path / "out", [3, 32, 32]) < 1e-5
+
+
 def test_many_channels_are_told_apart():
     model = create_model("MobileNetV2", width=2**0.5, divisor=1, class_num=10, anywidth={"kind": "awn"})
     hidden = model.features[4].conv[0][0].outputs
