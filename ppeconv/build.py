@@ -7,6 +7,7 @@ from typing import Any
 
 from paddle import nn
 
+from ppeconv.anywidth import make_anywidth
 from ppeconv.backbones.external import create_external, is_external
 from ppeconv.errors import UserError
 from ppeconv.features import FeatureMaps
@@ -68,6 +69,7 @@ def create_model(
     operator_args: Mapping[str, Any] | None = None,
     rules: Rules | Places | Mapping[str, Any] | None = None,
     input_size: Sequence[int] | None = None,
+    anywidth: Mapping[str, Any] | None = None,
     features: bool = False,
     **arguments: Any,
 ) -> nn.Layer:
@@ -81,12 +83,16 @@ def create_model(
             see `ppeconv.placement.Places`.
         input_size: [N, C, H, W] of the images, for what depends on their size (GE, GDC); the backbone's usual size when
             not given.
+        anywidth: make it run at any width; arguments of `ppeconv.anywidth.make_anywidth`, such as {"kind": "awn"},
+            which goes with width=2**0.5: that keeps the weights in use level.
         features: give a list of feature maps, one for each stage, instead of class scores; see `FeatureMaps`.
         arguments: the backbone's, such as class_num=10.
     """
     model = create_backbone(name, **arguments)
     if operator:
         model, _ = apply_operator(model, operator, rules, input_size, **(operator_args or {}))
+    if anywidth is not None:
+        make_anywidth(model, **anywidth)
     return FeatureMaps(model) if features else model
 
 

@@ -155,6 +155,31 @@ class OperatorSection(Named):
     """Which convolutions are replaced; for a recalibration block, behind which layers it goes."""
 
 
+class AnyWidthSection(Section):
+    """A network that runs at any width (docs/anywidth.md)."""
+
+    kind: Literal["awn", "snet", "usnet"]
+    """Triangular layers and one batch norm; a batch norm for each width; one that is calibrated after training."""
+    base_width: float | None = Field(default=None, gt=0)
+    """Width of the backbone; AWN takes 1.4142, which keeps the weights in use level."""
+    widths: list[float] = [1.0, 0.75, 0.5, 0.25]
+    """Widths of k-width training, and of an S-Net's norms."""
+    min_width: float = Field(default=0.25, gt=0, le=1)
+    """Narrowest width of random training and of evaluation."""
+    divisor: int = Field(default=1, ge=1)
+    """A narrowed number of channels is a multiple of it; 1 rounds as Python does."""
+    whole: list[str] | None = None
+    """Shell patterns of layers whose outputs are never cut; those that the backbone names when not given."""
+    sampling: Literal["k-width", "n-random", "one-per-interval", "sandwich"] = "k-width"
+    """Which widths a step trains."""
+    samples: int = Field(default=4, ge=1)
+    """Widths of a step with random ones."""
+    distill: bool = False
+    """Only the widest of a step learns from the labels, the others from its predictions."""
+    calibration_images: int = Field(default=1024, ge=1)
+    """Training images from which a US-Net measures its statistics."""
+
+
 class LossSection(Section):
     """What training minimises and what evaluation reports, lists of `Name: {weight, ...}`."""
 
@@ -236,6 +261,7 @@ class Config(Section):
     Global: GlobalSection = GlobalSection()
     Arch: Annotated[ArchSection, BeforeValidator(_architecture)]
     Operator: OperatorSection | list[OperatorSection] | None = None
+    AnyWidth: AnyWidthSection | None = None
     Loss: LossSection = LossSection()
     Optimizer: OptimizerSection
     DataLoader: DataSection

@@ -9,14 +9,13 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import paddle
 from paddle import nn
 
-from ppeconv import backend
+from ppeconv import backend, observe
 from ppeconv.errors import UserError
 
 NORMS = (nn.BatchNorm, nn.BatchNorm1D, nn.BatchNorm2D, nn.BatchNorm3D, nn.SyncBatchNorm)
@@ -83,7 +82,12 @@ def count(model: nn.Layer, input_size: Sequence[int]) -> Counts:
     training = [layer for layer in model.sublayers(include_self=True) if layer.training]
     model.eval()
     try:
-        with backend.disabled(), paddle.no_grad(), _layers_followed(model, tally), _operations_observed(tally):
+        with (
+            backend.disabled(),
+            paddle.no_grad(),
+            observe.layers(model, tally.enter, tally.leave),
+            observe.operations(tally.observed, ["__matmul__"]),
+        ):
             model(paddle.zeros(size))
     finally:
         for layer in training:
@@ -100,6 +104,23 @@ class _Tally:
         self.macs: Counter[int] = Counter()
         self.outputs: dict[int, list[int]] = {}
         self.uncounted: Counter[str] = Counter()
+
+    def enter(self, layer: nn.Layer) -> None:
+        self.running.append(layer)
+
+    def leave(self, layer: nn.Layer, output: Any) -> None:
+        self.running.pop()
+        self.outputs[id(layer)] = list(output.shape) if isinstance(output, paddle.Tensor) else []
+
+    def observed(self, name: str, operation: Callable) -> Callable:
+        """The operation, reporting what it did."""
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            result = operation(*args, **kwargs)
+            self.book(name, args, result)
+            return result
+
+        return call
 
     def book(self, name: str, arguments: Sequence[Any], result: Any) -> None:
         macs = _COUNTED[name](arguments, result) if name in _COUNTED else 0
@@ -138,54 +159,6 @@ _COUNTED: dict[str, Callable[[Sequence[Any], Any], int]] = {
     "linear_v2": _linear_macs,
     "matmul": _matmul_macs,
 }
-
-
-@contextmanager
-def _operations_observed(tally: _Tally) -> Iterator[None]:
-    """Every dygraph operation reports to `tally` while this is open."""
-
-    def observed(name: str, operation: Callable) -> Callable:
-        def call(*args: Any, **kwargs: Any) -> Any:
-            result = operation(*args, **kwargs)
-            tally.book(name, args, result)
-            return result
-
-        return call
-
-    with ExitStack() as undo:
-        for owner, attribute, name in _observable():
-            operation = getattr(owner, attribute)
-            setattr(owner, attribute, observed(name, operation))
-            undo.callback(setattr, owner, attribute, operation)
-        yield
-
-
-def _observable() -> Iterator[tuple[Any, str, str]]:
-    operations = paddle._C_ops
-    yield from (
-        (operations, name, name)
-        for name in dir(operations)
-        if not name.startswith("_") and callable(getattr(operations, name))
-    )
-    yield paddle.Tensor, "__matmul__", "matmul"  # the @ operator does not pass through _C_ops
-
-
-@contextmanager
-def _layers_followed(model: nn.Layer, tally: _Tally) -> Iterator[None]:
-    """`tally.running` holds the layers whose forward is under way."""
-
-    def enter(layer: nn.Layer, inputs: Any) -> None:
-        tally.running.append(layer)
-
-    def leave(layer: nn.Layer, inputs: Any, output: Any) -> None:
-        tally.running.pop()
-        tally.outputs[id(layer)] = list(output.shape) if isinstance(output, paddle.Tensor) else []
-
-    with ExitStack() as undo:
-        for layer in {id(layer): layer for layer in model.sublayers(include_self=True)}.values():
-            for hook in (layer.register_forward_pre_hook(enter), layer.register_forward_post_hook(leave)):
-                undo.callback(hook.remove)
-        yield
 
 
 def _rows(model: nn.Layer, tally: _Tally) -> list[LayerCount]:

@@ -49,6 +49,7 @@ SECTIONS = (
     ("Operator", "卷积算子", config.OperatorSection),
     ("Operator.rules", "替换哪些卷积", replace.Rules),
     ("Operator.rules", "重标定块放在哪里", placement.Places),
+    ("AnyWidth", "任意宽度", config.AnyWidthSection),
     ("Loss", "损失", config.LossSection),
     ("Optimizer", "优化器", config.OptimizerSection),
     ("DataLoader.*", "数据，`*` 是 Train 或 Eval", config.SplitSection),

@@ -132,6 +132,25 @@ def test_batch_norm_and_its_running_statistics(shape):
     assert_as_good_as_paddle(normalised, normal(*shape) + 3, normal(channels), normal(channels))
 
 
+@pytest.mark.parametrize("channels", [5, 22, 45])
+def test_batch_norm_and_relu_of_channels_that_fill_no_vector(channels):
+    def step():
+        x, scale, shift = (
+            paddle.to_tensor(normal(*it).astype("float32")) for it in ((4, channels, 40, 40), *[(channels,)] * 2)
+        )
+        x.stop_gradient = scale.stop_gradient = shift.stop_gradient = False
+        mean, variance = paddle.zeros([channels]), paddle.ones([channels])
+        y = F.relu(F.batch_norm(x, mean, variance, scale, shift, training=True))
+        (y * y).sum().backward()
+        return [it.numpy() for it in (y, mean, variance, x.grad, scale.grad, shift.grad)]
+
+    expected = step()
+    with backend.enabled():
+        found = step()
+    for ours, theirs in zip(found, expected, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-4 * np.abs(theirs).max())
+
+
 @pytest.mark.parametrize(
     "function",
     [

@@ -55,6 +55,8 @@ class MobileNetV2(nn.Layer):
 
     image_shape = (3, 224, 224)
     head = "classifier"
+    whole_outputs = ("features.18.0",)
+    """Layers that a narrower network keeps whole."""
     imagenet_weights = "mobilenetv2_1.0"
 
     def __init__(

@@ -18,7 +18,7 @@ class ShortcutA(nn.Layer):
 
     def __init__(self, inputs: int, outputs: int, stride: int):
         super().__init__()
-        self.stride = stride
+        self.stride, self.outputs = stride, outputs
         self.front = (outputs - inputs) // 2
         self.back = outputs - inputs - self.front
 

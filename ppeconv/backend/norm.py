@@ -19,6 +19,8 @@ from . import layout, onednn
 
 # Sums of sqrt(positions) / lanes beyond this lose more digits than stock Paddle's.
 _LONGEST = 2
+# oneDNN is slow in columns that do not fill vectors.
+_VECTOR = 16
 
 
 class _Primitives:
@@ -87,7 +89,7 @@ class Plan:
     def __init__(self, shape: tuple[int, ...], epsilon: float):
         n, self._channels, h, w = shape
         self._epsilon, self._positions = epsilon, n * h * w
-        self._lanes = _lanes(self._positions, h * w)
+        self._lanes = _lanes(self._positions, h * w, self._channels)
         self.rows = _Primitives((n, self._channels * self._lanes, h * w // self._lanes, 1), epsilon)
 
     @functools.cached_property
@@ -150,10 +152,11 @@ def _addresses(table: paddle.Tensor) -> list[int]:
     return [start + 4 * size * row for row in range(count)]
 
 
-def _lanes(positions: int, in_one_image: int) -> int:
-    """The smallest divisor of an image's positions that keeps the sums short."""
+def _lanes(positions: int, in_one_image: int, channels: int) -> int:
+    """The smallest divisor of an image's positions that keeps the sums short, and the columns whole vectors."""
     wanted = math.sqrt(positions) / _LONGEST
-    return next((it for it in range(1, in_one_image + 1) if it >= wanted and in_one_image % it == 0), in_one_image)
+    enough = [it for it in range(1, in_one_image + 1) if it >= wanted and in_one_image % it == 0] or [in_one_image]
+    return next((it for it in enough if it * channels % _VECTOR == 0), enough[0])
 
 
 @functools.lru_cache(maxsize=1024)

@@ -3,14 +3,30 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
 from ppeconv.cli.options import add_trained, command_parser, trained
+
+if TYPE_CHECKING:
+    from paddle import nn
+
+    from ppeconv.config import Config
+    from ppeconv.data.batches import Batches
+    from ppeconv.engine.run import Run
 
 
 def parser() -> argparse.ArgumentParser:
     """Options of the command."""
     parser = command_parser("eval", "Evaluate a trained network on its evaluation data.")
     add_trained(parser)
+    parser.add_argument(
+        "--widths",
+        nargs="+",
+        type=float,
+        metavar="W",
+        help="widths at which an any-width network is evaluated; ten from AnyWidth.min_width to 1 when not given",
+    )
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads of the latency of each width (default 1)")
     return parser
 
 
@@ -23,12 +39,14 @@ def run(arguments: argparse.Namespace) -> None:
     from ppeconv.engine.losses import CombinedLoss
     from ppeconv.engine.setup import make_batches, select_backend, select_device
     from ppeconv.engine.train import topk
+    from ppeconv.engine.widths import calibrate_for
 
     run, config = trained(arguments)
     select_backend(config, select_device(config.Global.device))
     distributed.join()
     model = run.load_model(config)
     batches = make_batches(config, "test")
+    calibrate_for(model, config, [1.0])
     result = evaluate(model, batches, CombinedLoss(config.Loss.Eval), topk(config), config.Arch.class_num)
     log_to()
     logger.info(f"[Eval][Avg]{result.summary()}, images: {result.confusion.sum()}")
@@ -39,3 +57,40 @@ def run(arguments: argparse.Namespace) -> None:
         write_per_class(result, names, run.path / "per_class.csv")
         draw_confusion(result, names, run.path / "confusion.png")
         logger.info(f"all classes: {run.path / 'per_class.csv'}, {run.path / 'confusion.png'}")
+    if config.AnyWidth:
+        _sweep(run, config, model, batches, arguments)
+
+
+def _sweep(run: Run, config: Config, model: nn.Layer, batches: Batches, arguments: argparse.Namespace) -> None:
+    """Evaluate every width and write the table, the plot and the curves."""
+    import numpy as np
+
+    from ppeconv.deploy import sweep
+    from ppeconv.engine.evaluator import evaluate
+    from ppeconv.engine.log import logger
+    from ppeconv.engine.losses import CombinedLoss
+    from ppeconv.engine.widths import calibrate_for
+
+    widths = arguments.widths or np.linspace(config.AnyWidth.min_width, 1, 10).round(4).tolist()
+    calibrate_for(model, config, widths)
+    loss = CombinedLoss(config.Loss.Eval)
+    rows = sweep.sweep(
+        model,
+        widths,
+        lambda network: evaluate(network, batches, loss, [1], config.Arch.class_num),
+        config.Infer.image_shape,
+        threads=arguments.threads,
+    )
+    for row in rows:
+        logger.info(
+            f"  width {row.width:g}: top1 {row.top1:.5f}, {row.active_params:,} parameters in use, "
+            f"{row.active_macs:,} MACs ({row.macs:,} with masked weights), {row.latency_ms:.3f} ms at batch {row.batch}"
+        )
+    low = max(0.25, rows[0].width)
+    logger.info(f"area under the accuracy-width curve over [{low:g}, 1], per width: {sweep.area(rows):.5f}")
+    if run.exists:
+        sweep.write_csv(rows, run.path / "width.csv")
+        sweep.draw(rows, run.path / "width.png")
+        if config.Global.use_visualdl:
+            sweep.write_curves(rows, run.path / "vdl" / "width")
+        logger.info(f"all widths: {run.path / 'width.csv'}, {run.path / 'width.png'}")

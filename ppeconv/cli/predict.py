@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
+from collections.abc import Iterator
 from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ppeconv.deploy.predictor import Prediction
 
 
 def parser() -> argparse.ArgumentParser:
@@ -13,6 +19,12 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--model", required=True, metavar="DIR", help="folder that export wrote")
     parser.add_argument("images", nargs="+", metavar="IMAGE", help="image file, folder, or quoted pattern")
     parser.add_argument("--topk", type=int, default=5, help="classes to show (default 5)")
+    parser.add_argument(
+        "--budget-ms",
+        type=float,
+        metavar="MS",
+        help="milliseconds that the network may take for one image; picks among several exported widths",
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     parser.add_argument("--threads", type=int, help="CPU threads")
     parser.add_argument("--device", choices=["cpu", "gpu"], default="cpu")
@@ -21,10 +33,7 @@ def parser() -> argparse.ArgumentParser:
 
 def run(arguments: argparse.Namespace) -> None:
     """Predict."""
-    from ppeconv.deploy.predictor import Predictor, find_images
-
-    predictor = Predictor(arguments.model, arguments.threads, arguments.device)
-    for prediction in predictor.predict(find_images(arguments.images), arguments.topk):
+    for prediction in _predictions(arguments):
         if arguments.json:
             print(json.dumps(asdict(prediction), ensure_ascii=False))
         else:
@@ -32,3 +41,21 @@ def run(arguments: argparse.Namespace) -> None:
                 f"{name} {score:.3f}" for name, score in zip(prediction.class_names, prediction.scores, strict=True)
             )
             print(f"{prediction.file}: {classes}")
+
+
+def _predictions(arguments: argparse.Namespace) -> Iterator[Prediction]:
+    """By the exported network, or by that of the width which fits the budget."""
+    from ppeconv.deploy.predictor import Predictor, find_images
+    from ppeconv.deploy.widths import AnyWidthPredictor, holds_widths
+
+    where = arguments.model, arguments.threads, arguments.device
+    if arguments.budget_ms is None and not holds_widths(arguments.model):
+        return Predictor(*where).predict(find_images(arguments.images), arguments.topk)
+    predictor, images, budget = AnyWidthPredictor(*where), find_images(arguments.images), arguments.budget_ms
+    if budget is None:
+        return predictor.predict(images, arguments.topk)
+    width = predictor.width_for(budget)
+    expected = predictor.expected_ms(width)
+    late = f", above the budget of {budget:g} ms: no width is faster" if expected > budget else ""
+    print(f"ppeconv: width {width:g}, measured {expected:.3f} ms an image{late}", file=sys.stderr)
+    return predictor.predict(images, arguments.topk, 1, budget)

@@ -13,6 +13,7 @@ import paddle
 from paddle import nn
 
 import ppeconv
+from ppeconv.anywidth import at_present_width
 from ppeconv.config import to_yaml
 from ppeconv.deploy.runtime import PREFIX, PaddleRuntime
 from ppeconv.errors import UserError
@@ -28,7 +29,7 @@ def export(
     """Write `inference.json|.pdmodel`, `inference.pdiparams` and `inference.yml` with a dynamic batch size.
 
     Args:
-        model: the network; it is exported in eval mode and left in its own.
+        model: the network; it is exported in eval mode, an any-width one at its present width, and left as it was.
         folder: where to; an export that stood there is replaced once the new one is complete.
         input_shape: [C, H, W].
         description: what prediction needs to know, such as class_names and transform_ops.
@@ -40,6 +41,7 @@ def export(
         UserError: the difference is above TOLERANCE, or the folder cannot be written. Nothing is changed then.
     """
     folder = Path(folder)
+    model = at_present_width(model)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         staged = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ PREFIX = "inference"
 
 
 class PaddleRuntime:
-    """An exported network: float32 [N, C, H, W] -> [N, classes].
+    """An exported network: float32 [N, C, H, W] -> [N, classes]; calls from several threads wait for each other.
 
     Args:
         folder: holds inference.json or inference.pdmodel, and inference.pdiparams.
@@ -50,9 +51,11 @@ class PaddleRuntime:
         self._predictor = inference.create_predictor(config)
         self._input = self._predictor.get_input_handle(self._predictor.get_input_names()[0])
         self._output = self._predictor.get_output_handle(self._predictor.get_output_names()[0])
+        self._busy = threading.Lock()
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
-        self._input.reshape(images.shape)
-        self._input.copy_from_cpu(np.ascontiguousarray(images, np.float32))
-        self._predictor.run()
-        return self._output.copy_to_cpu()
+        with self._busy:
+            self._input.reshape(images.shape)
+            self._input.copy_from_cpu(np.ascontiguousarray(images, np.float32))
+            self._predictor.run()
+            return self._output.copy_to_cpu()

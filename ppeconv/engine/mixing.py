@@ -11,7 +11,7 @@ import paddle
 from paddle import Tensor, nn
 
 from ppeconv.engine.losses import auxiliary_loss
-from ppeconv.engine.step import Backward
+from ppeconv.engine.step import Backward, step_generator
 from ppeconv.errors import UserError
 from ppeconv.registry import MIXTURES
 
@@ -64,7 +64,7 @@ class Mixed:
         ]
 
     def __call__(self, model: nn.Layer, images: Tensor, labels: Tensor, backward: Backward) -> tuple[Tensor, Tensor]:
-        rng = np.random.default_rng(paddle.randint(0, 2**31 - 1, [1]).item())  # follows the seed of the step
+        rng = step_generator()
         order = paddle.to_tensor(rng.permutation(len(images)))
         mixture = self.mixtures[rng.integers(len(self.mixtures))]
         mixed, share = mixture(images, images[order], rng)

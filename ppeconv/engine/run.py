@@ -59,7 +59,9 @@ class Run:
             "previous*",
             "best_model*",
             "epoch_*",
+            "width.*",
             "vdl/vdlrecords.*",
+            "vdl/width/vdlrecords.*",
         ):
             for file in self.path.glob(pattern):
                 file.unlink()

@@ -11,6 +11,7 @@ import paddle
 from paddle import nn
 
 from ppeconv import backend
+from ppeconv.anywidth import make_anywidth
 from ppeconv.backbones.external import is_external
 from ppeconv.backend.memory import keep_freed_pages
 from ppeconv.build import apply_operator, create_backbone
@@ -102,11 +103,14 @@ def with_data_facts(config: Config) -> Config:
 
 def build_model(config: Config) -> tuple[nn.Layer, list[Report | PlacementReport]]:
     """The network of a config whose data facts are filled in, and what each operator changed."""
-    model = create_backbone(config.Arch.name, class_num=config.Arch.class_num, **config.Arch.arguments)
+    model = create_backbone(config.Arch.name, class_num=config.Arch.class_num, **_arch_arguments(config))
     size, reports = [1, *config.Infer.image_shape], []
     for section in config.operators:
         model, report = apply_operator(model, section.name, section.rules, input_size=size, **section.arguments)
         reports.append(report)
+    if section := config.AnyWidth:
+        conversion = section.model_dump(include={"kind", "widths", "min_width", "divisor", "whole"})
+        make_anywidth(model, **conversion, input_size=size)
     return model, reports
 
 
@@ -152,6 +156,14 @@ def load_weights(model: nn.Layer, file: Path, complete: bool = False) -> str:
         raise UserError(f"these weights are of another network: {summary}")
     model.set_state_dict(fitting)
     return summary
+
+
+def _arch_arguments(config: Config) -> dict[str, Any]:
+    """The backbone's arguments, with the width that an any-width network starts from."""
+    arguments, wide = config.Arch.arguments, config.AnyWidth and config.AnyWidth.base_width
+    if wide and "width" in arguments:
+        raise UserError("Arch.width and AnyWidth.base_width mean the same; give one of them")
+    return arguments | {"width": wide} if wide else arguments
 
 
 def _some(label: str, names: Sequence[str]) -> str:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
+import paddle
 from paddle import Tensor, nn
 
 from ppeconv.engine.losses import auxiliary_loss
@@ -26,3 +28,8 @@ class Supervised:
         loss = self.loss(logits, labels, images) + auxiliary_loss(model)
         backward(loss)
         return loss, logits
+
+
+def step_generator() -> np.random.Generator:
+    """Random numbers for a strategy; the trainer has seeded Paddle, so they depend on the seed and the step alone."""
+    return np.random.default_rng(paddle.randint(0, 2**31 - 1, [1]).item())

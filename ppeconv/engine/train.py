@@ -16,7 +16,7 @@ from ppeconv.data.batches import Batches
 from ppeconv.data.check import look_at
 from ppeconv.engine import distributed
 from ppeconv.engine.average import WeightAverage
-from ppeconv.engine.evaluator import evaluate
+from ppeconv.engine.evaluator import Evaluation, evaluate
 from ppeconv.engine.finetune import freeze, starting_weights
 from ppeconv.engine.listener import Listener
 from ppeconv.engine.log import LogLines, ProgressBar, log_to, logger
@@ -38,6 +38,7 @@ from ppeconv.engine.setup import (
 )
 from ppeconv.engine.step import Supervised
 from ppeconv.engine.trainer import Precision, Strategy, Trainer
+from ppeconv.engine.widths import AnyWidthStep, calibrate_for
 from ppeconv.errors import UserError
 
 
@@ -91,12 +92,17 @@ def make_trainer(
     """The trainer of a config, with everything that listens to it."""
     steps_per_epoch = -(-len(batches) // config.Global.update_freq)
     eval_loss = CombinedLoss(config.Loss.Eval)
+
+    def evaluation() -> Evaluation:
+        calibrate_for(model, config, [1.0], batches)
+        return evaluate(model, eval_batches, eval_loss, topk(config), config.Arch.class_num)
+
     return Trainer(
         model,
         build_optimizer(config, model, steps_per_epoch),
         make_strategy(config),
         batches,
-        lambda: evaluate(model, eval_batches, eval_loss, topk(config), config.Arch.class_num),
+        evaluation,
         epochs=config.Global.epochs,
         max_steps=config.Global.max_steps,
         eval_interval=config.Global.eval_interval,
@@ -122,8 +128,12 @@ def find_start(config: Config, run: Run) -> Path | None:
 
 
 def make_strategy(config: Config) -> Strategy:
-    """How a batch becomes gradients: plain, or on mixtures of images."""
+    """How a batch becomes gradients: plain, on mixtures of images, or at several widths."""
     loss, mixtures = CombinedLoss(config.Loss.Train), config.DataLoader.Train.dataset.batch_transform_ops
+    if config.AnyWidth:
+        if mixtures:
+            raise UserError("AnyWidth trains on plain images; leave batch_transform_ops out")
+        return AnyWidthStep(loss, config.AnyWidth)
     return Mixed(loss, mixtures) if mixtures else Supervised(loss)
 
 
@@ -191,9 +201,11 @@ def topk(config: Config) -> list[int]:
 def hparams(config: Config) -> dict[str, Any]:
     """Settings that tell runs apart."""
     operators = "+".join(f"{section.name}{section.arguments or ''}" for section in config.operators)
+    section = config.AnyWidth
     return {
         "arch": config.Arch.name,
         "operator": operators or "none",
+        "anywidth": f"{section.kind}, {section.sampling}" if section else "none",
         "optimizer": config.Optimizer.name,
         "learning_rate": str(config.Optimizer.lr.arguments.get("learning_rate", "")),
         "batch_size": config.DataLoader.Train.sampler.batch_size,

@@ -1,0 +1,127 @@
+"""Several widths of one network exported side by side, and a predictor that picks one for each call."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from paddle import nn
+
+from ppeconv.anywidth import count_width, narrow
+from ppeconv.config import to_yaml
+from ppeconv.deploy.export import export
+from ppeconv.deploy.latency import median_ms
+from ppeconv.deploy.predictor import Prediction, Predictor
+from ppeconv.deploy.runtime import PaddleRuntime
+from ppeconv.errors import UserError
+
+TABLE = "widths.yml"
+FORMAT = 1
+BATCHES = (1, 8, 32)
+"""Batch sizes whose latency is measured."""
+
+
+def export_widths(
+    model: nn.Layer,
+    folder: str | Path,
+    input_shape: Sequence[int],
+    widths: Sequence[float],
+    description: Mapping[str, Any] | None = None,
+    threads: int = 1,
+) -> dict[float, float]:
+    """Write each width as an ordinary small network into `<folder>/width_<w>/`, and their latencies into a table.
+
+    Args:
+        model: an any-width network; a US-Net has to be calibrated at these widths.
+        folder, input_shape, description: see `export`.
+        widths: in (0, 1].
+        threads: CPU threads of the measurement.
+
+    Returns:
+        Width -> largest difference between the exported network and the given one at that width.
+    """
+    folder, differences, rows = Path(folder), {}, []
+    for width in sorted({float(width) for width in widths}):
+        place = folder / f"width_{width:g}"
+        differences[width] = export(narrow(model, width), place, input_shape, {**(description or {}), "width": width})
+        counts = count_width(model, [1, *input_shape], width)
+        rows.append({"width": width, "folder": place.name, "params": counts.active_params, "macs": counts.macs})
+    runtimes = {row["width"]: PaddleRuntime(folder / row["folder"], threads) for row in rows}
+    for row in rows:
+        row["latency_ms"] = {}
+    for batch in BATCHES:
+        images = np.random.default_rng(0).standard_normal((batch, *input_shape), np.float32)
+        for row, value in zip(rows, median_ms(runtimes, images).values(), strict=True):
+            row["latency_ms"][batch] = round(value, 4)
+    table = {"format": FORMAT, "threads": threads, "widths": rows}
+    (folder / TABLE).write_text(to_yaml(table), "utf-8")
+    return differences
+
+
+class AnyWidthPredictor:
+    """Image files or arrays in, classes out, by the widest of several networks that fits a latency budget.
+
+    Each width is a network of its own, so calls from several threads do not disturb each other.
+
+    Args:
+        folder: what `export_widths`, or `tools/export.py --widths`, wrote.
+        threads: CPU threads; those of the measurement when not given.
+        device: "cpu" or "gpu".
+    """
+
+    def __init__(self, folder: str | Path, threads: int | None = None, device: str = "cpu"):
+        table = _table(Path(folder) / TABLE)
+        self.rows: list[dict[str, Any]] = sorted(table["widths"], key=lambda row: row["width"])
+        threads = threads or table["threads"]
+        self.predictors = {row["width"]: Predictor(Path(folder) / row["folder"], threads, device) for row in self.rows}
+
+    def expected_ms(self, width: float, batch: int = 1) -> float:
+        """The measured latency of a batch, of the next larger one measured, or in proportion to the largest."""
+        measured = next(row["latency_ms"] for row in self.rows if row["width"] == width)
+        largest = max(measured)
+        fitting = min((size for size in measured if size >= batch), default=largest)
+        return measured[fitting] * max(1.0, batch / largest)
+
+    def width_for(self, budget_ms: float, batch: int = 1) -> float:
+        """The widest width within the budget; the narrowest where none is."""
+        if budget_ms <= 0:
+            raise UserError(f"a latency budget is a number of milliseconds above 0; got {budget_ms}")
+        fitting = [row["width"] for row in self.rows if self.expected_ms(row["width"], batch) <= budget_ms]
+        return max(fitting, default=self.rows[0]["width"])
+
+    def predict(
+        self,
+        images: Sequence[str | Path | np.ndarray],
+        topk: int = 5,
+        batch_size: int = 32,
+        budget_ms: float | None = None,
+    ) -> Iterator[Prediction]:
+        """A Prediction for each image, as `Predictor.predict`; the budget is for one batch, None takes the widest."""
+        batch = min(batch_size, max(1, len(images)))
+        width = self.rows[-1]["width"] if budget_ms is None else self.width_for(budget_ms, batch)
+        return self.predictors[width].predict(images, topk, batch_size)
+
+
+def holds_widths(folder: str | Path) -> bool:
+    """Whether several widths were exported into a folder."""
+    return (Path(folder) / TABLE).is_file()
+
+
+def _table(file: Path) -> dict[str, Any]:
+    try:
+        table = yaml.safe_load(file.read_text("utf-8"))
+    except OSError:
+        raise UserError(
+            f"{file.parent} holds no networks of several widths: it has no {file.name}; "
+            "tools/export.py --widths 0.25 0.5 1 makes them"
+        ) from None
+    except (yaml.YAMLError, UnicodeDecodeError):
+        table = None
+    if not isinstance(table, dict) or not table.get("widths") or "threads" not in table:
+        raise UserError(f"{file} is damaged; export the run again with tools/export.py --widths")
+    if table.get("format") != FORMAT:
+        raise UserError(f"{file} has format {table.get('format')}, and this ppeconv reads format {FORMAT}")
+    return table

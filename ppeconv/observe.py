@@ -1,0 +1,53 @@
+"""Watching a network run: every dygraph operation, and which layers are under way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import paddle
+from paddle import nn
+
+ARITHMETIC = {
+    **{f"__{prefix}{name}__": name for name in ("add", "sub", "mul", "truediv") for prefix in ("", "r")},
+    "__matmul__": "matmul",
+}
+"""Methods of a tensor whose operations do not pass through `paddle._C_ops`, and what they do."""
+
+
+@contextmanager
+def operations(wrap: Callable[[str, Callable], Callable], methods: Sequence[str] = tuple(ARITHMETIC)) -> Iterator[None]:
+    """While this is open, each operation `name` of Paddle is `wrap(name, operation)`.
+
+    Args:
+        wrap: makes the stand-in; it is called once for every operation.
+        methods: keys of `ARITHMETIC` that are wrapped too.
+    """
+    owned = [(paddle._C_ops, name, name) for name in dir(paddle._C_ops) if not name.startswith("_")]
+    owned = [entry for entry in owned if callable(getattr(*entry[:2]))]
+    with ExitStack() as undo:
+        for owner, attribute, name in [*owned, *((paddle.Tensor, method, ARITHMETIC[method]) for method in methods)]:
+            operation = getattr(owner, attribute)
+            setattr(owner, attribute, wrap(name, operation))
+            undo.callback(setattr, owner, attribute, operation)
+        yield
+
+
+@contextmanager
+def layers(
+    model: nn.Layer, enter: Callable[[nn.Layer], None], leave: Callable[[nn.Layer, Any], None]
+) -> Iterator[None]:
+    """`enter(layer)` before and `leave(layer, output)` after each layer's forward, while this is open."""
+
+    def before(layer: nn.Layer, inputs: Any) -> None:
+        enter(layer)
+
+    def after(layer: nn.Layer, inputs: Any, output: Any) -> None:
+        leave(layer, output)
+
+    with ExitStack() as undo:
+        for layer in {id(layer): layer for layer in model.sublayers(include_self=True)}.values():
+            for hook in (layer.register_forward_pre_hook(before), layer.register_forward_post_hook(after)):
+                undo.callback(hook.remove)
+        yield
