@@ -75,8 +75,13 @@ class MixConv(ConvOperator):
         self.pointwise = pointwise(channels, geometry.out_channels, bias=geometry.bias) if dense else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
+        return self.pointwise(self.behind(self._mixed(x)))
+
+    def _mixed(self, x: Tensor) -> Tensor:
+        if len(self.shares) == 1:
+            return self.depthwise[0](x)
         parts = [self.depthwise[index](part) for index, part in enumerate(x.split(self.shares, axis=1))]
-        return self.pointwise(self.behind(paddle.concat(parts, axis=1)))
+        return paddle.concat(parts, axis=1)
 
     @classmethod
     def cost(
