@@ -80,7 +80,10 @@ class MixConv(ConvOperator):
     def _mixed(self, x: Tensor) -> Tensor:
         if len(self.shares) == 1:
             return self.depthwise[0](x)
-        parts = [self.depthwise[index](part) for index, part in enumerate(x.split(self.shares, axis=1))]
+        parts, start = [], 0
+        for index, share in enumerate(self.shares):  # not split(), which fails behind some convolutions with oneDNN
+            parts.append(self.depthwise[index](x[:, start : start + share]))
+            start += share
         return paddle.concat(parts, axis=1)
 
     @classmethod
