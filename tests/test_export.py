@@ -80,6 +80,14 @@ def test_exported_equals_eager(name, arguments, shape, tmp_path):
         assert np.abs(runtime(images) - expected).max() <= 1e-5 * max(1, np.abs(expected).max())
 
 
+@pytest.mark.parametrize(("operator", "own"), [("MixConv", {"kernel_sizes": [3]}), ("OctaveConv", {"alpha": 0.5})])
+def test_operators_that_paddle_inference_could_not_run(operator, own, tmp_path):
+    """A split into one part and an interpolation fail there with oneDNN."""
+    conv = paddle.nn.Conv2D(3, 8, 1)
+    layer = ppeconv.create_operator(operator, 8, 8, 3, padding=1, **own)
+    assert export(paddle.nn.Sequential(conv, layer), tmp_path / "out", [3, 9, 8]) <= 1e-5
+
+
 def test_every_backbone_is_in_that_table():
     marks = test_exported_equals_eager.pytestmark[0].args[1]
     tested = {(case.values if hasattr(case, "values") else case)[0] for case in marks}

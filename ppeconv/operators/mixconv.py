@@ -75,8 +75,16 @@ class MixConv(ConvOperator):
         self.pointwise = pointwise(channels, geometry.out_channels, bias=geometry.bias) if dense else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        parts = [self.depthwise[index](part) for index, part in enumerate(x.split(self.shares, axis=1))]
-        return self.pointwise(self.behind(paddle.concat(parts, axis=1)))
+        return self.pointwise(self.behind(self._mixed(x)))
+
+    def _mixed(self, x: Tensor) -> Tensor:
+        if len(self.shares) == 1:
+            return self.depthwise[0](x)
+        parts, start = [], 0
+        for index, share in enumerate(self.shares):  # not split(), which fails behind some convolutions with oneDNN
+            parts.append(self.depthwise[index](x[:, start : start + share]))
+            start += share
+        return paddle.concat(parts, axis=1)
 
     @classmethod
     def cost(
