@@ -17,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import numpy as np
 
 from ppeconv import config as configs
+from ppeconv.backend.memory import keep_freed_pages
 from ppeconv.data.batches import Batches, Pipeline
 from ppeconv.data.datasets import Cifar10
 from ppeconv.engine.setup import make_batches, with_data_facts
@@ -37,6 +38,7 @@ def main() -> None:
     parser.add_argument("-o", dest="overrides", nargs="+", action="extend", default=[])
     parser.add_argument("--epochs", type=int, default=5)
     arguments = parser.parse_args()
+    keep_freed_pages()  # as in training
     config = configs.load(arguments.config or "resnet20_conv_cifar10", arguments.overrides)
     batches = make_batches(with_data_facts(config), "train") if arguments.config else made_up(config)
     rates = []

@@ -105,10 +105,12 @@ class RandomCrop(Transform):
             raise UserError(
                 f"RandomCrop of {side} pixels needs larger images than {images.shape[1:3]} with a padding of {border}"
             )
-        padded = np.pad(images, ((0, 0), (border, border), (border, border), (0, 0)))
-        out = np.empty((len(images), side, side, images.shape[3]), images.dtype)
-        for cut, image, (top, left) in zip(out, padded, (random * places).astype(np.int64).tolist(), strict=True):
-            cut[...] = image[top : top + side, left : left + side]
+        first = (random * places).astype(np.int64) - border  # outside the image where negative
+        begin, end = np.maximum(first, 0), np.minimum(first + side, images.shape[1:3])
+        bounds = np.concatenate([begin, end, begin - first, end - first], 1).tolist()
+        out = np.zeros((len(images), side, side, images.shape[3]), images.dtype)
+        for cut, image, (top, left, bottom, right, *place) in zip(out, images, bounds, strict=True):
+            cut[place[0] : place[2], place[1] : place[3]] = image[top:bottom, left:right]
         return out
 
 
