@@ -14,7 +14,7 @@ from hypothesis import settings
 from ppeconv import backend
 from ppeconv.backend import mkl
 
-mkl.take_fast_path()  # before the first product, as in the tools' processes, whose runs are compared with runs in this one
+mkl.take_fast_path()  # as in the tools' processes, whose runs are compared with runs in this one
 settings.register_profile("same cases every time", derandomize=True)
 if not os.environ.get("PPECONV_NEW_CASES"):
     settings.load_profile("same cases every time")
