@@ -151,6 +151,18 @@ def test_batch_norm_and_relu_of_channels_that_fill_no_vector(channels):
         np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-4 * np.abs(theirs).max())
 
 
+@pytest.mark.parametrize("mode", [{"training": False}, {"training": True, "use_global_stats": True}])
+@pytest.mark.parametrize("shape", [(4, 16, 6, 6), (3, 5, 7, 4), (2, 1, 5, 5)])
+def test_batch_norm_by_fixed_statistics(shape, mode):
+    channels = shape[1]
+
+    def normalised(x, scale, shift):
+        mean, variance = (paddle.full([channels], it, dtype=x.dtype) for it in (0.5, 2.0))
+        return F.relu(F.batch_norm(x, mean, variance, scale, shift, **mode))
+
+    assert_as_good_as_paddle(normalised, normal(*shape), normal(channels), normal(channels))
+
+
 @pytest.mark.parametrize(
     "function",
     [
