@@ -27,8 +27,8 @@ import yaml
 
 import ppeconv
 from ppeconv import config as configs
-from ppeconv.deploy.export import export
-from ppeconv.deploy.predictor import Predictor
+from ppeconv.deployment.export import export
+from ppeconv.deployment.predictor import Predictor
 from ppeconv.engine.setup import build_model
 from ppeconv.registry import BACKBONES
 

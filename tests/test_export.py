@@ -11,8 +11,8 @@ from PIL import Image
 import ppeconv
 from ppeconv import Predictor, UserError, create_model
 from ppeconv.data.datasets import Digits
-from ppeconv.deploy.export import export
-from ppeconv.deploy.runtime import PaddleRuntime
+from ppeconv.deployment.export import export
+from ppeconv.deployment.runtime import PaddleRuntime
 from tests.runs import call, trained_run
 
 SPCONV = {"operator": "SPConv"}

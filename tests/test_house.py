@@ -23,7 +23,7 @@ LEVELS = [
     ["build", "config"],
     ["models"],
     ["engine"],
-    ["deploy"],
+    ["deployment"],
     ["benchmark"],
     ["cli"],
 ]

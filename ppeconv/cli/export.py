@@ -33,9 +33,9 @@ def parser() -> argparse.ArgumentParser:
 def run(arguments: argparse.Namespace) -> None:
     """Export."""
     from ppeconv.anywidth import set_width
-    from ppeconv.deploy.export import export
-    from ppeconv.deploy.preprocessing import prediction_facts
-    from ppeconv.deploy.widths import export_widths
+    from ppeconv.deployment.export import export
+    from ppeconv.deployment.preprocessing import prediction_facts
+    from ppeconv.deployment.widths import export_widths
     from ppeconv.engine import checkpoint
     from ppeconv.engine.log import log_to, logger
     from ppeconv.engine.widths import calibrate_for

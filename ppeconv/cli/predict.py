@@ -10,7 +10,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ppeconv.deploy.predictor import Prediction
+    from ppeconv.deployment.predictor import Prediction
 
 
 def parser() -> argparse.ArgumentParser:
@@ -45,8 +45,8 @@ def run(arguments: argparse.Namespace) -> None:
 
 def _predictions(arguments: argparse.Namespace) -> Iterator[Prediction]:
     """By the exported network, or by that of the width which fits the budget."""
-    from ppeconv.deploy.predictor import Predictor, find_images
-    from ppeconv.deploy.widths import AnyWidthPredictor, holds_widths
+    from ppeconv.deployment.predictor import Predictor, find_images
+    from ppeconv.deployment.widths import AnyWidthPredictor, holds_widths
 
     where = arguments.model, arguments.threads, arguments.device
     if arguments.budget_ms is None and not holds_widths(arguments.model):

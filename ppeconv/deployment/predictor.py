@@ -13,8 +13,8 @@ import yaml
 
 from ppeconv.data.batches import Pipeline
 from ppeconv.data.images import is_image, read_image
-from ppeconv.deploy.export import FORMAT
-from ppeconv.deploy.runtime import PREFIX, PaddleRuntime
+from ppeconv.deployment.export import FORMAT
+from ppeconv.deployment.runtime import PREFIX, PaddleRuntime
 from ppeconv.errors import UserError
 
 

@@ -15,7 +15,7 @@ from paddle import nn
 import ppeconv
 from ppeconv.anywidth import at_present_width
 from ppeconv.config import to_yaml
-from ppeconv.deploy.runtime import PREFIX, PaddleRuntime
+from ppeconv.deployment.runtime import PREFIX, PaddleRuntime
 from ppeconv.errors import UserError
 
 FORMAT = 1
