@@ -26,6 +26,7 @@ _HOMES = {
     "count": "counting",
     "parameter_count": "counting",
     "Predictor": "deployment.predictor",
+    "deploy": "deployment.rewrite",
     "export": "deployment.export",
     "register_operator": "registry",
     "register_backbone": "registry",
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from ppeconv.counting import count, parameter_count
     from ppeconv.deployment.export import export
     from ppeconv.deployment.predictor import Predictor
+    from ppeconv.deployment.rewrite import deploy
     from ppeconv.errors import UserError
     from ppeconv.placement import Places, recalibrate, replace_pool
     from ppeconv.registry import (

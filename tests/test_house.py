@@ -13,7 +13,7 @@ LEVELS = [
     ["schema", "startup"],
     ["registry"],
     ["geometry", "backend", "observe"],
-    ["counting"],
+    ["counting", "folding"],
     ["operators", "data"],
     ["recalibration", "heads"],
     ["backbones"],
