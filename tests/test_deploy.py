@@ -214,7 +214,7 @@ def test_a_network_whose_forward_does_other_things_to_norms_is_refused():
             y = self.conv(x)
             return self.norm(y) + y.detach()
 
-    with pytest.raises(UserError, match="gives other results"):
+    with pytest.raises(UserError, match="differs from the trained one"):
         ppeconv.deploy(used(Peeking(), 3, 8, 8))
 
 

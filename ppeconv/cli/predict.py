@@ -27,6 +27,7 @@ def parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     parser.add_argument("--threads", type=int, help="CPU threads")
+    parser.add_argument("--runtime", metavar="NAME", help="paddle, onnx or int8 (default: the first that DIR holds)")
     parser.add_argument("--device", choices=["cpu", "gpu"], default="cpu")
     return parser
 
@@ -50,7 +51,7 @@ def _predictions(arguments: argparse.Namespace) -> Iterator[Prediction]:
 
     where = arguments.model, arguments.threads, arguments.device
     if arguments.budget_ms is None and not holds_widths(arguments.model):
-        return Predictor(*where).predict(find_images(arguments.images), arguments.topk)
+        return Predictor(*where, arguments.runtime).predict(find_images(arguments.images), arguments.topk)
     predictor, images, budget = AnyWidthPredictor(*where), find_images(arguments.images), arguments.budget_ms
     if budget is None:
         return predictor.predict(images, arguments.topk)

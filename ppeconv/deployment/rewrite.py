@@ -114,6 +114,6 @@ def _require_equal(found: Sequence[Tensor], expected: Sequence[Tensor]) -> None:
         ours, theirs = ours.numpy(), theirs.numpy()
         if not np.abs(ours - theirs).max() <= TOLERANCE * max(np.abs(theirs).max(), 1e-12):
             raise UserError(
-                "the network cannot be deployed: with its batch norms folded it gives other results; it reads a "
-                "convolution's output in a way that cannot be followed, so use it as it is"
+                "the deployed network differs from the trained one, which reads a convolution's output in a way that "
+                "cannot be followed, or is not the same at every call; use the trained form (export --form trained)"
             )
