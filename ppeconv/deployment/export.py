@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,6 +17,7 @@ import ppeconv
 from ppeconv import observe
 from ppeconv.anywidth import at_present_width
 from ppeconv.config import to_yaml
+from ppeconv.deployment.convertible import convertible_operations
 from ppeconv.deployment.int8 import write_int8
 from ppeconv.deployment.onnx import OPSET, write_onnx
 from ppeconv.deployment.onnx_runtime import OnnxRuntime
@@ -72,11 +74,13 @@ def export(
     except OSError as error:
         raise UserError(f"cannot write {folder}: {error.strerror}") from None
     try:
+        onnx = bool({"onnx", "int8"} & set(targets))
         with observe.evaluating(model):
-            _save(network, staged, input_shape)
+            with convertible_operations() if onnx else nullcontext():
+                _save(network, staged, input_shape)
             batches = [*_random_images(input_shape), *([] if images is None else [images])]
             difference = _difference(model, PaddleRuntime(staged), batches)
-            if {"onnx", "int8"} & set(targets):
+            if onnx:
                 write_onnx(staged)
                 difference = max(difference, _difference(model, OnnxRuntime(staged), batches))
         if not difference <= TOLERANCE:
@@ -93,7 +97,7 @@ def export(
             "paddle": paddle.__version__,
             "form": form,
             "runtimes": list(targets),
-            **({"opset": OPSET} if {"onnx", "int8"} & set(targets) else {}),
+            **({"opset": OPSET} if onnx else {}),
             "input_shape": list(input_shape),
             **(description or {}),
         }

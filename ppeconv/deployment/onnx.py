@@ -3,40 +3,47 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
-from ppeconv.deployment.onnx_runtime import required
+from ppeconv.deployment.onnx_runtime import present, required
 from ppeconv.deployment.runtime import PREFIX, program_file
 from ppeconv.errors import UserError
 
 OPSET = 13
 """Operator set of the ONNX files."""
+_CONVERT = """
+import sys, paddle2onnx
+program, weights, target, opset = sys.argv[1:]
+paddle2onnx.export(program, weights, target, opset_version=int(opset), auto_upgrade_opset=False, optimize_tool="None")
+"""
 
 
 def write_onnx(folder: Path) -> Path:
     """`inference.onnx` of dynamic batch size beside the files of Paddle Inference that it is made of.
 
-    Nothing is downloaded or installed: paddle2onnx is kept from the optimisers that would.
+    paddle2onnx runs in a process of its own, as it ends the process at an operation that it does not know; nothing is
+    downloaded or installed: it is kept from the optimisers that would.
 
     Raises:
         UserError: paddle2onnx or onnx is missing, or an operation of the network has no counterpart.
     """
-    os.environ["POLYGRAPHY_AUTOINSTALL_DEPS"] = "0"
-    converter, onnx = required("paddle2onnx"), required("onnx")
+    onnx = required("onnx")
+    present("paddle2onnx")
     target = folder / f"{PREFIX}.onnx"
-    try:
-        converter.export(
-            str(program_file(folder)),
-            str(folder / f"{PREFIX}.pdiparams"),
-            str(target),
-            opset_version=OPSET,
-            auto_upgrade_opset=False,
-            enable_onnx_checker=False,
-            optimize_tool="None",
-        )
-        onnx.checker.check_model(str(target), full_check=True)
-    except Exception as error:  # the converter raises whatever its C++ side meets
+    files = program_file(folder), folder / f"{PREFIX}.pdiparams", target
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", _CONVERT, *map(str, files), str(OPSET)],
+        env={**os.environ, "POLYGRAPHY_AUTOINSTALL_DEPS": "0"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode or not target.is_file():
+        said = [line for line in (done.stdout + done.stderr).splitlines() if "rror" in line or "support" in line]
         raise UserError(
-            f"the network cannot be converted to ONNX, opset {OPSET}: {str(error).strip().splitlines()[-1:]}"
-        ) from None
+            f"paddle2onnx cannot convert this network to ONNX, opset {OPSET}: {' '.join(said[:3]) or 'no reason given'}"
+        )
+    onnx.checker.check_model(str(target), full_check=True)
     return target

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 
@@ -37,13 +40,13 @@ class OnnxRuntime:
         return self._session.run(None, {self._input: np.ascontiguousarray(images, np.float32)})[0]
 
 
-def required(package: str):
+def required(package: str) -> ModuleType:
     """A package of the extra [onnx], or a sentence that says how to get it."""
-    import importlib
+    present(package)
+    return importlib.import_module(package)
 
-    try:
-        return importlib.import_module(package)
-    except ImportError:
-        raise UserError(
-            f"this needs the package {package}, which is not installed; pip install 'ppeconv[onnx]'"
-        ) from None
+
+def present(package: str) -> None:
+    """Raise a UserError unless a package of the extra [onnx] is installed."""
+    if importlib.util.find_spec(package) is None:
+        raise UserError(f"this needs the package {package}, which is not installed; pip install 'ppeconv[onnx]'")
