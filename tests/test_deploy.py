@@ -75,7 +75,7 @@ def test_forms_take_the_norm_behind_them(operator, own, geometry, bias):
     arguments = {"in_channels": 8, "out_channels": 12, "kernel_size": 3, "padding": 1, **geometry, "bias_attr": bias}
     layer = create_operator(operator, **arguments, **own)
     model = used(nn.Sequential(layer, nn.BatchNorm2D(arguments["out_channels"]), nn.ReLU()), 8, 9, 11)
-    for form in OPERATORS.get(operator).forms or [None]:
+    for form in (None, *OPERATORS.get(operator).forms):
         fast = ppeconv.deploy(model, [8, 9, 11], form and {operator: form})
         assert not norms(fast)
         assert not any(isinstance(sub, type(layer)) for sub in fast.sublayers())

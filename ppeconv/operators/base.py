@@ -30,7 +30,7 @@ class ConvOperator(nn.Layer):
     limits: ClassVar[tuple[str, ...]] = ()
     """What the operator asks of every convolution: names from `LIMITS`."""
     forms: ClassVar[tuple[str, ...]] = ()
-    """The inference forms that `deployed` can be asked for where there are several; the first is the usual one."""
+    """The inference forms that `deployed` can be asked for where there are several."""
 
     def __init__(
         self,
@@ -101,7 +101,7 @@ class ConvOperator(nn.Layer):
 
         Args:
             after: the host's batch norm, or the identity.
-            form: one of `forms`.
+            form: one of `forms`; None lets the operator choose.
         """
         return None
 

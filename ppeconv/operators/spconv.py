@@ -85,7 +85,8 @@ class SPConv(ConvOperator):
         return u1 + gate * (u3 - u1)
 
     def deployed(self, after: Affine, form: str | None = None) -> nn.Layer:
-        return DeployedSPConv(self, after, merged=form == "merged")
+        narrow = self.representative // self.gwc._groups < 16
+        return DeployedSPConv(self, after, merged=narrow if form is None else form == "merged")
 
     @classmethod
     def cost(
@@ -116,9 +117,10 @@ class DeployedSPConv(nn.Layer):
     Args:
         operator: the trained operator.
         after: the map behind it.
-        merged: at stride 1, the representative 1x1 in the centre of the k x k kernels, made dense: one convolution
-            less, for r C_out kh kw H' W' MACs instead of r C_out (kh kw / g + 1) H' W'. With one group it saves MACs
-            and is always done.
+        merged: the k x k convolution made dense, at stride 1 with the representative 1x1 in the centre of its kernels:
+            r C_out kh kw H' W' MACs instead of r C_out (kh kw / g + 1) H' W'. For groups of fewer than 16 channels
+            oneDNN chooses another memory layout than for the 1x1 convolutions, and every sum between the two is slow
+            (ResNet20 in Paddle Inference 3.3.1: 11 times); there this is the usual form.
     """
 
     def __init__(self, operator: SPConv, after: Affine, merged: bool = False):
@@ -129,8 +131,9 @@ class DeployedSPConv(nn.Layer):
         self.gwc = folded(operator.gwc, spatial.linear())
         self.pwc = folded(operator.pwc, spatial)
         self.redundant = folded(operator.redundant, Affine.of_norm(operator.bn1).then(after))
-        if self.stride == (1, 1) and (merged or self.gwc._groups == 1):
-            self.gwc, self.pwc = with_centre(self.gwc, self.pwc), None
+        if merged or self.gwc._groups == 1:
+            centre = self.pwc if self.stride == (1, 1) else None
+            self.gwc, self.pwc = dense(self.gwc, centre), None if centre else self.pwc
         small = np.abs(after.scale) < 1e-20
         unscaled = np.where(small, 0, 1 / np.where(small, 1, after.scale))
         self.register_buffer("unscaled", paddle.to_tensor(unscaled.reshape(1, -1, 1, 1), "float32"))
@@ -142,19 +145,21 @@ class DeployedSPConv(nn.Layer):
             u3 = u3 + self.pwc(centre[:, : self.representative])
         u1 = self.redundant(centre[:, self.representative :])
         difference = u3 - u1
-        return u1 + F.sigmoid(F.adaptive_avg_pool2d(difference, 1) * self.unscaled) * difference
+        gate = F.sigmoid(F.adaptive_avg_pool2d(difference, 1) * self.unscaled)
+        return u1 + difference * gate  # in this order: oneDNN broadcasts the second factor fast, the first one slowly
 
 
-def with_centre(spatial: nn.Conv2D, centre: nn.Conv2D) -> nn.Conv2D:
-    """A dense convolution for the sum of a grouped one of odd kernel and a dense 1x1 on the same channels."""
+def dense(spatial: nn.Conv2D, centre: nn.Conv2D | None) -> nn.Conv2D:
+    """A dense convolution for a grouped one of odd kernel, and for its sum with a dense 1x1 on the same channels."""
     geometry = replace(ConvGeometry.of_layer(spatial), groups=1)
     weight = np.zeros((geometry.out_channels, geometry.in_channels, *geometry.kernel_size))
     inputs, outputs = (side // spatial._groups for side in (geometry.in_channels, geometry.out_channels))
     for group in range(spatial._groups):
         rows, columns = slice(group * outputs, (group + 1) * outputs), slice(group * inputs, (group + 1) * inputs)
         weight[rows, columns] = spatial.weight.numpy()[rows]
-    weight[:, :, geometry.kernel_size[0] // 2, geometry.kernel_size[1] // 2] += centre.weight.numpy()[:, :, 0, 0]
-    biases = [conv.bias.numpy() for conv in (spatial, centre) if conv.bias is not None]
+    if centre is not None:
+        weight[:, :, geometry.kernel_size[0] // 2, geometry.kernel_size[1] // 2] += centre.weight.numpy()[:, :, 0, 0]
+    biases = [conv.bias.numpy() for conv in (spatial, centre) if conv is not None and conv.bias is not None]
     return conv_of(geometry, weight, sum(biases) if biases else None)
 
 
