@@ -35,6 +35,7 @@ setup(
     extras_require={
         "cpu": requirements("requirements.txt"),
         "gpu": requirements("requirements-gpu.txt"),
+        "onnx": requirements("requirements-onnx.txt"),
         "clas": ['paddleclas==2.6.0; python_version < "3.12"'],
     },
     entry_points={"console_scripts": ["ppeconv = ppeconv.cli.main:main"]},

@@ -25,8 +25,9 @@ _HOMES = {
     "replace_pool": "placement",
     "count": "counting",
     "parameter_count": "counting",
-    "Predictor": "deploy.predictor",
-    "export": "deploy.export",
+    "Predictor": "deployment.predictor",
+    "deploy": "deployment.rewrite",
+    "export": "deployment.export",
     "register_operator": "registry",
     "register_backbone": "registry",
     "register_recalibration": "registry",
@@ -40,8 +41,9 @@ __all__ = [*_HOMES, "__version__"]
 if TYPE_CHECKING:
     from ppeconv.build import create_backbone, create_model, create_operator, list_backbones, list_operators
     from ppeconv.counting import count, parameter_count
-    from ppeconv.deploy.export import export
-    from ppeconv.deploy.predictor import Predictor
+    from ppeconv.deployment.export import export
+    from ppeconv.deployment.predictor import Predictor
+    from ppeconv.deployment.rewrite import deploy
     from ppeconv.errors import UserError
     from ppeconv.placement import Places, recalibrate, replace_pool
     from ppeconv.registry import (

@@ -79,19 +79,14 @@ def count(model: nn.Layer, input_size: Sequence[int]) -> Counts:
     if len(input_size) not in (3, 4) or min(size) < 1:
         raise UserError(f"input_size is [N, C, H, W] with positive sizes; got {list(input_size)}")
     tally = _Tally()
-    training = [layer for layer in model.sublayers(include_self=True) if layer.training]
-    model.eval()
-    try:
-        with (
-            backend.disabled(),
-            paddle.no_grad(),
-            observe.layers(model, tally.enter, tally.leave),
-            observe.operations(tally.observed, ["__matmul__"]),
-        ):
-            model(paddle.zeros(size))
-    finally:
-        for layer in training:
-            layer.training = True
+    with (
+        observe.evaluating(model),
+        backend.disabled(),
+        paddle.no_grad(),
+        observe.layers(model, tally.enter, tally.leave),
+        observe.operations(tally.observed, ["__matmul__"]),
+    ):
+        model(paddle.zeros(size))
     rows = _rows(model, tally)
     return Counts(parameter_count(model), sum(row.macs for row in rows), rows, dict(tally.uncounted))
 

@@ -51,3 +51,15 @@ def layers(
             for hook in (layer.register_forward_pre_hook(before), layer.register_forward_post_hook(after)):
                 undo.callback(hook.remove)
         yield
+
+
+@contextmanager
+def evaluating(model: nn.Layer) -> Iterator[None]:
+    """Eval mode inside the block; every layer's own mode after it."""
+    training = [layer for layer in model.sublayers(include_self=True) if layer.training]
+    model.eval()
+    try:
+        yield
+    finally:
+        for layer in training:
+            layer.training = True

@@ -14,7 +14,7 @@ sys.path.insert(0, str(ROOT))
 import yaml
 
 from ppeconv.config import to_yaml
-from ppeconv.deploy.sweep import WidthRow, area, read_csv
+from ppeconv.deployment.sweep import WidthRow, area, read_csv
 from ppeconv.engine import checkpoint
 from ppeconv.engine.run import Run
 

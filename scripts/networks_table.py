@@ -28,8 +28,8 @@ import yaml
 import ppeconv
 from ppeconv import config as configs
 from ppeconv.counting import NORMS
-from ppeconv.deploy.export import export
-from ppeconv.deploy.predictor import Predictor
+from ppeconv.deployment.export import export
+from ppeconv.deployment.predictor import Predictor
 from ppeconv.engine.setup import build_model
 from ppeconv.registry import BACKBONES
 

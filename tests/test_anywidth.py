@@ -17,7 +17,7 @@ from ppeconv.anywidth import Channels, Layout, TriangularConv2D, TriangularLinea
 from ppeconv.anywidth.blocks import BlockConv2D
 from ppeconv.anywidth.channels import triangle
 from ppeconv.anywidth.width import any_width_layers
-from ppeconv.deploy.export import export
+from ppeconv.deployment.export import export
 from ppeconv.engine.average import WeightAverage
 from ppeconv.registry import OPTIMIZERS, SCHEDULES
 

@@ -19,10 +19,10 @@ from ppeconv import UserError, anywidth, create_model
 from ppeconv import config as configs
 from ppeconv.config import AnyWidthSection
 from ppeconv.data.datasets import Digits
-from ppeconv.deploy import sweep
-from ppeconv.deploy.runtime import PaddleRuntime
-from ppeconv.deploy.sweep import WidthRow, area
-from ppeconv.deploy.widths import AnyWidthPredictor, export_widths
+from ppeconv.deployment import sweep
+from ppeconv.deployment.runtime import PaddleRuntime
+from ppeconv.deployment.sweep import WidthRow, area
+from ppeconv.deployment.widths import AnyWidthPredictor, export_widths
 from ppeconv.engine.losses import CombinedLoss
 from ppeconv.engine.run import Run
 from ppeconv.engine.train import train

@@ -54,6 +54,24 @@ def test_training_steps_of_a_config(tmp_path, capsys):
     assert row["params"] in capsys.readouterr().out
 
 
+def test_inference_of_two_configs(tmp_path, capsys):
+    file = tmp_path / "speed.csv"
+    options = ["--batch-size", "2", "--rounds", "1", "--times", "3", "--csv", str(file)]
+    assert main(["benchmark", "-c", "lenet_conv_digits", "-c", "lenet_spconv_digits", *options]) == 0
+    plain, split = csv.DictReader(file.open(encoding="utf-8"))
+    assert (plain["time_ratio"], plain["mac_ratio"], plain["runtime"]) == ("1", "1", "paddle")
+    assert float(split["time_ratio"]) == pytest.approx(float(split["median_ms"]) / float(plain["median_ms"]), rel=1e-2)
+    assert float(split["mac_ratio"]) == pytest.approx(int(split["macs"]) / int(plain["macs"]), rel=1e-3)
+    assert float(split["p90_ms"]) >= float(split["median_ms"])
+    assert split["params"] in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("runtime", ["int8", "onx"])
+def test_unknown_runtimes_are_refused(runtime, capsys):
+    assert main(["benchmark", "-c", "lenet_conv_digits", "--runtime", runtime]) == 2
+    assert "onnx" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [

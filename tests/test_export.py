@@ -1,5 +1,6 @@
 """Export, and prediction with what was exported."""
 
+import importlib.util
 import json
 
 import numpy as np
@@ -11,8 +12,8 @@ from PIL import Image
 import ppeconv
 from ppeconv import Predictor, UserError, create_model
 from ppeconv.data.datasets import Digits
-from ppeconv.deploy.export import export
-from ppeconv.deploy.runtime import PaddleRuntime
+from ppeconv.deployment.export import export
+from ppeconv.deployment.runtime import PaddleRuntime
 from tests.runs import call, trained_run
 
 SPCONV = {"operator": "SPConv"}
@@ -70,7 +71,8 @@ SMALL = {"class_num": 7, "width": 0.25}
 def test_exported_equals_eager(name, arguments, shape, tmp_path):
     model = create_model(name, **arguments)
     model(paddle.randn([4, *shape]))  # statistics of a batch, so that the batch norms do something
-    export(model, tmp_path / "out", shape)
+    difference = export(model, tmp_path / "out", shape)
+    assert difference <= 1e-5
     assert model.training
     model.eval()
     runtime = PaddleRuntime(tmp_path / "out")
@@ -108,8 +110,9 @@ def test_a_network_that_differs_is_refused_and_nothing_is_written(tmp_path):
 
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "inference.yml").write_text("an older export", "utf-8")
-    with pytest.raises(UserError, match="differs from the trained one"):
-        export(Drifting(), tmp_path / "out", [1, 2, 2])
+    for form in ("deployed", "trained"):
+        with pytest.raises(UserError, match="differs from the trained one"):
+            export(Drifting(), tmp_path / "out", [1, 2, 2], form=form)
     assert [path.name for path in tmp_path.rglob("*")] == ["out", "inference.yml"]
     assert (tmp_path / "out" / "inference.yml").read_text("utf-8") == "an older export"
 
@@ -163,6 +166,7 @@ def test_inference_yml(exported):
     assert facts["input_shape"] == [1, 28, 28]
     assert facts["class_names"] == [str(digit) for digit in range(10)]
     assert facts["paddle"] == paddle.__version__
+    assert (facts["form"], facts["runtimes"]) == ("deployed", ["paddle"])
     assert [next(iter(operation)) for operation in facts["transform_ops"]] == ["Resize", "Normalize"]
 
 
@@ -191,3 +195,33 @@ def test_paddleclas_way_to_export_and_evaluate(exported, tmp_path, capsys):
         assert code == 0
         assert (tmp_path / weights / "inference.pdiparams").is_file()
     assert call(capsys, "eval", "--run", exported.path)[1].count("top1: 0.9") == 1
+
+
+@pytest.mark.parametrize("missing", ["onnx", "int8"])
+def test_a_folder_without_that_runtime_is_a_sentence(missing, exported):
+    with pytest.raises(UserError, match=f"--to {missing}"):
+        Predictor(exported.path / "inference", runtime=missing)
+
+
+def test_an_unknown_target_is_a_sentence(exported, capsys):
+    code, _, error = call(capsys, "export", "--run", exported.path, "--to", "paddle,onx")
+    assert code == 2
+    assert "did you mean 'onnx'" in error
+    assert (exported.path / "inference" / "inference.pdiparams").is_file()
+
+
+def test_a_missing_package_is_a_sentence(exported, capsys, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda package: None)
+    code, _, error = call(capsys, "export", "--run", exported.path, "--to", "onnx")
+    assert code == 2
+    assert "pip install 'ppeconv[onnx]'" in error
+
+
+def test_the_trained_form(exported, tmp_path, capsys):
+    folder = tmp_path / "trained"
+    options = ["--form", "trained", "-o", f"Global.save_inference_dir={folder}"]
+    assert call(capsys, "export", "--run", exported.path, *options)[0] == 0
+    images = np.random.randn(2, 1, 28, 28).astype("float32")
+    runtimes = [PaddleRuntime(place) for place in (folder, exported.path / "inference")]
+    np.testing.assert_allclose(*[runtime(images) for runtime in runtimes], rtol=1e-4, atol=1e-5)
+    assert yaml.safe_load((folder / "inference.yml").read_text("utf-8"))["form"] == "trained"

@@ -13,7 +13,7 @@ LEVELS = [
     ["schema", "startup"],
     ["registry"],
     ["geometry", "backend", "observe"],
-    ["counting"],
+    ["counting", "folding"],
     ["operators", "data"],
     ["recalibration", "heads"],
     ["backbones"],
@@ -23,7 +23,7 @@ LEVELS = [
     ["build", "config"],
     ["models"],
     ["engine"],
-    ["deploy"],
+    ["deployment"],
     ["benchmark"],
     ["cli"],
 ]

@@ -60,12 +60,11 @@ class Tracer:
 
     def run(self, numbers: np.ndarray, input_size: Sequence[int]) -> list[np.ndarray]:
         """The numbers of the channels of every output, when the input has channels with these."""
-        training = [layer for layer in self.model.sublayers(include_self=True) if layer.training]
-        self.model.eval()
         for layer in self.names:
             layer.forward = self._forward(layer)
         try:
             with (
+                observe.evaluating(self.model),
                 backend.disabled(),
                 paddle.no_grad(),
                 observe.layers(self.model, self.running.append, lambda layer, output: self.running.pop()),
@@ -75,8 +74,6 @@ class Tracer:
         finally:
             for layer in self.names:
                 del layer.forward
-            for layer in training:
-                layer.training = True
         outputs = outputs if isinstance(outputs, (list, tuple)) else [outputs]
         self.running = [self.model]
         return [self._read(output, "the network's output") for output in outputs]

@@ -65,7 +65,7 @@ def _sweep(run: Run, config: Config, model: nn.Layer, batches: Batches, argument
     """Evaluate every width and write the table, the plot and the curves."""
     import numpy as np
 
-    from ppeconv.deploy import sweep
+    from ppeconv.deployment import sweep
     from ppeconv.engine.evaluator import evaluate
     from ppeconv.engine.log import logger
     from ppeconv.engine.losses import CombinedLoss

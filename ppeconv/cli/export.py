@@ -12,9 +12,23 @@ def parser() -> argparse.ArgumentParser:
     """Options of the command."""
     parser = command_parser(
         "export",
-        "Export a trained network for Paddle Inference, to <run>/inference or -o Global.save_inference_dir=DIR.",
+        "Export a trained network for prediction, to <run>/inference or -o Global.save_inference_dir=DIR.",
     )
     add_trained(parser)
+    parser.add_argument(
+        "--to",
+        type=lambda text: text.split(","),
+        default=["paddle"],
+        metavar="RUNTIME[,RUNTIME]",
+        help="paddle (the default), onnx, int8: what the folder is for; several with commas",
+    )
+    parser.add_argument(
+        "--form",
+        choices=["deployed", "trained"],
+        default="deployed",
+        help="deployed (the default): batch norms folded and operators in their inference form, the same results; "
+        "trained: layer by layer as it was trained",
+    )
     parser.add_argument(
         "--weights", metavar="FILE", help="write the weights alone, as .safetensors or .pdparams, and nothing else"
     )
@@ -33,9 +47,13 @@ def parser() -> argparse.ArgumentParser:
 def run(arguments: argparse.Namespace) -> None:
     """Export."""
     from ppeconv.anywidth import set_width
-    from ppeconv.deploy.export import export
-    from ppeconv.deploy.preprocessing import prediction_facts
-    from ppeconv.deploy.widths import export_widths
+    from ppeconv.deployment.export import export
+    from ppeconv.deployment.images import CALIBRATION_IMAGES, batches, some_test_images
+    from ppeconv.deployment.int8 import top1
+    from ppeconv.deployment.preprocessing import prediction_facts
+    from ppeconv.deployment.runtime import EagerRuntime
+    from ppeconv.deployment.runtimes import open_runtime
+    from ppeconv.deployment.widths import export_widths
     from ppeconv.engine import checkpoint
     from ppeconv.engine.log import log_to, logger
     from ppeconv.engine.widths import calibrate_for
@@ -54,12 +72,30 @@ def run(arguments: argparse.Namespace) -> None:
         raise UserError(f"--widths is for any-width networks; {config.Arch.name} of this run has one width")
     calibrate_for(model, config, widths or [1.0])
     if widths and len(widths) > 1:
+        if arguments.to != ["paddle"]:
+            raise UserError("several --widths are exported to paddle alone; give one width for onnx or int8")
         for width, difference in export_widths(model, folder, shape, widths, facts, arguments.threads).items():
             logger.info(f"width {width:g}: largest difference from the trained network {difference:.1e} of its output")
         logger.info(f"exported to {folder}; try it: python tools/predict.py --model {folder} --budget-ms 3 IMAGE")
         return
     if widths:
         set_width(model, widths[0])
-    difference = export(model, folder, shape, facts)
-    logger.info(f"exported to {folder}; largest difference from the trained network {difference:.1e} of its output")
+    difference = export(
+        model,
+        folder,
+        shape,
+        facts,
+        form=arguments.form,
+        targets=arguments.to,
+        images=some_test_images(config),
+        calibration=(images for images, _ in batches(config, "train", CALIBRATION_IMAGES)),
+    )
+    logger.info(
+        f"exported the {arguments.form} form to {folder}; largest difference from the trained network "
+        f"{difference:.1e} of its output"
+    )
+    if "int8" in arguments.to:
+        before = top1(EagerRuntime(model), batches(config, "test"))
+        after = top1(open_runtime(folder, "int8"), batches(config, "test"))
+        logger.info(f"int8: top1 {before:.5f} before, {after:.5f} after, on the test images")
     logger.info(f"try it: python tools/predict.py --model {folder} IMAGE")

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ppeconv.deploy.predictor import Prediction
+    from ppeconv.deployment.predictor import Prediction
 
 
 def parser() -> argparse.ArgumentParser:
@@ -27,6 +27,7 @@ def parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     parser.add_argument("--threads", type=int, help="CPU threads")
+    parser.add_argument("--runtime", metavar="NAME", help="paddle, onnx or int8 (default: the first that DIR holds)")
     parser.add_argument("--device", choices=["cpu", "gpu"], default="cpu")
     return parser
 
@@ -45,12 +46,12 @@ def run(arguments: argparse.Namespace) -> None:
 
 def _predictions(arguments: argparse.Namespace) -> Iterator[Prediction]:
     """By the exported network, or by that of the width which fits the budget."""
-    from ppeconv.deploy.predictor import Predictor, find_images
-    from ppeconv.deploy.widths import AnyWidthPredictor, holds_widths
+    from ppeconv.deployment.predictor import Predictor, find_images
+    from ppeconv.deployment.widths import AnyWidthPredictor, holds_widths
 
     where = arguments.model, arguments.threads, arguments.device
     if arguments.budget_ms is None and not holds_widths(arguments.model):
-        return Predictor(*where).predict(find_images(arguments.images), arguments.topk)
+        return Predictor(*where, arguments.runtime).predict(find_images(arguments.images), arguments.topk)
     predictor, images, budget = AnyWidthPredictor(*where), find_images(arguments.images), arguments.budget_ms
     if budget is None:
         return predictor.predict(images, arguments.topk)

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from paddle import nn
 
 from ppeconv.errors import Unsupported
+from ppeconv.folding import Affine
 from ppeconv.geometry import ConvGeometry
 from ppeconv.operators.cost import Cost
 from ppeconv.registry import own_arguments
@@ -28,6 +29,8 @@ class ConvOperator(nn.Layer):
     """Which convolutions `replace_conv` gives to this operator when the user names no rules."""
     limits: ClassVar[tuple[str, ...]] = ()
     """What the operator asks of every convolution: names from `LIMITS`."""
+    forms: ClassVar[tuple[str, ...]] = ()
+    """The inference forms that `deployed` can be asked for where there are several."""
 
     def __init__(
         self,
@@ -89,6 +92,18 @@ class ConvOperator(nn.Layer):
     def inherit(self, conv: nn.Conv2D) -> bool:
         """Take over the weights of the replaced convolution; False where they have no place in this operator."""
         return False
+
+    def deployed(self, after: Affine, form: str | None = None) -> nn.Layer | None:
+        """A layer for inference that does what this operator and the map `after` behind it do in eval mode.
+
+        It shares no parameter with the operator. None: there is no such layer, and the operator stays as it is, with
+        the batch norms behind its convolutions folded.
+
+        Args:
+            after: the host's batch norm, or the identity.
+            form: one of `forms`; None lets the operator choose.
+        """
+        return None
 
     @classmethod
     def formula(cls, geometry: ConvGeometry, height: int, width: int, **own: Any) -> Cost:

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from typing import Literal
 
+import numpy as np
 import paddle
 from paddle import Tensor, nn
 
 from ppeconv.errors import Unsupported
+from ppeconv.folding import Affine, folded, folded_inside
 from ppeconv.geometry import ConvGeometry
 from ppeconv.operators.base import ConvOperator
 from ppeconv.operators.cost import Cost
@@ -69,6 +71,16 @@ class HetConv(ConvOperator):
         others = [part for group in range(self.parts) for part in _around(x, group, self.share)]
         return self.spatial(x) + self.pointwise(paddle.concat(others, axis=1))
 
+    def deployed(self, after: Affine, form: str | None = None) -> nn.Layer | None:
+        """The k x k convolution and one dense 1x1, which has zeros where a group would read its own channels.
+
+        What is gained: the channels of the other groups are not copied once for each group, which costs far more than
+        the 1 / P of the 1x1 that is zeros. The map behind is in the weights.
+        """
+        if self.parts == 1:
+            return None
+        return DeployedHetConv(self, after)
+
     def inherit(self, conv: nn.Conv2D) -> bool:
         if not self.exact:
             return False
@@ -95,6 +107,27 @@ class HetConv(ConvOperator):
         return Cost.conv(inputs, outputs, geometry.kernel_size, pixels, parts, geometry.bias) + Cost.conv(
             inputs * (parts - 1), outputs, (1, 1), pixels, parts
         )
+
+
+class DeployedHetConv(nn.Layer):
+    """Sum of a grouped k x k and a dense 1x1 convolution; see `HetConv.deployed`."""
+
+    def __init__(self, operator: HetConv, after: Affine):
+        super().__init__()
+        geometry = operator.geometry
+        dense = operator.pointwise
+        if operator.exact:
+            dense = CentredConv(geometry, geometry.in_channels, geometry.out_channels)
+            own = np.repeat(np.eye(operator.parts, dtype=bool), operator.share, axis=1)
+            own = np.repeat(own, geometry.out_channels // operator.parts, axis=0)
+            weight = np.zeros(own.shape, np.float32)
+            weight[~own] = operator.pointwise.conv.weight.numpy().reshape(-1)
+            dense.conv.weight.set_value(weight[:, :, None, None])
+        self.spatial = folded(operator.spatial, after)
+        self.pointwise = folded_inside(dense, dense.conv, after.linear())
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.spatial(x) + self.pointwise(x)
 
 
 def _around(x: Tensor, group: int, share: int) -> list[Tensor]:

@@ -15,6 +15,7 @@ import paddle.nn.functional as F
 from paddle import Tensor, nn
 
 from ppeconv.errors import Unsupported
+from ppeconv.folding import Affine, conv_of, folded
 from ppeconv.geometry import ConvGeometry
 from ppeconv.operators.base import ConvOperator
 from ppeconv.operators.cost import Cost
@@ -108,6 +109,12 @@ class MaskedVersatileConv(ConvOperator):
     def frozen(self) -> PackedVersatileConv:
         """The same function with fixed masks, stored as packed bits."""
         return PackedVersatileConv(self)
+
+    def deployed(self, after: Affine, form: str | None = None) -> nn.Layer:
+        """The plain convolution with the masked filters; they are no longer made at each call, and cost no less."""
+        masks = (self.proxy.numpy() > 0.5).astype(np.float32)
+        filters = (self.weight.numpy() * masks).reshape([-1, *self.weight.shape[1:]])[: self.geometry.out_channels]
+        return folded(conv_of(self.geometry, filters, None if self.bias is None else self.bias.numpy()), after)
 
     @classmethod
     def cost(

@@ -7,14 +7,16 @@ Convolution Filters for Efficient Visual Recognition, arXiv 2109.09310.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 from typing import Literal, NamedTuple
 
+import numpy as np
 import paddle
 import paddle.nn.functional as F
 from paddle import Tensor, nn
 
+from ppeconv.folding import Affine, conv_of, folded
 from ppeconv.geometry import ConvGeometry
 from ppeconv.operators.base import ConvOperator
 from ppeconv.operators.cost import Cost
@@ -105,6 +107,9 @@ class VersatileFilters(ConvOperator):
         y = outputs[0] if len(outputs) == 1 else paddle.concat(outputs, axis=1)
         return y + self.bias.reshape([1, -1, 1, 1]) if self.geometry.bias else y
 
+    def deployed(self, after: Affine, form: str | None = None) -> nn.Layer:
+        return DeployedVersatile(self, after)
+
     def _convolved(self, x: Tensor, weight: Tensor, use: Secondary, margin: tuple[int, int, int, int]) -> Tensor:
         rows, columns = self.bank.kernel(use.ring)
         seen = x[:, use.start : use.start + self.bank.channels]
@@ -116,6 +121,64 @@ class VersatileFilters(ConvOperator):
             padding=[max(side, 0) for side in margin],
             dilation=self.geometry.dilation,
         )
+
+
+class DeployedVersatile(nn.Layer):
+    """Versatile filters as ordinary convolutions, one for each kernel size, with the map behind in their weights.
+
+    What is gained: no filter is cut out at each call, bias and norm are one addition, and filters of one kernel size
+    that slide along the channels are one convolution, with zeros for the channels that a filter does not see; only
+    where more than a fifth of its weights would be zeros they stay apart. The addition stays behind the concatenation:
+    Paddle Inference 3.3.1 with oneDNN cannot load convolutions, a concatenation and a ReLU in direct succession.
+    """
+
+    def __init__(self, operator: VersatileFilters, after: Affine):
+        super().__init__()
+        bank, stored = operator.bank, operator.weight.numpy()
+        if bank.form == "sum":
+            stored = stored * operator.rings.numpy()
+        bias = operator.bias.numpy() if bank.geometry.bias else np.zeros(bank.geometry.out_channels)
+        together = bank.channels >= 0.8 * bank.geometry.in_channels
+        parts: dict[tuple[int, int], list[tuple[np.ndarray, np.ndarray]]] = {}
+        first = 0
+        for use, _ in operator.uses:
+            outputs = np.arange(first, first + use.filters)
+            rows, columns = bank.kernel(use.ring)
+            kernel = stored[: use.filters, :, use.ring : use.ring + rows, use.ring : use.ring + columns]
+            start = use.start
+            if together:
+                ends = (start, bank.geometry.in_channels - bank.channels - start)
+                kernel, start = np.pad(kernel, [(0, 0), ends, (0, 0), (0, 0)]), 0
+            parts.setdefault((use.ring, start), []).append((kernel, outputs))
+            first += use.filters
+        self.seen, self.cut, self.convs, order = [], [], nn.LayerList(), []
+        for (ring, start), pieces in parts.items():
+            kernel, outputs = (np.concatenate(values) for values in zip(*pieces, strict=True))
+            margin = kernel_margin(bank.geometry, bank.kernel(ring))
+            geometry = replace(
+                bank.geometry,
+                in_channels=kernel.shape[1],
+                out_channels=len(outputs),
+                kernel_size=bank.kernel(ring),
+                padding=tuple(max(side, 0) for side in margin),
+            )
+            self.seen.append((start, start + kernel.shape[1]))
+            self.cut.append([min(side, 0) for side in margin])
+            self.convs.append(folded(conv_of(geometry, kernel), after.linear().of(outputs)))
+            order.append(outputs)
+        order = np.argsort(np.concatenate(order))
+        shift = (bias * after.scale + after.shift).reshape(1, -1, 1, 1)
+        self.register_buffer("shift", paddle.to_tensor(shift, "float32"))
+        self.inputs, in_order = bank.geometry.in_channels, (order == np.arange(len(order))).all()
+        self.register_buffer("order", None if in_order else paddle.to_tensor(order))
+
+    def forward(self, x: Tensor) -> Tensor:
+        outputs = []
+        for index, (start, stop) in enumerate(self.seen):
+            seen = x if stop - start == self.inputs else x[:, start:stop]
+            outputs.append(self.convs[index](reframe(seen, self.cut[index])))
+        y = outputs[0] if len(outputs) == 1 else paddle.concat(outputs, axis=1)
+        return (y if self.order is None else y.index_select(self.order, 1)) + self.shift
 
 
 def _rings_at(kernel_size: tuple[int, int]) -> Tensor:

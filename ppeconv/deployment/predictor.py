@@ -13,8 +13,9 @@ import yaml
 
 from ppeconv.data.batches import Pipeline
 from ppeconv.data.images import is_image, read_image
-from ppeconv.deploy.export import FORMAT
-from ppeconv.deploy.runtime import PREFIX, PaddleRuntime
+from ppeconv.deployment.export import FORMAT
+from ppeconv.deployment.runtime import PREFIX
+from ppeconv.deployment.runtimes import open_runtime
 from ppeconv.errors import UserError
 
 
@@ -35,15 +36,16 @@ class Predictor:
     Args:
         folder: what `tools/export.py` wrote.
         threads, device: see `PaddleRuntime`.
+        runtime: "paddle", "onnx" or "int8"; not given, the first of these that the folder holds.
     """
 
-    def __init__(self, folder: str | Path, threads: int | None = None, device: str = "cpu"):
+    def __init__(self, folder: str | Path, threads: int | None = None, device: str = "cpu", runtime: str | None = None):
         self.folder = Path(folder)
         facts = _facts(self.folder / f"{PREFIX}.yml")
         self.input_shape: list[int] = facts["input_shape"]
         self.class_names: list[str] = facts["class_names"]
         self.pipeline = Pipeline(facts["transform_ops"])
-        self.runtime = PaddleRuntime(self.folder, threads, device)
+        self.runtime = open_runtime(self.folder, runtime, threads, device)
 
     def predict(
         self, images: Sequence[str | Path | np.ndarray], topk: int = 5, batch_size: int = 32

@@ -1,4 +1,4 @@
-"""Running an exported network with Paddle Inference."""
+"""Running a network: an exported one with Paddle Inference, or one in this process."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import threading
 from pathlib import Path
 
 import numpy as np
+import paddle
+from paddle import nn
 
 from ppeconv.errors import UserError
 
@@ -25,16 +27,9 @@ class PaddleRuntime:
     def __init__(self, folder: Path, threads: int | None = None, device: str = "cpu", onednn: bool = True):
         from paddle import inference
 
-        program = next(
-            (
-                folder / f"{PREFIX}{suffix}"
-                for suffix in (".json", ".pdmodel")
-                if (folder / f"{PREFIX}{suffix}").is_file()
-            ),
-            None,
-        )
+        program = program_file(folder)
         parameters = folder / f"{PREFIX}.pdiparams"
-        if program is None or not parameters.is_file():
+        if not (program.is_file() and parameters.is_file()):
             raise UserError(
                 f"{folder} holds no exported network: it needs {PREFIX}.json (or .pdmodel) and "
                 f"{PREFIX}.pdiparams, which tools/export.py writes"
@@ -59,3 +54,20 @@ class PaddleRuntime:
             self._input.copy_from_cpu(np.ascontiguousarray(images, np.float32))
             self._predictor.run()
             return self._output.copy_to_cpu()
+
+
+class EagerRuntime:
+    """A network in this process, called as an exported one is; it has to be in eval mode."""
+
+    def __init__(self, model: nn.Layer):
+        self.model = model
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        with paddle.no_grad():
+            return self.model(paddle.to_tensor(images)).numpy()
+
+
+def program_file(folder: Path) -> Path:
+    """The network without its weights, as Paddle 3 or Paddle 2.6 writes it."""
+    old = folder / f"{PREFIX}.pdmodel"
+    return old if old.is_file() else folder / f"{PREFIX}.json"

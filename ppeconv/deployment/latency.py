@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from ppeconv.deploy.runtime import PaddleRuntime
+from ppeconv.deployment.runtime import PaddleRuntime
 
 Key = TypeVar("Key")
 

@@ -12,10 +12,10 @@ from paddle import nn
 
 from ppeconv.anywidth import count_width, narrow
 from ppeconv.config import to_yaml
-from ppeconv.deploy.export import export
-from ppeconv.deploy.latency import median_ms
-from ppeconv.deploy.predictor import Prediction, Predictor
-from ppeconv.deploy.runtime import PaddleRuntime
+from ppeconv.deployment.export import export
+from ppeconv.deployment.latency import median_ms
+from ppeconv.deployment.predictor import Prediction, Predictor
+from ppeconv.deployment.runtime import PaddleRuntime
 from ppeconv.errors import UserError
 
 TABLE = "widths.yml"

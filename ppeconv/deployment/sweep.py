@@ -12,9 +12,9 @@ import numpy as np
 from paddle import nn
 
 from ppeconv.anywidth import count_width, narrow
-from ppeconv.deploy.export import export
-from ppeconv.deploy.latency import median_ms
-from ppeconv.deploy.runtime import PaddleRuntime
+from ppeconv.deployment.export import export
+from ppeconv.deployment.latency import median_ms
+from ppeconv.deployment.runtime import PaddleRuntime
 from ppeconv.engine.evaluator import Evaluation
 
 

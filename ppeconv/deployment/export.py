@@ -1,0 +1,159 @@
+"""Export of a trained network to Paddle Inference and ONNX Runtime, checked against the network itself."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import paddle
+from paddle import nn
+
+import ppeconv
+from ppeconv import observe
+from ppeconv.anywidth import at_present_width
+from ppeconv.config import to_yaml
+from ppeconv.deployment.convertible import convertible_operations
+from ppeconv.deployment.int8 import write_int8
+from ppeconv.deployment.onnx import OPSET, write_onnx
+from ppeconv.deployment.onnx_runtime import OnnxRuntime
+from ppeconv.deployment.rewrite import deploy
+from ppeconv.deployment.runtime import PREFIX, PaddleRuntime
+from ppeconv.deployment.runtimes import RUNTIMES, Runtime
+from ppeconv.errors import UserError, nearest
+
+Form = Literal["deployed", "trained"]
+FORMAT = 1
+CHECKED_BATCHES = 1, 3
+TOLERANCE = 1e-5
+"""Largest difference between exported and trained network, relative to the largest output."""
+
+
+def export(
+    model: nn.Layer,
+    folder: str | Path,
+    input_shape: Sequence[int],
+    description: Mapping[str, Any] | None = None,
+    *,
+    form: Form = "deployed",
+    targets: Sequence[str] = ("paddle",),
+    images: np.ndarray | None = None,
+    calibration: Iterable[np.ndarray] | None = None,
+) -> float:
+    """Write a network of dynamic batch size and `inference.yml`.
+
+    Args:
+        model: the network; it is exported in eval mode, an any-width one at its present width, and left as it was.
+        folder: where to; an export that stood there is replaced once the new one is complete.
+        input_shape: [C, H, W].
+        description: what prediction needs to know, such as class_names and transform_ops.
+        form: "deployed", see `ppeconv.deploy`, or "trained", layer by layer the network as it is.
+        targets: "paddle" for `inference.json|.pdmodel` and `inference.pdiparams`, "onnx" for `inference.onnx`, "int8"
+            for `inference.int8.onnx`.
+        images: real images [N, C, H, W], normalised, on which the results are compared besides random ones.
+        calibration: batches of such images for "int8".
+
+    Returns:
+        The largest difference between exported and given network, relative to the largest output, at batch 1 and 3.
+
+    Raises:
+        UserError: the difference is above TOLERANCE, the folder cannot be written, or a package is missing. Nothing is
+            changed then.
+    """
+    folder = Path(folder)
+    _check_targets(targets, calibration)
+    model = at_present_width(model)
+    network = deploy(model, input_shape) if form == "deployed" else model
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        staged = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    except OSError as error:
+        raise UserError(f"cannot write {folder}: {error.strerror}") from None
+    try:
+        onnx = bool({"onnx", "int8"} & set(targets))
+        with observe.evaluating(model):
+            with convertible_operations() if onnx else nullcontext():
+                _save(network, staged, input_shape)
+            batches = [*_random_images(input_shape), *([] if images is None else [images])]
+            difference = _difference(model, PaddleRuntime(staged), batches)
+            if onnx:
+                write_onnx(staged)
+                difference = max(difference, _difference(model, OnnxRuntime(staged), batches))
+        if not difference <= TOLERANCE:
+            raise UserError(
+                f"the exported network differs from the trained one by {difference:.2g} of its largest "
+                f"output, more than {TOLERANCE:g}; nothing was written to {folder}"
+            )
+        if "int8" in targets:
+            write_int8(staged, calibration)
+        _keep(staged, targets)
+        facts = {
+            "format": FORMAT,
+            "ppeconv": ppeconv.__version__,
+            "paddle": paddle.__version__,
+            "form": form,
+            "runtimes": list(targets),
+            **({"opset": OPSET} if onnx else {}),
+            "input_shape": list(input_shape),
+            **(description or {}),
+        }
+        (staged / f"{PREFIX}.yml").write_text(to_yaml(facts), "utf-8")
+        _publish(staged, folder)
+    finally:
+        shutil.rmtree(staged, ignore_errors=True)
+    return difference
+
+
+def _check_targets(targets: Sequence[str], calibration: Iterable[np.ndarray] | None) -> None:
+    for target in targets or [""]:
+        if target not in RUNTIMES:
+            raise UserError(f"a network cannot be exported to {target!r}{nearest(target, RUNTIMES)}")
+    if "int8" in targets and calibration is None:
+        raise UserError("int8 needs calibration images, from which the ranges of the activations are taken")
+
+
+def _keep(folder: Path, targets: Sequence[str]) -> None:
+    """Remove what was only a step on the way to the targets."""
+    unwanted = [] if "onnx" in targets else [f"{PREFIX}.onnx"]
+    unwanted += [] if "paddle" in targets else [f"{PREFIX}{end}" for end in (".json", ".pdmodel", ".pdiparams*")]
+    for pattern in unwanted:
+        for file in folder.glob(pattern):
+            file.unlink()
+
+
+def _save(model: nn.Layer, folder: Path, input_shape: Sequence[int]) -> None:
+    spec = paddle.static.InputSpec([None, *input_shape], "float32", "image")
+    forward = model.forward
+    static = paddle.jit.to_static(model, input_spec=[spec], full_graph=True)
+    try:
+        paddle.jit.save(static, str(folder / PREFIX))
+    finally:
+        model.forward = forward
+
+
+def _random_images(input_shape: Sequence[int]) -> list[np.ndarray]:
+    return [
+        np.random.default_rng(batch).standard_normal((batch, *input_shape), np.float32) for batch in CHECKED_BATCHES
+    ]
+
+
+def _difference(model: nn.Layer, runtime: Runtime, batches: Sequence[np.ndarray]) -> float:
+    worst = 0.0
+    for images in batches:
+        with paddle.no_grad():
+            expected = model(paddle.to_tensor(images)).numpy()
+        worst = max(worst, float(np.abs(runtime(images) - expected).max() / max(np.abs(expected).max(), 1e-12)))
+    return worst
+
+
+def _publish(staged: Path, folder: Path) -> None:
+    """Move the finished files; others in the folder, an older export's apart, stay."""
+    folder.mkdir(exist_ok=True)
+    for old in folder.glob(f"{PREFIX}.*"):
+        old.unlink()
+    for new in staged.iterdir():
+        new.replace(folder / new.name)

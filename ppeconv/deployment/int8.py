@@ -1,0 +1,65 @@
+"""Static quantisation to 8 bits, with ONNX Runtime."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import numpy as np
+
+from ppeconv.deployment.onnx_runtime import OnnxRuntime, required
+from ppeconv.deployment.runtime import PREFIX
+
+FILE = f"{PREFIX}.int8.onnx"
+
+
+def write_int8(folder: Path, images: Iterable[np.ndarray]) -> Path:
+    """`inference.int8.onnx` beside the `inference.onnx` it is made of: weights and activations in 8 bits.
+
+    Args:
+        folder: what was exported.
+        images: batches [N, C, H, W], normalised, from whose activations the ranges are taken; some hundred images.
+    """
+    quantization = required("onnxruntime.quantization")
+    shape_inference = required("onnxruntime.quantization.shape_inference")
+    target = folder / FILE
+    with tempfile.TemporaryDirectory() as scratch:
+        prepared = Path(scratch) / "prepared.onnx"
+        shape_inference.quant_pre_process(str(folder / f"{PREFIX}.onnx"), str(prepared), skip_symbolic_shape=True)
+        name = required("onnxruntime").InferenceSession(str(prepared)).get_inputs()[0].name
+
+        class Reader(quantization.CalibrationDataReader):
+            """The calibration images as ONNX Runtime asks for them."""
+
+            def __init__(self) -> None:
+                self.batches = iter(images)
+
+            def get_next(self) -> dict[str, np.ndarray] | None:
+                batch = next(self.batches, None)
+                return None if batch is None else {name: np.ascontiguousarray(batch, np.float32)}
+
+        quantization.quantize_static(
+            str(prepared),
+            str(target),
+            Reader(),
+            quant_format=quantization.QuantFormat.QDQ,
+            per_channel=True,
+            reduce_range=False,
+            activation_type=quantization.QuantType.QUInt8,
+            weight_type=quantization.QuantType.QInt8,
+        )
+    return target
+
+
+class Int8Runtime(OnnxRuntime):
+    """An exported network in 8 bits; called as `OnnxRuntime`."""
+
+    def __init__(self, folder: Path, threads: int | None = None, device: str = "cpu"):
+        super().__init__(folder, threads, device, FILE)
+
+
+def top1(runtime: Callable[[np.ndarray], np.ndarray], batches: Iterable[tuple[np.ndarray, np.ndarray]]) -> float:
+    """Share of images whose best class is their label; batches are (images [N, C, H, W], labels [N])."""
+    hits = np.concatenate([runtime(images).argmax(1) == labels for images, labels in batches])
+    return float(hits.mean())

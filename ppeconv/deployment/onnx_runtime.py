@@ -1,0 +1,52 @@
+"""Running an exported network with ONNX Runtime."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+
+from ppeconv.deployment.runtime import PREFIX
+from ppeconv.errors import UserError
+
+
+class OnnxRuntime:
+    """An exported ONNX network: float32 [N, C, H, W] -> [N, classes]; may be called from several threads.
+
+    Args:
+        folder: holds inference.onnx.
+        threads: CPU threads; ONNX Runtime's own choice when not given.
+        device: "cpu", the only one that the packages of the extra [onnx] run on.
+        file: another file of the folder.
+    """
+
+    def __init__(self, folder: Path, threads: int | None = None, device: str = "cpu", file: str = f"{PREFIX}.onnx"):
+        if device != "cpu":
+            raise UserError(f"ONNX Runtime is used on the CPU here; got device {device!r}")
+        if not (folder / file).is_file():
+            raise UserError(f"{folder} holds no {file}; make it with tools/export.py --to onnx or --to int8")
+        runtime = required("onnxruntime")
+        options = runtime.SessionOptions()
+        options.log_severity_level = 3
+        if threads:
+            options.intra_op_num_threads = threads
+        self._session = runtime.InferenceSession(str(folder / file), options, providers=["CPUExecutionProvider"])
+        self._input = self._session.get_inputs()[0].name
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        return self._session.run(None, {self._input: np.ascontiguousarray(images, np.float32)})[0]
+
+
+def required(package: str) -> ModuleType:
+    """A package of the extra [onnx], or a sentence that says how to get it."""
+    present(package)
+    return importlib.import_module(package)
+
+
+def present(package: str) -> None:
+    """Raise a UserError unless a package of the extra [onnx] is installed."""
+    if importlib.util.find_spec(package) is None:
+        raise UserError(f"this needs the package {package}, which is not installed; pip install 'ppeconv[onnx]'")

@@ -1,0 +1,119 @@
+"""The inference form of a trained network."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+import paddle
+from paddle import Tensor, nn
+
+from ppeconv import backend, observe
+from ppeconv.anywidth import at_present_width
+from ppeconv.deployment.pairs import norms_behind, tensors
+from ppeconv.errors import UserError, nearest
+from ppeconv.folding import Affine, folded, hooked, is_foldable_conv
+from ppeconv.operators.base import ConvOperator, image_channels
+from ppeconv.registry import OPERATORS
+
+TOLERANCE = 1e-4
+"""Largest difference that rounding may make, relative to the largest output."""
+
+
+def deploy(
+    model: nn.Layer, input_size: Sequence[int] | None = None, forms: Mapping[str, str] | None = None
+) -> nn.Layer:
+    """A network for inference that computes what `model` computes in eval mode; `model` stays as it was.
+
+    A batch norm that alone reads what a convolution gives is folded into it, and every operator that has a form for
+    inference (see `ConvOperator.deployed`) takes it, together with the batch norm behind it. An any-width network
+    becomes an ordinary one of its present width. Which norm reads which convolution is seen by running the network
+    once, so it does not matter how its forward is written; a convolution that is used twice, or whose output something
+    else reads too, keeps its norm.
+
+    Args:
+        model: any network with one image tensor as its input.
+        input_size: [N, C, H, W] or [C, H, W] of an image it can run on; not given, the usual size of its backbone, or
+            64 x 64.
+        forms: operator -> the form it takes, for operators with several; {"SPConv": "merged"}.
+
+    Returns:
+        A network in eval mode; it cannot be trained on.
+
+    Raises:
+        UserError: the network does not run on such an image, a form does not exist, or the results differ.
+    """
+    forms = _checked(forms or {})
+    model = at_present_width(model)
+    image = _image(model, input_size)
+    substitutes: dict[int, nn.Layer] = {}
+    with observe.evaluating(model), backend.disabled():
+        operators = {
+            id(layer): layer
+            for layer in model.sublayers(include_self=True)
+            if isinstance(layer, ConvOperator) and not hooked(layer)
+        }
+        for key, operator in operators.items():
+            after = Affine.identity(operator.geometry.out_channels)
+            if (form := operator.deployed(after, _form(operator, forms))) is not None:
+                substitutes[key] = form
+        convs = {id(layer): layer for layer in _outside(model, substitutes) if is_foldable_conv(layer)}
+        whole = {key: operators[key] for key in substitutes}
+        expected, pairs = norms_behind(model, convs | whole, image)
+        for key, norm in pairs.items():
+            after = Affine.of_norm(norm)
+            if key in convs:
+                substitutes[key] = folded(convs[key], after)
+            else:
+                substitutes[key] = operators[key].deployed(after, _form(operators[key], forms))
+            substitutes[id(norm)] = nn.Identity()
+        network = copy.deepcopy(model, substitutes)
+        network.eval()
+        with paddle.no_grad():
+            found = network(image)
+    _require_equal(tensors(found), expected)
+    return network
+
+
+def _checked(forms: Mapping[str, str]) -> dict[str, str]:
+    checked = {}
+    for name, form in forms.items():
+        allowed = OPERATORS.get(name).forms
+        if form not in allowed:
+            raise UserError(f"{name} has no deployed form {form!r}{nearest(form, allowed)}")
+        checked[OPERATORS.canonical(name)] = form
+    return checked
+
+
+def _form(operator: ConvOperator, forms: Mapping[str, str]) -> str | None:
+    return forms.get(type(operator).__name__)
+
+
+def _outside(layer: nn.Layer, opaque: Mapping[int, nn.Layer]) -> Iterator[nn.Layer]:
+    """`layer` and those below it, without the insides of some."""
+    if id(layer) in opaque:
+        return
+    yield layer
+    for child in layer.children():
+        yield from _outside(child, opaque)
+
+
+def _image(model: nn.Layer, input_size: Sequence[int] | None) -> Tensor:
+    if input_size is None:
+        size = [image_channels(model), *getattr(model, "image_shape", (3, 64, 64))[1:]]
+    else:
+        size = list(input_size)[-3:]
+    if len(size) != 3 or min(size) < 1:
+        raise UserError(f"input_size is [N, C, H, W] or [C, H, W] with positive sizes; got {list(input_size)}")
+    return paddle.to_tensor(np.random.default_rng(0).standard_normal((1, *size), np.float32))
+
+
+def _require_equal(found: Sequence[Tensor], expected: Sequence[Tensor]) -> None:
+    for ours, theirs in zip(found, expected, strict=True):
+        ours, theirs = ours.numpy(), theirs.numpy()
+        if not np.abs(ours - theirs).max() <= TOLERANCE * max(np.abs(theirs).max(), 1e-12):
+            raise UserError(
+                "the deployed network differs from the trained one, which reads a convolution's output in a way that "
+                "cannot be followed, or is not the same at every call; use the trained form (export --form trained)"
+            )

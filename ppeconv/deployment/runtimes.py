@@ -1,0 +1,43 @@
+"""The runtimes that exported folders are made for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ppeconv.deployment.int8 import FILE, Int8Runtime
+from ppeconv.deployment.onnx_runtime import OnnxRuntime
+from ppeconv.deployment.runtime import PREFIX, PaddleRuntime
+from ppeconv.errors import UserError, nearest
+
+Runtime = PaddleRuntime | OnnxRuntime
+
+RUNTIMES: dict[str, type[Runtime]] = {"paddle": PaddleRuntime, "onnx": OnnxRuntime, "int8": Int8Runtime}
+"""Name -> class; the first that a folder holds is the one it is run with unless another is asked for."""
+
+_FILES = {"paddle": f"{PREFIX}.pdiparams", "onnx": f"{PREFIX}.onnx", "int8": FILE}
+
+
+def held_by(folder: Path) -> list[str]:
+    """The runtimes that a folder has files for."""
+    return [name for name, file in _FILES.items() if (folder / file).is_file()]
+
+
+def open_runtime(folder: Path, name: str | None = None, threads: int | None = None, device: str = "cpu") -> Runtime:
+    """What runs the network in a folder.
+
+    Args:
+        folder: what `export` wrote.
+        name: one of RUNTIMES; not given, the first that the folder holds.
+        threads, device: see the runtimes.
+    """
+    held = held_by(folder)
+    if name is None:
+        name = held[0] if held else "paddle"
+    elif name not in RUNTIMES:
+        raise UserError(f"there is no runtime {name!r}{nearest(name, RUNTIMES)}")
+    elif name not in held:
+        raise UserError(
+            f"{folder} holds nothing for the runtime {name!r}; it holds {', '.join(held) or 'no network'}; "
+            f"make it with tools/export.py --to {name}"
+        )
+    return RUNTIMES[name](folder, threads, device)
