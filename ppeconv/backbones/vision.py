@@ -86,12 +86,11 @@ class SqueezeNet(models.SqueezeNet):
         """What stands before each max pool, and what the last fire module gives."""
         x = F.relu(self._conv(x))
         maps = [x]
-        x = x if self.small else self._pool(x)
         for fires in ((1, 2, 3), (4, 5, 6, 7), (8,)) if self.version == "1.0" else ((1, 2), (3, 4), (5, 6, 7, 8)):
+            x = x if self.small and len(maps) == 1 else self._pool(x)
             for fire in fires:
                 x = getattr(self, f"_conv{fire}")(x)
             maps.append(x)
-            x = self._pool(x)
         return maps
 
     def forward(self, x: Tensor) -> Tensor:
