@@ -95,12 +95,12 @@ def batch_norm(original: Callable) -> Callable:
             return original(x, mean, variance, scale, shift, is_test, momentum, epsilon, data_format, *rest)
         use_global_stats, trainable_statistics = rest
         rows, running = layout.to_rows(x), norm.Statistics(mean, variance)
-        if use_global_stats or (is_test and not trainable_statistics):
-            result = norm.FixedBatchNorm.apply(rows, scale, shift, running, steps)
-        else:
-            batch = norm.Statistics.empty(x.shape[1])
-            result = norm.BatchNorm.apply(rows, scale, shift, running, momentum, batch, steps)
-            rectify.describe_norm(result, rows, scale, shift, batch, steps)
+        fixed = use_global_stats or (is_test and not trainable_statistics)
+        statistics = running if fixed else steps.measure(rows)
+        result = norm.BatchNorm.apply(rows, scale, shift, statistics, steps, not fixed)
+        if not fixed:
+            running.update(statistics, momentum)
+            rectify.describe_norm(result, rows, scale, shift, statistics, steps)
         return layout.image(result), mean, variance, None, None, None
 
     return stand_in

@@ -1,7 +1,7 @@
 """Batch normalisation of channels-last activations, with its gradients.
 
 One running sum over every position of a batch loses digits that Paddle's per-image sums keep. So the positions are
-dealt out to lanes: [N, H, W, C] rows are also [N, H W / lanes, lanes C] rows, of which oneDNN sums every column by
+dealt out to lanes: [N, H, W, C] rows are also [N H W / lanes, lanes C] rows, of which oneDNN sums every column by
 itself, and the lanes' short sums are added up afterwards.
 """
 
@@ -19,8 +19,10 @@ from . import layout, onednn
 
 # Sums of sqrt(positions) / lanes beyond this lose more digits than stock Paddle's.
 _LONGEST = 2
-# oneDNN is slow in columns that do not fill vectors.
+# oneDNN is 20 to 40 times slower where the columns do not fill vectors.
 _VECTOR = 16
+# Rows that oneDNN is told form an image: with fewer or many more it takes up to twice the time.
+_TOGETHER = 8
 
 
 class _Primitives:
@@ -89,8 +91,10 @@ class Plan:
     def __init__(self, shape: tuple[int, ...], epsilon: float):
         n, self._channels, h, w = shape
         self._epsilon, self._positions = epsilon, n * h * w
-        self._lanes = _lanes(self._positions, h * w, self._channels)
-        self.rows = _Primitives((n, self._channels * self._lanes, h * w // self._lanes, 1), epsilon)
+        self._lanes = _lanes(self._positions, self._channels)
+        rows = self._positions // self._lanes
+        together = next(it for it in range(min(rows, _TOGETHER), rows + 1) if rows % it == 0)
+        self.rows = _Primitives((rows // together, self._channels * self._lanes, together, 1), epsilon)
 
     @functools.cached_property
     def _means(self) -> _Primitives:
@@ -111,16 +115,15 @@ class Plan:
         others = {onednn.post_operand(0): rows, onednn.post_operand(1): column}
         return onednn.Primitive(recipe, {onednn.SRC: rows, onednn.SRC_1: column, **others}, {onednn.DST: rows})
 
-    def measure(self, rows: paddle.Tensor, statistics: Statistics) -> paddle.Tensor:
-        """Fill in the statistics of a batch; returns a tensor of its shape for other use."""
+    def measure(self, rows: paddle.Tensor) -> Statistics:
+        """The statistics of a batch."""
         scratch, found, one = layout.new(rows.shape), layout.new([2, self._ones.shape[0]]), self._ones.data_ptr()
         self.rows.measure(rows.data_ptr(), one, one, scratch.data_ptr(), *_addresses(found))
         found = found.reshape([2, self._lanes, self._channels])
         means, variances = found.unbind(0)
-        centred = layout.new(means.shape)
-        self._means.measure(means.data_ptr(), one, one, *[it.data_ptr() for it in (centred, *statistics.tensors)])
-        statistics.tensors[1].add_(variances.mean(0))
-        return scratch
+        centred, mean, variance = layout.new(means.shape), layout.new([self._channels]), layout.new([self._channels])
+        self._means.measure(means.data_ptr(), one, one, *[it.data_ptr() for it in (centred, mean, variance)])
+        return Statistics(mean, variance.add_(variances.mean(0)))
 
     def per_lane(self, *vectors: paddle.Tensor) -> paddle.Tensor:
         """[vectors, lanes C]: the channels' values, repeated for every lane."""
@@ -152,10 +155,10 @@ def _addresses(table: paddle.Tensor) -> list[int]:
     return [start + 4 * size * row for row in range(count)]
 
 
-def _lanes(positions: int, in_one_image: int, channels: int) -> int:
-    """The smallest divisor of an image's positions that keeps the sums short, and the columns whole vectors."""
-    wanted = math.sqrt(positions) / _LONGEST
-    enough = [it for it in range(1, in_one_image + 1) if it >= wanted and in_one_image % it == 0] or [in_one_image]
+def _lanes(positions: int, channels: int) -> int:
+    """The smallest divisor of the positions that keeps the sums short, and the columns whole vectors if it can be."""
+    wanted = max(1, math.ceil(math.sqrt(positions) / _LONGEST))
+    enough = [it for it in range(wanted, _VECTOR * wanted + 1) if positions % it == 0] or [positions]
     return next((it for it in enough if it * channels % _VECTOR == 0), enough[0])
 
 
@@ -173,11 +176,6 @@ class Statistics:
 
     def __init__(self, mean: paddle.Tensor, variance: paddle.Tensor):
         self.tensors = mean, variance
-
-    @classmethod
-    def empty(cls, channels: int) -> Statistics:
-        """Statistics yet to be measured."""
-        return cls(layout.new([channels]), layout.new([channels]))
 
     def update(self, batch: Statistics, momentum: float) -> None:
         """Blend a batch's statistics into these running ones."""
@@ -198,32 +196,19 @@ def _running_average(channels: int, momentum: float, threads: int) -> onednn.Pri
 
 
 class BatchNorm(PyLayer):
-    """Normalisation by the batch's own statistics, which update the running ones and fill `statistics`."""
+    """Normalisation by given statistics: constants, or those of rows themselves and then differentiated through."""
 
     @staticmethod
-    def forward(ctx, rows, scale, shift, running, momentum, statistics, steps):
-        result = steps.measure(rows, statistics)
-        running.update(statistics, momentum)
-        _normalise(ctx, rows, scale, shift, statistics, steps, result)
+    def forward(ctx, rows, scale, shift, statistics, steps, of_rows):
+        result, table = layout.new(rows.shape), steps.per_lane(scale, shift, *statistics.tensors)
+        steps.rows.apply(rows.data_ptr(), *_addresses(table), result.data_ptr())
+        _remember(ctx, steps, (rows, scale, shift), table)
+        ctx.of_rows = of_rows
         return result
 
     @staticmethod
     def backward(ctx, gradient):
-        return _gradients(ctx, ctx.steps.rows.backward, gradient, through_statistics=True)
-
-
-class FixedBatchNorm(PyLayer):
-    """Normalisation by given statistics, which are constants."""
-
-    @staticmethod
-    def forward(ctx, rows, scale, shift, statistics, steps):
-        result = layout.new(rows.shape)
-        _normalise(ctx, rows, scale, shift, statistics, steps, result)
-        return result
-
-    @staticmethod
-    def backward(ctx, gradient):
-        return _gradients(ctx, ctx.steps.rows.backward, gradient, through_statistics=False)
+        return _gradients(ctx, ctx.steps.rows.backward, gradient, ctx.of_rows)
 
 
 class RectifiedBatchNorm(PyLayer):
@@ -242,12 +227,6 @@ class RectifiedBatchNorm(PyLayer):
         return _gradients(ctx, ctx.steps.rows.masked_backward, gradient, through_statistics=True)
 
 
-def _normalise(ctx, rows, scale, shift, statistics, steps, result) -> None:
-    table = steps.per_lane(scale, shift, *statistics.tensors)
-    steps.rows.apply(rows.data_ptr(), *_addresses(table), result.data_ptr())
-    _remember(ctx, steps, (rows, scale, shift), table)
-
-
 def _remember(ctx, steps, inputs, *others) -> None:
     """Keep what the gradients need."""
     layout.trains(*inputs[1:])
@@ -255,7 +234,7 @@ def _remember(ctx, steps, inputs, *others) -> None:
     ctx.save_for_backward(inputs[0], *others)
 
 
-def _gradients(ctx, primitive, gradient, through_statistics):
+def _gradients(ctx, primitive, gradient, through_statistics: bool):
     """The gradients of rows, scale and shift, where wanted."""
     rows, table, *mask = ctx.saved_tensor()
     scale, _, mean, variance = _addresses(table)
