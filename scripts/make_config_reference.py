@@ -24,7 +24,8 @@ sys.path.insert(0, str(ROOT))
 import yaml
 from pydantic import BaseModel
 
-from ppeconv import config, placement, replace
+from ppeconv import placement, replace, sections
+from ppeconv.config import Config
 from ppeconv.registry import (
     BACKBONES,
     DATASETS,
@@ -44,21 +45,21 @@ PAGE = ROOT / "docs" / "config.md"
 TRANSLATIONS: dict[str, str] = yaml.safe_load((ROOT / "scripts" / "config_reference_zh.yaml").read_text("utf-8"))
 
 SECTIONS = (
-    ("Global", "整个运行", config.GlobalSection),
-    ("Arch", "主干网络", config.ArchSection),
-    ("Operator", "卷积算子", config.OperatorSection),
+    ("Global", "整个运行", sections.GlobalSection),
+    ("Arch", "主干网络", sections.ArchSection),
+    ("Operator", "卷积算子", sections.OperatorSection),
     ("Operator.rules", "替换哪些卷积", replace.Rules),
     ("Operator.rules", "重标定块放在哪里", placement.Places),
-    ("AnyWidth", "任意宽度", config.AnyWidthSection),
-    ("Loss", "损失", config.LossSection),
-    ("Optimizer", "优化器", config.OptimizerSection),
-    ("DataLoader.*", "数据，`*` 是 Train 或 Eval", config.SplitSection),
-    ("DataLoader.*.dataset", "数据集", config.SetSection),
-    ("DataLoader.*.sampler", "批次", config.SamplerSection),
-    ("DataLoader.*.loader", "读取进程", config.LoaderSection),
-    ("Metric", "指标", config.MetricSection),
-    ("AMP", "混合精度", config.AMPSection),
-    ("Infer", "预测", config.InferSection),
+    ("AnyWidth", "任意宽度", sections.AnyWidthSection),
+    ("Loss", "损失", sections.LossSection),
+    ("Optimizer", "优化器", sections.OptimizerSection),
+    ("DataLoader.*", "数据，`*` 是 Train 或 Eval", sections.SplitSection),
+    ("DataLoader.*.dataset", "数据集", sections.SetSection),
+    ("DataLoader.*.sampler", "批次", sections.SamplerSection),
+    ("DataLoader.*.loader", "读取进程", sections.LoaderSection),
+    ("Metric", "指标", sections.MetricSection),
+    ("AMP", "混合精度", sections.AMPSection),
+    ("Infer", "预测", sections.InferSection),
 )
 REGISTRIES = (
     ("主干网络", "`Arch.name`", BACKBONES),
@@ -99,7 +100,7 @@ Operator: {name: SPConv, ratio: 0.5}
 
 def page() -> str:
     """The whole page."""
-    parts = [HEAD, "## 分区\n", table(["键", "类型", "默认值", "含义"], fields(config.Config, ""))]
+    parts = [HEAD, "## 分区\n", table(["键", "类型", "默认值", "含义"], fields(Config, ""))]
     for name, title, section in SECTIONS:
         parts += [f"### {name}：{title}\n", table(["键", "类型", "默认值", "含义"], fields(section, name))]
     parts.append("## 可以按名字选用的东西\n")
@@ -222,7 +223,7 @@ def type_name(annotation: Any) -> str:
         return f"{of[0]}列表" if of else "列表"
     if annotation is Any:
         return "任意"
-    if inspect.isclass(annotation) and issubclass(annotation, config.Named):
+    if inspect.isclass(annotation) and issubclass(annotation, sections.Named):
         return "`{name: ..., 参数}`"
     if inspect.isclass(annotation) and issubclass(annotation, BaseModel):
         keys = ", ".join(annotation.model_fields)

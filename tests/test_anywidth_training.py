@@ -17,7 +17,6 @@ from PIL import Image
 
 from ppeconv import UserError, anywidth, create_model
 from ppeconv import config as configs
-from ppeconv.config import AnyWidthSection
 from ppeconv.data.datasets import Digits
 from ppeconv.deployment import sweep
 from ppeconv.deployment.runtime import PaddleRuntime
@@ -27,6 +26,7 @@ from ppeconv.engine.losses import CombinedLoss
 from ppeconv.engine.run import Run
 from ppeconv.engine.train import train
 from ppeconv.engine.widths import SAMPLERS, AnyWidthStep
+from ppeconv.sections import AnyWidthSection
 from tests.runs import call, trained_run
 from tests.test_data import write_cifar100
 
@@ -232,11 +232,11 @@ def test_prediction_picks_a_width_under_a_budget(run, tmp_path, capsys):
     assert call(capsys, *predict)[0] == 0
     code, _, errors = call(capsys, "predict", "--model", folder / "width_1", tmp_path / "digit.png", "--budget-ms", "3")
     assert code == 2
-    assert "holds no networks of several widths" in errors
+    assert "is not a folder of several widths" in errors
     (folder / "widths.yml").write_text("nonsense: [")
     code, _, errors = call(capsys, *predict)
     assert code == 2
-    assert "is damaged; export the run again" in errors
+    assert "is damaged; make it again" in errors
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,10 @@
 """Configs: inheritance, overrides, types and the sentences for what is wrong."""
 
 import pytest
-import yaml
 
 from ppeconv import UserError
 from ppeconv import config as configs
+from ppeconv.values import from_yaml
 
 NAME = "resnet18_spconv_cifar100"
 
@@ -48,8 +48,7 @@ def test_dump_reads_back_the_same(tmp_path):
 
 @pytest.mark.parametrize("text", ["3e-4", "1E5", "-2e3", "3.0e-4", ".5", "1e+3"])
 def test_numbers_are_numbers(text, tmp_path):
-    (tmp_path / "a.yaml").write_text(f"a: {text}\nb: '{text}'\n", "utf-8")
-    values = yaml.load((tmp_path / "a.yaml").read_text("utf-8"), configs._Loader)
+    values = from_yaml(f"a: {text}\nb: '{text}'\n", "a.yaml")
     assert values == {"a": float(text), "b": text}
 
 

@@ -295,7 +295,7 @@ def test_a_checkpoint_of_another_format_is_refused(run, tmp_path, capsys):
         (["--model", "{model}", "bad.png"], "bad.png cannot be read as an image"),
         (["--model", "{model}", "good.png", "--topk", "0"], "topk and batch_size should be at least 1"),
         (["--model", "half", "good.png"], "holds no exported network"),
-        (["--model", "broken", "good.png"], "is damaged; export the run again"),
+        (["--model", "broken", "good.png"], "is damaged; make it again"),
         (["--model", "old", "good.png"], "has format 0"),
     ],
 )

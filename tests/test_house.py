@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 LEVELS = [
     ["errors"],
-    ["schema", "startup"],
+    ["schema", "startup", "values"],
     ["registry"],
     ["geometry", "backend", "observe"],
     ["counting", "folding"],
@@ -20,7 +20,8 @@ LEVELS = [
     ["networks"],
     ["flow", "features", "optable"],
     ["replace", "placement", "anywidth"],
-    ["build", "config"],
+    ["build", "sections"],
+    ["config"],
     ["models"],
     ["engine"],
     ["deployment"],

@@ -26,22 +26,16 @@ def conv_norm(
     )
 
 
-class Staged(nn.Layer):
-    """Stages one after the other, global average pooling, a classifier: [N, C, H, W] -> [N, class_num].
+class Trunk(nn.Layer):
+    """A network whose `features` are stages one after the other.
 
     Args:
         stages: the layers of each; what the last one of a stage gives is a feature map.
-        classifier: [N, channels] -> [N, class_num].
     """
 
-    image_shape = (3, 224, 224)
-    head = "classifier"
-
-    def __init__(self, stages: Sequence[Sequence[nn.Layer]], classifier: nn.Layer):
+    def __init__(self, stages: Sequence[Sequence[nn.Layer]]):
         super().__init__()
         self.features = nn.Sequential(*[nn.Sequential(*layers) for layers in stages])
-        self.pool = nn.AdaptiveAvgPool2D(1)
-        self.classifier = classifier
 
     def stages(self, x: Tensor) -> list[Tensor]:
         """The output of each stage."""
@@ -50,6 +44,23 @@ class Staged(nn.Layer):
             x = stage(x)
             maps.append(x)
         return maps
+
+
+class Staged(Trunk):
+    """Stages one after the other, global average pooling, a classifier: [N, C, H, W] -> [N, class_num].
+
+    Args:
+        stages: see Trunk.
+        classifier: [N, channels] -> [N, class_num].
+    """
+
+    image_shape = (3, 224, 224)
+    head = "classifier"
+
+    def __init__(self, stages: Sequence[Sequence[nn.Layer]], classifier: nn.Layer):
+        super().__init__(stages)
+        self.pool = nn.AdaptiveAvgPool2D(1)
+        self.classifier = classifier
 
     def forward(self, x: Tensor) -> Tensor:
         return self.classifier(self.pool(self.features(x)).flatten(1))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from paddle import Tensor, nn
 
-from ppeconv.backbones.layers import conv_norm
+from ppeconv.backbones.layers import Trunk, conv_norm
 from ppeconv.errors import UserError
 from ppeconv.heads.gdc import GDC
 from ppeconv.recalibration.base import RecalibrationSlot
@@ -36,7 +36,7 @@ class FaceBottleneck(nn.Layer):
 
 
 @BACKBONES.register
-class MobileFaceNet(nn.Layer):
+class MobileFaceNet(Trunk):
     """MobileFaceNet: [N, in_channels, image_size, image_size] -> [N, embedding], or [N, class_num].
 
     Args:
@@ -52,7 +52,6 @@ class MobileFaceNet(nn.Layer):
     def __init__(
         self, *, class_num: int | None = None, embedding: int = 128, image_size: int = 112, in_channels: int = 3
     ):
-        super().__init__()
         if image_size < 16 or image_size % 16:
             raise UserError(f"MobileFaceNet needs an image_size that is a multiple of 16; got {image_size}")
         inputs = 64
@@ -64,18 +63,10 @@ class MobileFaceNet(nn.Layer):
                 stages[-1].append(FaceBottleneck(inputs, outputs, stride if index == 0 else 1, expansion))
                 inputs = outputs
         stages[-1].append(_conv(inputs, 512, 1))
-        self.features = nn.Sequential(*[nn.Sequential(*layers) for layers in stages])
+        super().__init__(stages)
         self.gdc = GDC(512, size=[image_size // 16] * 2)
         self.embed = nn.Sequential(*conv_norm(512, embedding, 1, act=None), nn.Flatten())
         self.classifier = nn.Identity() if class_num is None else nn.Linear(embedding, class_num)
-
-    def stages(self, x: Tensor) -> list[Tensor]:
-        """The outputs at strides 2, 4, 8, 16."""
-        maps = []
-        for stage in self.features:
-            x = stage(x)
-            maps.append(x)
-        return maps
 
     def forward(self, x: Tensor) -> Tensor:
         return self.classifier(self.embed(self.gdc(self.features(x))))

@@ -16,7 +16,6 @@ from paddle import nn
 import ppeconv
 from ppeconv import observe
 from ppeconv.anywidth import at_present_width
-from ppeconv.config import to_yaml
 from ppeconv.deployment.convertible import convertible_operations
 from ppeconv.deployment.int8 import write_int8
 from ppeconv.deployment.onnx import OPSET, write_onnx
@@ -25,6 +24,7 @@ from ppeconv.deployment.rewrite import deploy
 from ppeconv.deployment.runtime import PREFIX, PaddleRuntime
 from ppeconv.deployment.runtimes import RUNTIMES, Runtime
 from ppeconv.errors import UserError, nearest
+from ppeconv.values import to_yaml
 
 Form = Literal["deployed", "trained"]
 FORMAT = 1

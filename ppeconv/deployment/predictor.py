@@ -6,14 +6,13 @@ import glob
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import yaml
 
 from ppeconv.data.batches import Pipeline
 from ppeconv.data.images import is_image, read_image
 from ppeconv.deployment.export import FORMAT
+from ppeconv.deployment.facts import read_facts
 from ppeconv.deployment.runtime import PREFIX
 from ppeconv.deployment.runtimes import open_runtime
 from ppeconv.errors import UserError
@@ -41,7 +40,8 @@ class Predictor:
 
     def __init__(self, folder: str | Path, threads: int | None = None, device: str = "cpu", runtime: str | None = None):
         self.folder = Path(folder)
-        facts = _facts(self.folder / f"{PREFIX}.yml")
+        keys = "input_shape", "class_names", "transform_ops"
+        facts = read_facts(self.folder / f"{PREFIX}.yml", FORMAT, keys, "an exported model", "tools/export.py")
         self.input_shape: list[int] = facts["input_shape"]
         self.class_names: list[str] = facts["class_names"]
         self.pipeline = Pipeline(facts["transform_ops"])
@@ -88,21 +88,3 @@ def find_images(patterns: Sequence[str]) -> list[Path]:
             )
         found += matches
     return found
-
-
-def _facts(file: Path) -> dict[str, Any]:
-    try:
-        facts = yaml.safe_load(file.read_text("utf-8"))
-    except OSError:
-        raise UserError(
-            f"{file.parent} is not an exported model: it has no {file.name}; tools/export.py makes one"
-        ) from None
-    except (yaml.YAMLError, UnicodeDecodeError):
-        facts = None
-    if not isinstance(facts, dict) or not {"format", "input_shape", "class_names", "transform_ops"} <= facts.keys():
-        raise UserError(f"{file} is damaged; export the run again with tools/export.py")
-    if facts["format"] != FORMAT:
-        raise UserError(
-            f"{file} has format {facts['format']}, and this ppeconv reads format {FORMAT}; export the run again"
-        )
-    return facts

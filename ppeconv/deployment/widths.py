@@ -7,16 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from paddle import nn
 
 from ppeconv.anywidth import count_width, narrow
-from ppeconv.config import to_yaml
 from ppeconv.deployment.export import export
+from ppeconv.deployment.facts import read_facts
 from ppeconv.deployment.latency import median_ms
 from ppeconv.deployment.predictor import Prediction, Predictor
 from ppeconv.deployment.runtime import PaddleRuntime
 from ppeconv.errors import UserError
+from ppeconv.values import to_yaml
 
 TABLE = "widths.yml"
 FORMAT = 1
@@ -73,7 +73,8 @@ class AnyWidthPredictor:
     """
 
     def __init__(self, folder: str | Path, threads: int | None = None, device: str = "cpu"):
-        table = _table(Path(folder) / TABLE)
+        maker = "tools/export.py --widths 0.25 0.5 1"
+        table = read_facts(Path(folder) / TABLE, FORMAT, ("threads", "widths"), "a folder of several widths", maker)
         self.rows: list[dict[str, Any]] = sorted(table["widths"], key=lambda row: row["width"])
         threads = threads or table["threads"]
         self.predictors = {row["width"]: Predictor(Path(folder) / row["folder"], threads, device) for row in self.rows}
@@ -108,20 +109,3 @@ class AnyWidthPredictor:
 def holds_widths(folder: str | Path) -> bool:
     """Whether several widths were exported into a folder."""
     return (Path(folder) / TABLE).is_file()
-
-
-def _table(file: Path) -> dict[str, Any]:
-    try:
-        table = yaml.safe_load(file.read_text("utf-8"))
-    except OSError:
-        raise UserError(
-            f"{file.parent} holds no networks of several widths: it has no {file.name}; "
-            "tools/export.py --widths 0.25 0.5 1 makes them"
-        ) from None
-    except (yaml.YAMLError, UnicodeDecodeError):
-        table = None
-    if not isinstance(table, dict) or not table.get("widths") or "threads" not in table:
-        raise UserError(f"{file} is damaged; export the run again with tools/export.py --widths")
-    if table.get("format") != FORMAT:
-        raise UserError(f"{file} has format {table.get('format')}, and this ppeconv reads format {FORMAT}")
-    return table

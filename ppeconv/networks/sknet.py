@@ -5,12 +5,13 @@ Paper: Selective Kernel Networks, CVPR 2019, arXiv 1903.06586.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from paddle import nn
 
 from ppeconv.backbones.resnet import Bottleneck
 from ppeconv.backbones.resnext import ResNeXt
+from ppeconv.geometry import ConvGeometry
 from ppeconv.operators.skconv import SKConv
 from ppeconv.registry import BACKBONES
 
@@ -18,18 +19,9 @@ from ppeconv.registry import BACKBONES
 class SKBottleneck(Bottleneck):
     """ResNeXt's block with SKConv in place of the 3x3, its batch norm and its ReLU."""
 
-    def __init__(
-        self,
-        inputs: int,
-        planes: int,
-        stride: int,
-        downsample: nn.Layer | None,
-        cardinality: int = 32,
-        path_width: int = 4,
-    ):
-        super().__init__(inputs, planes, stride, downsample, cardinality, path_width)
-        inner = self.conv2._out_channels
-        self.conv2 = SKConv(inner, inner, 3, stride, 1, groups=cardinality, bias_attr=False)
+    def __init__(self, *arguments: Any, **named: Any):
+        super().__init__(*arguments, **named)
+        self.conv2 = SKConv(**ConvGeometry.of_layer(self.conv2).conv_arguments())
         self.bn2 = nn.Identity()
 
 
