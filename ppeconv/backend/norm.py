@@ -110,7 +110,7 @@ class Plan:
         """(rows, slope, other rows, intercept, result): slope * rows + other rows + intercept."""
         columns = self._lanes * self._channels
         rows, column = onednn.dense([self._positions // self._lanes, columns]), onednn.dense([1, columns])
-        attributes = onednn.Attributes().then_add(rows).then_add(column)
+        attributes = onednn.Attributes().then(onednn.BINARY_ADD, rows).then(onednn.BINARY_ADD, column)
         recipe = onednn.Recipe.of("binary", onednn.BINARY_MULTIPLY, rows, column, rows, attributes=attributes)
         others = {onednn.post_operand(0): rows, onednn.post_operand(1): column}
         return onednn.Primitive(recipe, {onednn.SRC: rows, onednn.SRC_1: column, **others}, {onednn.DST: rows})

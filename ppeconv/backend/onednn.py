@@ -6,18 +6,21 @@ import ctypes
 import functools
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import paddle
 
 FLOAT32, UINT8 = 3, 6
 ANY_FORMAT = 1
-FORWARD_TRAINING, BACKWARD = 64, 128
+FORWARD_TRAINING, FORWARD_INFERENCE, BACKWARD = 64, 96, 128
 CONVOLUTION_DIRECT = 1
 POOLING_MAX, POOLING_AVERAGE_ALL, POOLING_AVERAGE_VALID = 0x1FF, 0x2FF, 0x3FF
-RELU_FROM_RESULT = 0x100
-BINARY_ADD, BINARY_MULTIPLY = 0x1FFF0, 0x1FFF1
+RELU, TANH, ELU, LINEAR, HARDSIGMOID, LOGISTIC = 0x20, 0x21, 0x22, 0x26, 0x28, 0x29
+SWISH, CLIP, MISH, HARDSWISH, RELU_FROM_RESULT = 0x2C, 0x2F, 0x33, 0x34, 0x100
+BINARY_ADD, BINARY_MULTIPLY, BINARY_MAX, BINARY_MIN, BINARY_DIV, BINARY_SUB = range(0x1FFF0, 0x1FFF6)
+RESAMPLING_NEAREST, SOFTMAX_ACCURATE = 0x2FFF0, 0x30000
 GLOBAL_STATISTICS, USE_SCALE, USE_SHIFT, FUSE_RELU = 1, 2, 4, 8
 
 SRC, SRC_1, DST = 1, 2, 17
@@ -78,6 +81,17 @@ def version() -> tuple[int, int, int]:
 def threads() -> int:
     """How many threads a primitive built now would use."""
     return _openmp().omp_get_max_threads()
+
+
+@contextmanager
+def using_threads(count: int) -> Iterator[None]:
+    """While this is open, primitives use that many threads."""
+    before = threads()
+    _openmp().omp_set_num_threads(count)
+    try:
+        yield
+    finally:
+        _openmp().omp_set_num_threads(before)
 
 
 def _call(name: str, *arguments: object) -> None:
@@ -153,9 +167,16 @@ class Attributes(_Handle):
         super().__init__("primitive_attr", "primitive_attr_create")
         self._operations = _PostOperations()
 
-    def then_add(self, operand: Layout) -> Attributes:
-        """Add an operand, the primitive's argument `post_operand(position)`."""
-        _call("post_ops_append_binary", self._operations.pointer, BINARY_ADD, operand.pointer)
+    def then(self, kind: int, operand: Layout) -> Attributes:
+        """A binary operation with an operand, the primitive's argument `post_operand(position)`."""
+        return self._append("binary", kind, operand.pointer)
+
+    def then_apply(self, kind: int, alpha: float, beta: float) -> Attributes:
+        """A function of each number."""
+        return self._append("eltwise", kind, ctypes.c_float(alpha), ctypes.c_float(beta))
+
+    def _append(self, operation: str, *arguments: object) -> Attributes:
+        _call(f"post_ops_append_{operation}", self._operations.pointer, *arguments)
         _call("primitive_attr_set_post_ops", self.pointer, self._operations.pointer)
         return self
 
@@ -216,9 +237,17 @@ class Execution:
         self._run = library().dnnl_primitive_execute
 
     def __call__(self, addresses: Sequence[int]) -> None:
+        self.place(addresses)
+        self.run()
+
+    def place(self, addresses: Sequence[int]) -> None:
+        """Where the arguments lie from now on."""
         for memory, address in zip(self._pointers, addresses, strict=True):
             self._point(memory, address)
-        status = self._run(self._primitive.pointer, _stream().pointer, len(addresses), self._arguments)
+
+    def run(self) -> None:
+        """Run on the arguments where they lie."""
+        status = self._run(self._primitive.pointer, _stream().pointer, len(self._arguments), self._arguments)
         if status:
             raise OneDNNError(f"oneDNN could not run a primitive (status {status})")
 

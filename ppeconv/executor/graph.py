@@ -1,0 +1,66 @@
+"""A network as a list of steps on values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(eq=False)
+class Value:
+    """What a step gives, a constant, or the network's image.
+
+    `shape` is [-1, ...] with -1 for the batch; images lie channels-last in memory. A constant that goes with an image
+    is a vector of one number, or of one for each channel.
+    """
+
+    shape: tuple[int, ...]
+    constant: np.ndarray | None = None
+    same_as: Value | None = None
+    """Another value that lies in the same memory, with another shape."""
+
+    @property
+    def root(self) -> Value:
+        """The value that owns the memory."""
+        return self if self.same_as is None else self.same_as.root
+
+    def sized(self, batch: int) -> tuple[int, ...]:
+        """The shape for a number of images."""
+        return batch, *self.shape[1:]
+
+
+@dataclass
+class Post:
+    """Something done to each number of a step's result before it is stored: with an operand, or a function of it."""
+
+    kind: int
+    operand: Value | None = None
+    alpha: float = 0.0
+    beta: float = 0.0
+
+
+@dataclass(eq=False)
+class Step:
+    """One primitive of oneDNN, or one copy."""
+
+    kind: str
+    inputs: list[Value]
+    output: Value
+    settings: dict[str, Any] = field(default_factory=dict)
+    posts: list[Post] = field(default_factory=list)
+
+    @property
+    def operands(self) -> list[Value]:
+        """All that it reads."""
+        return self.inputs + [post.operand for post in self.posts if post.operand is not None]
+
+
+@dataclass
+class Graph:
+    """The steps in the order in which they run."""
+
+    image: Value
+    result: Value
+    steps: list[Step]
