@@ -36,27 +36,45 @@ def _image(value: Value) -> tuple[int, ...]:
     return *value.shape, *[1] * (4 - len(value.shape))
 
 
-def _part(whole: Value, part: Value, begin: Sequence[int], batch: int) -> tuple[int, onednn.Layout, onednn.Layout]:
-    """Where a part of an image lies in it, as an offset and a layout, and its layout by itself."""
+def _part(whole: Value, begin: Sequence[int], shape: Sequence[int]) -> tuple[int, onednn.Layout]:
+    """Where a part [N, C, H, W] of an image lies in it: an offset and a layout."""
     _, channels, height, width = _image(whole)
-    shape = batch, *_image(part)[1:]
     strides = [height * width * channels, 1, width * channels, channels]
-    offset = sum(stride * start for stride, start in zip(strides, [*begin, 0, 0], strict=False))
-    return offset, onednn.Layout(shape, strides), onednn.channels_last(shape)
+    offset = sum(stride * start for stride, start in zip(strides, begin, strict=False))
+    return offset, onednn.Layout(shape, strides)
 
 
 def _cut(step: Step, batch: int) -> list[Copy]:
     (whole,) = step.inputs
-    offset, place, own = _part(whole, step.output, step.settings["begin"], batch)
-    return [Copy(whole, offset, place, step.output, 0, own)]
+    shape = batch, *_image(step.output)[1:]
+    offset, place = _part(whole, step.settings["begin"], shape)
+    return [Copy(whole, offset, place, step.output, 0, onednn.channels_last(shape))]
 
 
 def _join(step: Step, batch: int) -> list[Copy]:
-    moved, begin = [], 0
+    moved, begin, axis = [], [0] * 4, step.settings["axis"]
     for part in step.inputs:
-        offset, place, own = _part(step.output, part, (0, begin), batch)
-        moved.append(Copy(part, 0, own, step.output, offset, place))
-        begin += part.shape[1]
+        shape = batch, *_image(part)[1:]
+        offset, place = _part(step.output, begin, shape)
+        moved.append(Copy(part, 0, onednn.channels_last(shape), step.output, offset, place))
+        begin[axis] += part.shape[axis]
+    return moved
+
+
+def _gather(step: Step, batch: int) -> list[Copy]:
+    """One copy for each run of neighbours."""
+    (x,) = step.inputs
+    axis, index = step.settings["axis"], step.settings["index"]
+    starts = [at for at, wanted in enumerate(index) if at == 0 or wanted != index[at - 1] + 1]
+    moved = []
+    for start, end in zip(starts, [*starts[1:], len(index)], strict=True):
+        shape = [batch, *_image(x)[1:]]
+        shape[axis] = end - start
+        ends = [
+            _part(it, [at if place == axis else 0 for place in range(4)], shape)
+            for it, at in ((x, index[start]), (step.output, start))
+        ]
+        moved.append(Copy(x, *ends[0], step.output, *ends[1]))
     return moved
 
 
@@ -77,6 +95,7 @@ def _flatten(step: Step, batch: int) -> list[Copy]:
 _COPIES: dict[str, Callable[[Step, int], list[Copy]]] = {
     "cut": _cut,
     "join": _join,
+    "gather": _gather,
     "shuffle": _shuffle,
     "flatten": _flatten,
 }

@@ -47,5 +47,8 @@ class Executor:
 
     def _plan(self, batch: int) -> Plan:
         if batch not in self._plans:
-            self._plans[batch] = Plan(self._graph, batch, self._constants)
+            try:
+                self._plans[batch] = Plan(self._graph, batch, self._constants)
+            except onednn.OneDNNError as error:
+                raise UserError(f"the runtime onednn cannot run this network: {error}; use another runtime") from None
         return self._plans[batch]

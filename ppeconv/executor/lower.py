@@ -192,8 +192,19 @@ def _unchanged(network: _Network, operation: Operation) -> list[Value]:
 @_lowers("pool2d")
 def _pool(network: _Network, operation: Operation) -> Value:
     image, window = operation.inputs
+    return _pooled(network, image, operation, tuple(map(int, window.constant)))
+
+
+@_lowers("max_pool2d_with_index")
+def _max_pool(network: _Network, operation: Operation) -> list[Value]:
+    settings = {"pooling_type": "max", "padding_algorithm": "EXPLICIT", "exclusive": True, **operation.settings}
+    maxima = Operation(operation.name, operation.inputs, operation.shapes, settings)
+    return [_pooled(network, operation.inputs[0], maxima, tuple(settings["kernel_size"]))]
+
+
+def _pooled(network: _Network, image: Value, operation: Operation, kernel: tuple[int, ...]) -> Value:
     settings, (height, width) = operation.settings, image.shape[2:]
-    kernel, stride = tuple(int(side) for side in window.constant), tuple(settings["strides"])
+    stride = tuple(settings["strides"])
     around, size = (0, 0, 0, 0), operation.shapes[0][2:]
     if settings["global_pooling"]:
         kernel = stride = height, width
@@ -202,9 +213,7 @@ def _pool(network: _Network, operation: Operation) -> Value:
             return NotImplemented
         kernel = stride = height // size[0], width // size[1]
     else:
-        around = explicit_padding(
-            settings["paddings"], settings["padding_algorithm"], (height, width), kernel, stride
-        )
+        around = explicit_padding(settings["paddings"], settings["padding_algorithm"], (height, width), kernel, stride)
     top, bottom, left, right = around
     # An incomplete last window reaches behind the padding.
     bottom = (size[0] - 1) * stride[0] + kernel[0] - height - top
@@ -222,8 +231,8 @@ def _pool(network: _Network, operation: Operation) -> Value:
 
 @_lowers("mean")
 def _mean(network: _Network, operation: Operation) -> Value:
-    (image,) = operation.inputs[:1]
-    axes = {axis % 4 for axis in operation.settings["axis"]}
+    image, along = operation.inputs
+    axes = {int(axis) % 4 for axis in along.constant}
     if len(image.shape) != 4 or axes != {2, 3}:
         return NotImplemented
     pooled = network.step(
@@ -263,12 +272,12 @@ def _matmul(network: _Network, operation: Operation) -> Value:
 def _softmax(network: _Network, operation: Operation) -> Value:
     (x,) = operation.inputs
     axis = operation.settings["axis"] % len(x.shape)
-    return network.step("softmax", [x], x.shape, axis=axis) if len(x.shape) == 2 and axis == 1 else NotImplemented
+    return network.step("softmax", [x], x.shape, axis=axis) if len(x.shape) in (2, 4) and axis else NotImplemented
 
 
 @_lowers("slice")
 def _slice(network: _Network, operation: Operation) -> Value:
-    x, starts, ends = operation.inputs
+    x, starts, _ = operation.inputs
     axes = operation.settings["axes"]
     if x.constant is not None or 0 in axes or operation.settings["decrease_axis"]:
         return NotImplemented
@@ -307,15 +316,38 @@ def _cut(network: _Network, x: Value, begin: Sequence[int], shape: Sequence[int]
 @_lowers("concat")
 def _concat(network: _Network, operation: Operation) -> Value:
     parts, axis = operation.inputs
-    if int(axis.constant) % len(operation.shapes[0]) != 1 or any(part.constant is not None for part in parts):
+    place = int(axis.constant) % len(operation.shapes[0])
+    if place == 0 or any(part.constant is not None for part in parts):
         return NotImplemented
-    return network.step("join", parts, operation.shapes[0])
+    return network.step("join", parts, operation.shapes[0], axis=place)
 
 
 @_lowers("channel_shuffle")
 def _shuffle(network: _Network, operation: Operation) -> Value:
     (x,) = operation.inputs
     return network.step("shuffle", [x], x.shape, groups=operation.settings["groups"])
+
+
+@_lowers("index_select")
+def _gather(network: _Network, operation: Operation) -> Value:
+    x, index = operation.inputs
+    axis = operation.settings["axis"] % len(x.shape)
+    if x.constant is not None:
+        numbers = np.take(x.constant, index.constant, axis)
+        return Value(numbers.shape, numbers)
+    if axis == 0 or index.constant is None:
+        return NotImplemented
+    return network.step("gather", [x], operation.shapes[0], axis=axis, index=tuple(map(int, index.constant)))
+
+
+@_lowers("prelu")
+def _prelu(network: _Network, operation: Operation) -> Value:
+    x, slope = operation.inputs
+    zero = Value((1,) * len(x.shape), np.zeros(1, np.float32))
+    slopes = _beside(x, Value(slope.shape, slope.constant.reshape(-1, *[1] * (len(x.shape) - 2))))
+    negative = network.step("binary", [x, zero], x.shape, kind=onednn.BINARY_MIN)
+    scaled = network.step("binary", [negative, slopes], x.shape, kind=onednn.BINARY_MULTIPLY)
+    return network.step("binary", [scaled, _applied(network, x, onednn.RELU, 0, 0)], x.shape, kind=onednn.BINARY_ADD)
 
 
 @_lowers("nearest_interp")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import paddle
 
@@ -45,17 +45,17 @@ class Plan:
         self._arena = paddle.empty([size], "uint8")
         self._start = -(-self._arena.data_ptr() // _ALIGNED) * _ALIGNED
         self._executions = [execution for step in steps for execution in self._built(step)]
-        shape = graph.image.sized(batch)
-        self._enter = onednn.reorder(onednn.dense(shape), onednn.channels_last(shape))
-        self._entered, self._result = self._address(graph.image), self._address(graph.result)
-        self._result_size = 4 * copies.size(graph.result, batch)
+        image, result = (primitives.image_layout(value, batch) for value in (graph.image, graph.result))
+        self._enter = onednn.reorder(onednn.dense(graph.image.sized(batch)), image)
+        self._leave = onednn.reorder(result, onednn.dense(graph.result.sized(batch)))
+        self._image, self._result = self._address(graph.image), self._address(graph.result)
 
     def run(self, images: int, results: int) -> None:
         """Read [N, C, H, W] at one address and write what the network gives at the other."""
-        self._enter((images, self._entered))
+        self._enter((images, self._image))
         for execution in self._executions:
             execution.run()
-        ctypes.memmove(results, self._result, self._result_size)
+        self._leave((self._result, results))
 
     def _address(self, value: Value) -> int:
         return self._start + self._places[value.root]

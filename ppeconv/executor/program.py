@@ -69,7 +69,7 @@ class Program:
                 yield Operation(name, inputs, shapes, native.attrs()), take
 
     def _value(self, source: Any) -> Any:
-        return self._values.get(source.id)
+        return self._values.get(source.id) if source.initialized() else None
 
 
 def _shape(result: Any) -> tuple[int, ...]:
