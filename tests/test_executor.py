@@ -50,7 +50,8 @@ def test_every_operator(operator, tmp_path):
     model = used(create_model("ResNet20", width=0.5, operator=operator), 3, 16, 16)
     model.eval()
     run = executor_of(ppeconv.deploy(model, [3, 16, 16]), tmp_path, [3, 16, 16], threads=1)
-    run._together = 2
+    for part in run._parts:
+        part._together = 2
     assert_same(model, run, [3, 16, 16])
 
 
@@ -132,7 +133,8 @@ def test_sums_gates_and_activations_are_done_by_convolutions(tmp_path):
     conv, other = nn.Conv2D(16, 16, 3, padding=1), nn.Conv2D(16, 16, 1)
     model = Calls(lambda x, one, two: F.relu(one(x) + F.hardswish(two(x)) + x), conv, other)
     run = executor_of(model, tmp_path, [16, 8, 8])
-    assert [step.kind for step in fused(run._graph, 1)] == ["convolution", "convolution"]
+    (part,) = run._parts
+    assert [step.kind for step in fused(part._graph, 1)] == ["convolution", "convolution"]
     assert_same(model, run, [16, 8, 8])
 
 

@@ -36,9 +36,16 @@ class Constants:
 
 
 class Plan:
-    """Runs a graph on `batch` images; made for the number of threads that is set when it is made."""
+    """Runs a graph on a number of images; made for the number of threads that is set when it is made.
 
-    def __init__(self, graph: Graph, batch: int, constants: Constants):
+    Args:
+        graph: a network, or a part of one.
+        batch: images.
+        constants: the weights.
+        is_first, is_last: what is read, and given, is [N, C, H, W] in memory, not channels-last.
+    """
+
+    def __init__(self, graph: Graph, batch: int, constants: Constants, is_first: bool, is_last: bool):
         steps = fused(graph, batch)
         self._batch, self._constants = batch, constants
         self._places, size = _placed(graph, steps, batch)
@@ -46,12 +53,12 @@ class Plan:
         self._start = -(-self._arena.data_ptr() // _ALIGNED) * _ALIGNED
         self._executions = [execution for step in steps for execution in self._built(step)]
         image, result = (primitives.image_layout(value, batch) for value in (graph.image, graph.result))
-        self._enter = onednn.reorder(onednn.dense(graph.image.sized(batch)), image)
-        self._leave = onednn.reorder(result, onednn.dense(graph.result.sized(batch)))
+        self._enter = onednn.reorder(onednn.dense(graph.image.sized(batch)) if is_first else image, image)
+        self._leave = onednn.reorder(result, onednn.dense(graph.result.sized(batch)) if is_last else result)
         self._image, self._result = self._address(graph.image), self._address(graph.result)
 
     def run(self, images: int, results: int) -> None:
-        """Read [N, C, H, W] at one address and write what the network gives at the other."""
+        """Read images at one address and write results at the other."""
         self._enter((images, self._image))
         for execution in self._executions:
             execution.run()
