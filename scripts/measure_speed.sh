@@ -13,7 +13,7 @@ mkdir -p docs/speed
 failed=()
 for config in "$@"; do
   ${PYTHON:-python} tools/benchmark.py -c "$plain" -c "$config" -o "${network[@]}" --runtime all \
-    --rounds "${ROUNDS:-10}" --times "${TIMES:-3}" --csv "docs/speed/$config.csv" || failed+=("$config")
+    --rounds "${ROUNDS:-10}" --times "${TIMES:-3}" --csv "docs/speed/${config/resnet20/resnet18}.csv" || failed+=("$config")
 done
 ${PYTHON:-python} scripts/speed_table.py
 [ ${#failed[@]} -eq 0 ] || { echo "not measured: ${failed[*]}" >&2; exit 1; }
