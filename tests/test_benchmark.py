@@ -212,6 +212,13 @@ def test_the_page_of_speeds(tmp_path):
     assert f"- 没有测：{operator}，b：it cannot\n" in many
 
 
+def test_the_kept_page_is_the_generated_one():
+    script = speed_table()
+    if not script.PAGE.is_file():
+        pytest.skip("docs/speed.md has not been measured yet")
+    assert script.page() == script.PAGE.read_text("utf-8"), "run python scripts/speed_table.py"
+
+
 def test_every_operator_has_a_config_that_is_measured():
     table = speed_table()
     configs = (SCRIPTS.parent / "configs").glob("resnet20_*_cifar10.yaml")

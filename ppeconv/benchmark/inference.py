@@ -10,11 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from ppeconv import counting
 from ppeconv.benchmark.machine import threads
 from ppeconv.benchmark.networks import Network
 from ppeconv.benchmark.turns import Contestant, drop_refusing, take_turns
-from ppeconv.counting import Counts
 from ppeconv.deployment.export import Form
 from ppeconv.deployment.runtimes import open_runtime
 from ppeconv.errors import UserError
@@ -75,9 +73,8 @@ def inference_speed(
     """
     with tempfile.TemporaryDirectory() as scratch:
         entries = [
-            _exported(network, counts, runtime, form, Path(scratch) / str(number) / runtime)
+            _exported(network, runtime, form, Path(scratch) / str(number) / runtime)
             for number, network in enumerate(networks)
-            for counts in [counting.count(network.model, network.image_shape)]
             for runtime in runtimes
         ]
         rows = [row for batch in batch_sizes for row in _measured(entries, batch, rounds, times)]
@@ -91,7 +88,6 @@ class _Entry:
     """A network exported for a runtime, or the reason why it is not."""
 
     network: Network
-    counts: Counts
     runtime: str
     folder: Path
     reason: str = ""
@@ -107,8 +103,8 @@ class _Entry:
         return Contestant({"make": f"{__name__}:{make_prediction.__name__}", "arguments": arguments})
 
 
-def _exported(network: Network, counts: Counts, runtime: str, form: Form, folder: Path) -> _Entry:
-    entry = _Entry(network, counts, runtime, folder)
+def _exported(network: Network, runtime: str, form: Form, folder: Path) -> _Entry:
+    entry = _Entry(network, runtime, folder)
     try:
         network.export(folder, runtime, form)
     except UserError as error:
@@ -124,6 +120,7 @@ def _measured(entries: Sequence[_Entry], batch: int, rounds: int, times: int) ->
     base = {entry.runtime: float(np.median(taken[entry])) for entry in taken if entry.network is first}
     rows = []
     for entry in entries:
+        counts = entry.network.counts
         figures: dict[str, Any] = {"reason": entry.reason or refusals.get(entry, "")}
         if entry in taken:
             median = float(np.median(taken[entry]))
@@ -134,7 +131,6 @@ def _measured(entries: Sequence[_Entry], batch: int, rounds: int, times: int) ->
                 "peak_mib": contestants[entry].peak_mib,
                 "time_ratio": median / base[entry.runtime] if entry.runtime in base else None,
             }
-        ratio = entry.counts.macs / entries[0].counts.macs
-        counts = entry.counts.params, entry.counts.macs, ratio
-        rows.append(InferenceSpeed(entry.network.name, batch, entry.runtime, *counts, **figures))
+        work = counts.params, counts.macs, counts.macs / first.counts.macs
+        rows.append(InferenceSpeed(entry.network.name, batch, entry.runtime, *work, **figures))
     return rows

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 
 import paddle
 from paddle import nn
 
 from ppeconv import config as configs
+from ppeconv import counting
 from ppeconv.benchmark import lanes
 from ppeconv.config import Config
+from ppeconv.counting import Counts
 from ppeconv.deployment.export import Form, export
 from ppeconv.deployment.images import CALIBRATION_IMAGES, batches, some_test_images
 from ppeconv.deployment.rewrite import deploy
@@ -35,6 +38,11 @@ class Network:
     def image_shape(self) -> list[int]:
         """[C, H, W]."""
         return list(self.config.Infer.image_shape)
+
+    @cached_property
+    def counts(self) -> Counts:
+        """Of the trained form, for one image."""
+        return counting.count(self.model, self.image_shape)
 
     def export(self, folder: Path, runtime: str, form: Form) -> None:
         """Write it for one runtime, a trained one checked and calibrated on images of its data set.
