@@ -3,44 +3,44 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import paddle
 
-from ppeconv import config as configs
-from ppeconv import counting
-from ppeconv.benchmark.turns import Contestant, take_turns
-from ppeconv.deployment.export import Form, export
+from ppeconv.benchmark.machine import threads
+from ppeconv.benchmark.networks import Network
+from ppeconv.benchmark.turns import Contestant, drop_refusing, take_turns
+from ppeconv.deployment.export import Form
 from ppeconv.deployment.runtimes import open_runtime
-from ppeconv.engine.setup import build_model, with_data_facts
+from ppeconv.errors import UserError
 
 BATCH_SIZES = 1, 64
 
 
 @dataclasses.dataclass(frozen=True)
 class InferenceSpeed:
-    """One network on one runtime at one batch size."""
+    """One network on one runtime at one batch size; no figures where the runtime cannot run it."""
 
-    config: str
-    runtime: str
-    form: str
+    network: str
     batch_size: int
-    threads: int
+    runtime: str
     params: int
     macs: int
     """For one image, of the trained form."""
-    median_ms: float
-    p90_ms: float
-    images_per_second: float
     mac_ratio: float
-    """MACs divided by those of the first config."""
-    time_ratio: float
-    """Median time divided by that of the first config on the same runtime at the same batch size."""
+    """MACs divided by those of the first network."""
+    median_ms: float | None = None
+    p90_ms: float | None = None
+    images_per_second: float | None = None
+    peak_mib: float | None = None
+    """See `Contestant.peak_mib`."""
+    time_ratio: float | None = None
+    """Median time divided by that of the first network on the same runtime at the same batch size."""
+    reason: str = ""
+    """Why there are no figures."""
 
 
 def make_prediction(folder: str, runtime: str, shape: Sequence[int], threads: int) -> Callable[[], Any]:
@@ -51,8 +51,7 @@ def make_prediction(folder: str, runtime: str, shape: Sequence[int], threads: in
 
 
 def inference_speed(
-    names: Sequence[str],
-    overrides: Sequence[str] = (),
+    networks: Sequence[Network],
     *,
     runtimes: Sequence[str] = ("paddle",),
     batch_sizes: Sequence[int] = BATCH_SIZES,
@@ -60,60 +59,78 @@ def inference_speed(
     rounds: int = 5,
     times: int = 2,
 ) -> list[InferenceSpeed]:
-    """The networks of several configs, untrained, exported and timed in turns within one run.
+    """Networks exported and timed within one run; at each batch size all of them take turns on all runtimes.
 
     Args:
-        names: files or names of configs; the ratios are to the first.
-        overrides: `Section.key=value`, for all of them.
-        runtimes: "paddle", "onnx".
+        networks: the ratios are to the first.
+        runtimes: names from `ppeconv.deployment.runtimes.RUNTIMES`.
         batch_sizes: images in a call.
         form: see `export`.
         rounds, times: turns of each network, and timed calls in a turn.
+
+    Raises:
+        UserError: nothing could be measured.
     """
-    threads = int(os.environ.get("OMP_NUM_THREADS", "1"))
-    rows: list[InferenceSpeed] = []
     with tempfile.TemporaryDirectory() as scratch:
-        counts, shapes = {}, {}
-        for number, name in enumerate(names):
-            settings = with_data_facts(configs.load(name, overrides))
-            paddle.seed(settings.Global.seed)
-            model, _ = build_model(settings)
-            shapes[number] = list(settings.Infer.image_shape)
-            counts[number] = counting.count(model, shapes[number])
-            export(model, Path(scratch) / str(number), shapes[number], form=form, targets=runtimes)
-        for runtime in runtimes:
-            for batch in batch_sizes:
-                contestants = {
-                    number: Contestant(
-                        {
-                            "make": "ppeconv.benchmark.inference:make_prediction",
-                            "arguments": {
-                                "folder": str(Path(scratch) / str(number)),
-                                "runtime": runtime,
-                                "shape": [batch, *shape],
-                                "threads": threads,
-                            },
-                        }
-                    )
-                    for number, shape in shapes.items()
-                }
-                taken = take_turns(contestants, rounds, times)
-                medians = {number: float(np.median(values)) for number, values in taken.items()}
-                rows += [
-                    InferenceSpeed(
-                        name,
-                        runtime,
-                        form,
-                        batch,
-                        threads,
-                        counts[number].params,
-                        counts[number].macs,
-                        medians[number],
-                        float(np.percentile(taken[number], 90)),
-                        1000 * batch / medians[number],
-                        counts[number].macs / counts[0].macs,
-                        medians[number] / medians[0],
-                    )
-                    for number, name in enumerate(names)
-                ]
+        entries = [
+            _exported(network, runtime, form, Path(scratch) / str(number) / runtime)
+            for number, network in enumerate(networks)
+            for runtime in runtimes
+        ]
+        rows = [row for batch in batch_sizes for row in _measured(entries, batch, rounds, times)]
+    if all(row.reason for row in rows):
+        raise UserError(f"nothing could be measured: {rows[0].reason}")
+    return rows
+
+
+@dataclasses.dataclass(eq=False)
+class _Entry:
+    """A network exported for a runtime, or the reason why it is not."""
+
+    network: Network
+    runtime: str
+    folder: Path
+    reason: str = ""
+
+    def contestant(self, batch: int) -> Contestant:
+        """The process that runs it."""
+        arguments = {
+            "folder": str(self.folder),
+            "runtime": self.runtime,
+            "shape": [batch, *self.network.image_shape],
+            "threads": threads(),
+        }
+        return Contestant({"make": f"{__name__}:{make_prediction.__name__}", "arguments": arguments})
+
+
+def _exported(network: Network, runtime: str, form: Form, folder: Path) -> _Entry:
+    entry = _Entry(network, runtime, folder)
+    try:
+        network.export(folder, runtime, form)
+    except UserError as error:
+        entry.reason = str(error)
+    return entry
+
+
+def _measured(entries: Sequence[_Entry], batch: int, rounds: int, times: int) -> list[InferenceSpeed]:
+    contestants = {entry: entry.contestant(batch) for entry in entries if not entry.reason}
+    refusals = drop_refusing(contestants)
+    taken = take_turns(contestants, rounds, times)
+    first = entries[0].network
+    base = {entry.runtime: float(np.median(taken[entry])) for entry in taken if entry.network is first}
+    rows = []
+    for entry in entries:
+        counts = entry.network.counts
+        figures: dict[str, Any] = {"reason": entry.reason or refusals.get(entry, "")}
+        if entry in taken:
+            median = float(np.median(taken[entry]))
+            figures = {
+                "median_ms": median,
+                "p90_ms": float(np.percentile(taken[entry], 90)),
+                "images_per_second": 1000 * batch / median,
+                "peak_mib": contestants[entry].peak_mib,
+                "time_ratio": median / base[entry.runtime] if entry.runtime in base else None,
+            }
+        work = counts.params, counts.macs, counts.macs / first.counts.macs
+        rows.append(InferenceSpeed(entry.network.name, batch, entry.runtime, *work, **figures))
     return rows

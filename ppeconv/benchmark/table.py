@@ -4,32 +4,50 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+Row = TypeVar("Row")
+
+_READ = {"str": str, "int": int, "float": float, "float | None": lambda text: float(text) if text else None}
 
 
 def as_text(rows: Sequence[Any]) -> str:
-    """Dataclass rows in aligned columns under their field names."""
-    lines = [_names(rows[0]), *map(_cells, rows)]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join(
-        "  ".join(cell.ljust(width) if index == 0 else cell.rjust(width) for index, (cell, width) in enumerate(pairs))
-        for pairs in (list(zip(line, widths, strict=True)) for line in lines)
-    )
+    """Dataclass rows in aligned columns under their field names; columns that are empty everywhere are left out."""
+    values = [dataclasses.astuple(row) for row in rows]
+    columns = []
+    for name, column in zip(_names(type(rows[0])), zip(*values, strict=True), strict=True):
+        cells = list(map(_cell, column))
+        if any(cells):
+            width = max(map(len, [name, *cells]))
+            align = str.ljust if any(isinstance(value, str) for value in column) else str.rjust
+            columns.append([align(cell, width) for cell in (name, *cells)])
+    return "\n".join("  ".join(line).rstrip() for line in zip(*columns, strict=True))
 
 
-def write_csv(rows: Sequence[Any], path: str | Path) -> None:
-    """Dataclass rows under their field names."""
+def write_csv(rows: Sequence[Any], path: str | Path, facts: Mapping[str, str]) -> None:
+    """Dataclass rows under their field names, and in further columns the facts that all of them share."""
     with open(path, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(_names(rows[0]))
-        writer.writerows(map(_cells, rows))
+        writer.writerow([*_names(type(rows[0])), *facts])
+        writer.writerows([*map(_cell, dataclasses.astuple(row)), *facts.values()] for row in rows)
 
 
-def _names(row: Any) -> list[str]:
-    return [field.name for field in dataclasses.fields(row)]
+def read_csv(path: str | Path, kind: type[Row]) -> tuple[list[Row], dict[str, str]]:
+    """What `write_csv` wrote: rows of a dataclass, and the facts."""
+    with open(path, encoding="utf-8") as file:
+        lines = list(csv.DictReader(file))
+    read = {field.name: _READ[field.type] for field in dataclasses.fields(kind)}
+    rows = [kind(**{name: read[name](line[name]) for name in read}) for line in lines]
+    return rows, {name: value for name, value in lines[0].items() if name not in read}
 
 
-def _cells(row: Any) -> list[str]:
-    return [f"{value:.4g}" if isinstance(value, float) else str(value) for value in dataclasses.astuple(row)]
+def _names(kind: type) -> list[str]:
+    return [field.name for field in dataclasses.fields(kind)]
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import statistics
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -28,7 +27,6 @@ class TrainingSpeed:
     params: int
     macs: int
     batch_size: int
-    threads: int
     onednn_ms: float
     paddle_ms: float
     onednn_images_per_second: float
@@ -86,6 +84,5 @@ def training_speed(
     taken = take_turns(contestants, rounds, times)
     ours, stock = (statistics.median(taken[layers]) for layers in ("onednn", "paddle"))
     size = batch_size or settings.DataLoader.Train.sampler.batch_size
-    threads = int(os.environ.get("OMP_NUM_THREADS", "1"))
     rates = 1000 * size / ours, 1000 * size / stock
-    return TrainingSpeed(config, counts.params, counts.macs, size, threads, ours, stock, *rates, stock / ours)
+    return TrainingSpeed(config, counts.params, counts.macs, size, ours, stock, *rates, stock / ours)

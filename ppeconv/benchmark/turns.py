@@ -6,17 +6,20 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Hashable, Mapping, MutableMapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
 
 from ppeconv.errors import UserError
+
+Key = TypeVar("Key", bound=Hashable)
 
 
 class Contestant:
     """A process that prepares one task and times it as often as asked.
 
     It reads one line of JSON, the task, and then numbers; it answers each number with the milliseconds of as many
-    timed runs after one that is not timed.
+    timed runs after some that are not timed.
 
     Args:
         task: what to time; for a process of ppeconv `make`, the name of a function "module:function" that returns
@@ -36,6 +39,9 @@ class Contestant:
         self._process = subprocess.Popen(
             list(command), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=variables
         )
+        self.peak_mib: float | None = None
+        """Once it is closed, the most memory, in MiB, that its process held at a time: Python and Paddle's libraries,
+        about the same for all, the weights, and what the runtime needs for one batch. Where Linux tells, else None."""
         self._say(json.dumps(task))
 
     def milliseconds(self, times: int) -> list[float]:
@@ -48,6 +54,7 @@ class Contestant:
 
     def close(self) -> None:
         """End the process."""
+        self.peak_mib = _peak_mib(self._process.pid)
         self._process.stdin.close()
         self._process.wait()
 
@@ -59,9 +66,21 @@ class Contestant:
             raise UserError("a measuring process could not be started; see above") from None
 
 
-def take_turns(contestants: Mapping[str, Contestant], rounds: int, times: int) -> dict[str, list[float]]:
+def drop_refusing(contestants: MutableMapping[Key, Contestant]) -> dict[Key, str]:
+    """Let each run once; those that cannot are taken out and closed. Returns their reasons."""
+    reasons = {}
+    for name, contestant in list(contestants.items()):
+        try:
+            contestant.milliseconds(1)
+        except UserError as error:
+            reasons[name] = str(error)
+            contestants.pop(name).close()
+    return reasons
+
+
+def take_turns(contestants: Mapping[Key, Contestant], rounds: int, times: int) -> dict[Key, list[float]]:
     """Milliseconds of every contestant, each asked `rounds` times for `times` runs; ends their processes."""
-    taken: dict[str, list[float]] = {name: [] for name in contestants}
+    taken: dict[Key, list[float]] = {name: [] for name in contestants}
     try:
         for _ in range(rounds):
             for name, contestant in contestants.items():
@@ -70,3 +89,12 @@ def take_turns(contestants: Mapping[str, Contestant], rounds: int, times: int) -
         for contestant in contestants.values():
             contestant.close()
     return taken
+
+
+def _peak_mib(process: int) -> float | None:
+    """Not getrusage, whose figure for a process begins with what its parent held when it started it."""
+    try:
+        lines = Path(f"/proc/{process}/status").read_text("utf-8").splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM:")), None)

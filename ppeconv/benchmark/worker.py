@@ -12,11 +12,16 @@ from collections.abc import Callable
 from ppeconv.errors import UserError
 from ppeconv.startup import import_paddle
 
+WARM_UP_SECONDS = 0.3
+"""Longer than the idle threads of the contestant before keep a core busy, 0.2 s with Intel's OpenMP."""
+
 
 def milliseconds(run: Callable[[], object], times: int) -> list[float]:
-    """The times of some runs after one that is not timed."""
-    taken = []
+    """The times of some runs after WARM_UP_SECONDS of runs that are not timed, at least one."""
+    taken, begin = [], time.perf_counter()
     run()
+    while time.perf_counter() - begin < WARM_UP_SECONDS:
+        run()
     for _ in range(times):
         start = time.perf_counter()
         run()

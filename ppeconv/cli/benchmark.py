@@ -3,22 +3,46 @@
 from __future__ import annotations
 
 import argparse
+import shlex
+import sys
+from collections.abc import Callable
+from typing import Any
 
 from ppeconv.cli.options import command_parser
-from ppeconv.errors import UserError
+from ppeconv.errors import UserError, nearest
 
 
 def parser() -> argparse.ArgumentParser:
     """Options of the command."""
-    parser = command_parser("benchmark", "Measure networks beside each other in one run; medians.")
+    parser = command_parser(
+        "benchmark", "Measure networks beside each other in one run; medians. Ratios are to the first network."
+    )
     parser.add_argument(
-        "-c", "--config", action="append", required=True, metavar="FILE", help="config; may be repeated"
+        "-c",
+        "--config",
+        dest="networks",
+        action="append",
+        type=lambda text: ("config", text),
+        metavar="FILE",
+        help="a config's network with random weights; may be repeated",
+    )
+    parser.add_argument(
+        "--run",
+        dest="networks",
+        action="append",
+        type=lambda text: ("run", text),
+        metavar="DIR",
+        help="a run's trained network; may be repeated and mixed with -c",
     )
     parser.add_argument(
         "--train", action="store_true", help="the training step, fast CPU layers beside stock Paddle, not inference"
     )
     parser.add_argument(
-        "--runtime", type=lambda text: text.split(","), default=["paddle"], help="paddle, onnx, or both with a comma"
+        "--runtime",
+        type=lambda text: text.split(","),
+        default=["paddle"],
+        metavar="RUNTIME[,RUNTIME]",
+        help="as export's --to, several with commas; `all` for every one, int8 only where all networks are trained",
     )
     parser.add_argument("--form", choices=["deployed", "trained"], default="deployed", help="as in export")
     parser.add_argument(
@@ -27,37 +51,85 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--rounds", type=int, default=5, help="turns of each contestant (default 5)")
     parser.add_argument("--times", type=int, default=2, help="timed runs in a turn (default 2)")
     parser.add_argument("--csv", metavar="FILE", help="write the table there too")
+    parser.add_argument("--plot", metavar="FILE", help="draw latency ratio against MAC ratio, such as speed.png")
     return parser
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Measure."""
-    from ppeconv.benchmark.inference import BATCH_SIZES, inference_speed
+    from ppeconv.benchmark.machine import facts
+    from ppeconv.benchmark.plot import draw
+    from ppeconv.benchmark.summary import fastest
     from ppeconv.benchmark.table import as_text, write_csv
-    from ppeconv.benchmark.training import training_speed
 
+    if not arguments.networks:
+        raise UserError("there is nothing to measure; name networks with -c CONFIG or --run DIR")
     if min(arguments.rounds, arguments.times, arguments.batch_size or 1) < 1:
         raise UserError("--rounds, --times and --batch-size are at least 1")
-    turns = {"rounds": arguments.rounds, "times": arguments.times}
-    if arguments.train:
-        rows = [
-            training_speed(config, arguments.override, batch_size=arguments.batch_size, **turns)
-            for config in arguments.config
-        ]
-    else:
-        if "int8" in arguments.runtime:
-            raise UserError("int8 needs trained weights and images; the benchmark measures paddle and onnx")
-        rows = inference_speed(
-            arguments.config,
-            arguments.override,
-            runtimes=arguments.runtime,
-            batch_sizes=[arguments.batch_size] if arguments.batch_size else BATCH_SIZES,
-            form=arguments.form,
-            **turns,
-        )
+    if len(set(arguments.networks)) < len(arguments.networks):
+        raise UserError("a network is named twice; give each once")
+    if arguments.train and arguments.plot:
+        raise UserError("--plot is of inference; it does not go with --train")
+    shared = {**facts(), **({} if arguments.train else {"form": arguments.form})}
+    shared["overrides"] = shlex.join(arguments.override)
+    print(", ".join(f"{name} {value}" for name, value in shared.items() if value))
+    rows = _training(arguments) if arguments.train else _inference(arguments)
     print(as_text(rows))
+    if not arguments.train and (lines := fastest(rows)):
+        print("\nthe fastest runtime of each:", as_text(lines), sep="\n")
     if arguments.csv:
-        try:
-            write_csv(rows, arguments.csv)
-        except OSError as error:
-            raise UserError(f"cannot write {arguments.csv}: {error.strerror}") from None
+        _write(arguments.csv, lambda file: write_csv(rows, file, shared))
+    if arguments.plot:
+        _write(arguments.plot, lambda file: draw(rows, file))
+
+
+def _training(arguments: argparse.Namespace) -> list[Any]:
+    from ppeconv.benchmark.training import training_speed
+
+    if any(source == "run" for source, _ in arguments.networks):
+        raise UserError("--train measures networks of configs; give -c instead of --run")
+    turns = {"rounds": arguments.rounds, "times": arguments.times}
+    return [
+        training_speed(config, arguments.override, batch_size=arguments.batch_size, **turns)
+        for _, config in arguments.networks
+    ]
+
+
+def _inference(arguments: argparse.Namespace) -> list[Any]:
+    from ppeconv.benchmark import networks
+    from ppeconv.benchmark.inference import BATCH_SIZES, inference_speed
+    from ppeconv.benchmark.lanes import warning
+
+    trained = all(source == "run" for source, _ in arguments.networks)
+    runtimes = _runtimes(arguments.runtime, trained)
+    make = {"config": networks.of_config, "run": networks.of_run}
+    compared = [make[source](name, arguments.override) for source, name in arguments.networks]
+    for network in compared:
+        if uneven := network.uneven_convolutions(arguments.form):
+            print(f"ppeconv: warning: {warning(network.name, uneven)}", file=sys.stderr)
+    return inference_speed(
+        compared,
+        runtimes=runtimes,
+        batch_sizes=[arguments.batch_size] if arguments.batch_size else BATCH_SIZES,
+        form=arguments.form,
+        rounds=arguments.rounds,
+        times=arguments.times,
+    )
+
+
+def _runtimes(names: list[str], trained: bool) -> list[str]:
+    from ppeconv.deployment.runtimes import RUNTIMES
+
+    if names == ["all"]:
+        return [name for name in RUNTIMES if trained or name != "int8"]
+    for name in names:
+        if name not in RUNTIMES:
+            raise UserError(f"there is no runtime {name!r}{nearest(name, [*RUNTIMES, 'all'])}")
+    return names
+
+
+def _write(file: str, write: Callable[[str], None]) -> None:
+    try:
+        write(file)
+    except (OSError, ValueError) as error:  # matplotlib refuses formats that it does not know with a ValueError
+        raise UserError(f"cannot write {file}: {getattr(error, 'strerror', None) or error}") from None
