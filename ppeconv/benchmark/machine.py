@@ -12,6 +12,8 @@ import paddle
 import ppeconv
 from ppeconv import backend
 
+RUNTIME_PACKAGES = "onnxruntime", "openvino"
+
 
 def threads() -> int:
     """Threads of a process that computes; read when Paddle was imported."""
@@ -25,7 +27,7 @@ def facts() -> dict[str, str]:
         "threads": str(threads()),
         "ppeconv": ppeconv.__version__,
         "paddle": paddle.__version__,
-        "onnxruntime": _version("onnxruntime"),
+        **{package: _version(package) for package in RUNTIME_PACKAGES},
         "onednn": backend.available()[1],
     }
 
