@@ -40,6 +40,7 @@ def export(
     description: Mapping[str, Any] | None = None,
     *,
     form: Form = "deployed",
+    forms: Mapping[str, str] | None = None,
     targets: Sequence[str] = ("paddle",),
     images: np.ndarray | None = None,
     calibration: Iterable[np.ndarray] | None = None,
@@ -52,6 +53,7 @@ def export(
         input_shape: [C, H, W].
         description: what prediction needs to know, such as class_names and transform_ops.
         form: "deployed", see `ppeconv.deploy`, or "trained", layer by layer the network as it is.
+        forms: what operators take in the deployed form, see `ppeconv.deploy`; `tune` finds the fastest.
         targets: "paddle" for `inference.json|.pdmodel` and `inference.pdiparams`, "onnx" for `inference.onnx`, "int8"
             for `inference.int8.onnx`.
         images: real images [N, C, H, W], normalised, on which the results are compared besides random ones.
@@ -66,8 +68,10 @@ def export(
     """
     folder = Path(folder)
     _check_targets(targets, calibration)
+    if forms and form != "deployed":
+        raise UserError(f"forms of operators are for the deployed form; got form {form!r} and forms {dict(forms)}")
     model = at_present_width(model)
-    network = deploy(model, input_shape) if form == "deployed" else model
+    network = deploy(model, input_shape, forms) if form == "deployed" else model
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         staged = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
@@ -96,6 +100,7 @@ def export(
             "ppeconv": ppeconv.__version__,
             "paddle": paddle.__version__,
             "form": form,
+            **({"forms": dict(forms)} if forms else {}),
             "runtimes": list(targets),
             **({"opset": OPSET} if onnx else {}),
             "input_shape": list(input_shape),
