@@ -1,4 +1,4 @@
-"""Export of a trained network to Paddle Inference and ONNX Runtime, checked against the network itself."""
+"""Export of a trained network to Paddle Inference, ONNX Runtime and OpenVINO, checked against the network itself."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from ppeconv.deployment.convertible import convertible_operations
 from ppeconv.deployment.int8 import write_int8
 from ppeconv.deployment.onnx import OPSET, write_onnx
 from ppeconv.deployment.onnx_runtime import OnnxRuntime
+from ppeconv.deployment.openvino_runtime import OpenvinoRuntime
 from ppeconv.deployment.rewrite import deploy
 from ppeconv.deployment.runtime import PREFIX, PaddleRuntime
 from ppeconv.deployment.runtimes import RUNTIMES, Runtime
@@ -54,8 +55,8 @@ def export(
         description: what prediction needs to know, such as class_names and transform_ops.
         form: "deployed", see `ppeconv.deploy`, or "trained", layer by layer the network as it is.
         forms: what operators take in the deployed form, see `ppeconv.deploy`; `tune` finds the fastest.
-        targets: "paddle" for `inference.json|.pdmodel` and `inference.pdiparams`, "onnx" for `inference.onnx`, "int8"
-            for `inference.int8.onnx`.
+        targets: "paddle" for `inference.json|.pdmodel` and `inference.pdiparams`, "onnx" and "openvino" for
+            `inference.onnx`, "int8" for `inference.int8.onnx`.
         images: real images [N, C, H, W], normalised, on which the results are compared besides random ones.
         calibration: batches of such images for "int8".
 
@@ -78,7 +79,7 @@ def export(
     except OSError as error:
         raise UserError(f"cannot write {folder}: {error.strerror}") from None
     try:
-        onnx = bool({"onnx", "int8"} & set(targets))
+        onnx = bool({"onnx", "int8", "openvino"} & set(targets))
         with observe.evaluating(model):
             with convertible_operations() if onnx else nullcontext():
                 _save(network, staged, input_shape)
@@ -87,6 +88,8 @@ def export(
             if onnx:
                 write_onnx(staged)
                 difference = max(difference, _difference(model, OnnxRuntime(staged), batches))
+            if "openvino" in targets:
+                difference = max(difference, _difference(model, OpenvinoRuntime(staged), batches))
         if not difference <= TOLERANCE:
             raise UserError(
                 f"the exported network differs from the trained one by {difference:.2g} of its largest "
@@ -123,7 +126,7 @@ def _check_targets(targets: Sequence[str], calibration: Iterable[np.ndarray] | N
 
 def _keep(folder: Path, targets: Sequence[str]) -> None:
     """Remove what was only a step on the way to the targets."""
-    unwanted = [] if "onnx" in targets else [f"{PREFIX}.onnx"]
+    unwanted = [] if {"onnx", "openvino"} & set(targets) else [f"{PREFIX}.onnx"]
     unwanted += [] if "paddle" in targets else [f"{PREFIX}{end}" for end in (".json", ".pdmodel", ".pdiparams*")]
     for pattern in unwanted:
         for file in folder.glob(pattern):

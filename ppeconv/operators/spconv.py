@@ -84,7 +84,7 @@ class SPConv(ConvOperator):
         return u1 + gate * (u3 - u1)
 
     def deployed(self, after: Affine, form: str | None = None) -> nn.Layer:
-        narrow = self.representative // self.gwc._groups < 16
+        narrow = self.representative // self.gwc._groups <= 16
         return DeployedSPConv(self, after, merged=narrow if form is None else form == "merged")
 
     @classmethod
@@ -117,7 +117,7 @@ class DeployedSPConv(nn.Layer):
         operator: the trained operator.
         after: the map behind it.
         merged: the k x k convolution made dense, at stride 1 with the representative 1x1 in the centre of its kernels:
-            r C_out kh kw H' W' MACs instead of r C_out (kh kw / g + 1) H' W'. For groups of fewer than 16 channels
+            r C_out kh kw H' W' MACs instead of r C_out (kh kw / g + 1) H' W'. For groups of up to 16 channels
             oneDNN chooses another memory layout than for the 1x1 convolutions, and every sum between the two is slow
             (ResNet20, batch 64, Paddle Inference 3.3.1: 20 times); there this is the usual form.
     """
