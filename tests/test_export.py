@@ -13,6 +13,7 @@ import ppeconv
 from ppeconv import Predictor, UserError, create_model
 from ppeconv.backend.cpuinfo import cpu_facts
 from ppeconv.data.datasets import Digits
+from ppeconv.deployment.convertible import channel_shuffle
 from ppeconv.deployment.export import export
 from ppeconv.deployment.precision import BF16_FLAGS, require_bf16
 from ppeconv.deployment.runtime import PaddleRuntime
@@ -91,6 +92,13 @@ def test_operators_that_paddle_inference_could_not_run(operator, own, tmp_path):
     conv = paddle.nn.Conv2D(3, 8, 1)
     layer = ppeconv.create_operator(operator, 8, 8, 3, padding=1, **own)
     assert export(paddle.nn.Sequential(conv, layer), tmp_path / "out", [3, 9, 8]) <= 1e-5
+
+
+@pytest.mark.parametrize(("shape", "data_format"), [([2, 12, 3, 2], "NCHW"), ([2, 3, 2, 12], "NHWC")])
+def test_the_convertible_channel_shuffle_is_paddles(shape, data_format):
+    x = paddle.arange(144).reshape(shape).astype("float32")
+    expected = paddle.nn.functional.channel_shuffle(x, 4, data_format).numpy()
+    np.testing.assert_array_equal(channel_shuffle(x, 4, data_format).numpy(), expected)
 
 
 def test_every_backbone_is_in_that_table():
@@ -230,13 +238,18 @@ def test_bf16_is_refused_where_it_would_be_slow(words, device, sentence, tmp_pat
 
 def test_a_network_that_paddle_cannot_run_in_bf16_is_a_sentence(exported, monkeypatch):
     class Failing:
+        """A predictor whose tensors live and that does not run."""
+
+        def __init__(self, predictor):
+            self.predictor = predictor
+
         def run(self):
             raise RuntimeError("std::exception")
 
     monkeypatch.setattr("ppeconv.deployment.runtime.require_bf16", lambda device: None)
     for precision, error in (("bf16", UserError), ("float32", RuntimeError)):
         runtime = PaddleRuntime(exported.path / "inference", 1, precision=precision)
-        runtime._predictor = Failing()
+        runtime._predictor = Failing(runtime._predictor)
         with pytest.raises(error, match="std::exception"):
             runtime(np.zeros((1, 1, 28, 28), np.float32))
 
