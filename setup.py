@@ -36,6 +36,7 @@ setup(
         "cpu": requirements("requirements.txt"),
         "gpu": requirements("requirements-gpu.txt"),
         "onnx": requirements("requirements-onnx.txt"),
+        "openvino": requirements("requirements-onnx.txt") + requirements("requirements-openvino.txt"),
         "clas": ['paddleclas==2.6.0; python_version < "3.12"'],
     },
     entry_points={"console_scripts": ["ppeconv = ppeconv.cli.main:main"]},

@@ -86,3 +86,17 @@ def folded(conv: nn.Conv2D, after: Affine) -> nn.Conv2D:
 def folded_inside(layer: nn.Layer, conv: nn.Conv2D, after: Affine) -> nn.Layer:
     """A copy of `layer` whose last step is `conv`, with `after` in the weights of that."""
     return copy.deepcopy(layer, {id(conv): folded(conv, after)})
+
+
+def dense(spatial: nn.Conv2D, centre: nn.Conv2D | None = None) -> nn.Conv2D:
+    """A dense convolution for a grouped one, and for the sum of one of odd kernel with a 1x1 on the same channels."""
+    geometry = replace(ConvGeometry.of_layer(spatial), groups=1)
+    weight = np.zeros((geometry.out_channels, geometry.in_channels, *geometry.kernel_size))
+    inputs, outputs = (side // spatial._groups for side in (geometry.in_channels, geometry.out_channels))
+    for group in range(spatial._groups):
+        rows, columns = slice(group * outputs, (group + 1) * outputs), slice(group * inputs, (group + 1) * inputs)
+        weight[rows, columns] = spatial.weight.numpy()[rows]
+    if centre is not None:
+        weight[:, :, geometry.kernel_size[0] // 2, geometry.kernel_size[1] // 2] += centre.weight.numpy()[:, :, 0, 0]
+    biases = [conv.bias.numpy() for conv in (spatial, centre) if conv is not None and conv.bias is not None]
+    return conv_of(geometry, weight, sum(biases) if biases else None)

@@ -60,6 +60,9 @@ FORMS = [
     ("MixConv", {"kernel_sizes": [3, 7]}, {"groups": 8, "out_channels": 8}),
     ("HetConv", {"parts": 2}, {"stride": 2}),
     ("HetConv", {"form": "unmasked"}, {"padding": 0}),
+    ("HetConv", {}, {"padding": [2, 1], "dilation": 2, "in_channels": 24}),
+    ("GroupConv", {"conv_groups": 4}, {"stride": 2}),
+    ("GroupConv", {"conv_groups": 2, "shuffle": True}, {"kernel_size": 2, "padding": "SAME"}),
     ("SpatialVersatileConv", {"form": "sum"}, {}),
     ("SpatialVersatileConv", {}, {"kernel_size": 5, "padding": 0}),
     ("ChannelVersatileConv", {"delta": 6, "channel_stride": 2}, {"stride": 2}),
@@ -74,12 +77,13 @@ FORMS = [
 def test_forms_take_the_norm_behind_them(operator, own, geometry, bias):
     arguments = {"in_channels": 8, "out_channels": 12, "kernel_size": 3, "padding": 1, **geometry, "bias_attr": bias}
     layer = create_operator(operator, **arguments, **own)
-    model = used(nn.Sequential(layer, nn.BatchNorm2D(arguments["out_channels"]), nn.ReLU()), 8, 9, 11)
+    shape = [arguments["in_channels"], 9, 11]
+    model = used(nn.Sequential(layer, nn.BatchNorm2D(arguments["out_channels"]), nn.ReLU()), *shape)
     for form in (None, *OPERATORS.get(operator).forms):
-        fast = ppeconv.deploy(model, [8, 9, 11], form and {operator: form})
+        fast = ppeconv.deploy(model, shape, form and {operator: form})
         assert not norms(fast)
         assert not any(isinstance(sub, type(layer)) for sub in fast.sublayers())
-        assert_same(model, fast, 8, 9, 11)
+        assert_same(model, fast, *shape)
 
 
 @pytest.mark.parametrize("scale", [0.0, 1e-30, 1e-6])
@@ -95,6 +99,19 @@ def test_the_merged_spconv_has_one_convolution_less():
     convs = [sum(isinstance(layer, nn.Conv2D) for layer in network.sublayers()) for network in (small, large)]
     assert convs[0] - convs[1] == 16  # of 18 operators, two have a stride
     assert ppeconv.count(small, [3, 32, 32]).macs < ppeconv.count(large, [3, 32, 32]).macs
+
+
+def test_a_layers_own_form_counts_more_than_its_operators():
+    model = create_model("ResNet20", width=0.5, operator="SPConv")
+    first, second = [name for name, layer in model.named_sublayers() if type(layer).__name__ == "SPConv"][:2]
+    fast = dict(ppeconv.deploy(model, forms={first: "separate", "sp": "merged"}).named_sublayers())
+    assert (fast[first].pwc is None, fast[second].pwc is None) == (False, True)
+
+
+@pytest.mark.parametrize("operator", ["HetConv", "GroupConv", "SpatialVersatileConv", "ChannelVersatileConv"])
+def test_merged_forms_are_one_convolution(operator):
+    fast = ppeconv.deploy(nn.Sequential(create_operator(operator, 8, 8, 3)), [8, 9, 9], {operator: "merged"})
+    assert [type(layer) for layer in fast.sublayers()] == [nn.Conv2D]
 
 
 @pytest.mark.parametrize("kind", ["awn", "snet"])
@@ -224,7 +241,8 @@ def test_a_network_whose_forward_does_other_things_to_norms_is_refused():
         ({"input_size": [3, 0, 8]}, "positive sizes"),
         ({"input_size": [2, 32, 32]}, "does not run on an image"),
         ({"forms": {"SPConv": "merge"}}, "did you mean 'merged'"),
-        ({"forms": {"SPCon": "merged"}}, "did you mean"),
+        ({"forms": {"SPCon": "merged"}}, "did you mean 'SPConv'"),
+        ({"forms": {"conv1": "merged"}}, "operators or layers that are one; got 'conv1'"),
     ],
 )
 def test_bad_arguments(arguments, sentence):

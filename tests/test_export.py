@@ -11,9 +11,13 @@ from PIL import Image
 
 import ppeconv
 from ppeconv import Predictor, UserError, create_model
+from ppeconv.backend.cpuinfo import cpu_facts
 from ppeconv.data.datasets import Digits
+from ppeconv.deployment.convertible import channel_shuffle
 from ppeconv.deployment.export import export
+from ppeconv.deployment.precision import BF16_FLAGS, require_bf16
 from ppeconv.deployment.runtime import PaddleRuntime
+from ppeconv.deployment.runtimes import open_runtime
 from tests.runs import call, trained_run
 
 SPCONV = {"operator": "SPConv"}
@@ -88,6 +92,13 @@ def test_operators_that_paddle_inference_could_not_run(operator, own, tmp_path):
     conv = paddle.nn.Conv2D(3, 8, 1)
     layer = ppeconv.create_operator(operator, 8, 8, 3, padding=1, **own)
     assert export(paddle.nn.Sequential(conv, layer), tmp_path / "out", [3, 9, 8]) <= 1e-5
+
+
+@pytest.mark.parametrize(("shape", "data_format"), [([2, 12, 3, 2], "NCHW"), ([2, 3, 2, 12], "NHWC")])
+def test_the_convertible_channel_shuffle_is_paddles(shape, data_format):
+    x = paddle.arange(144).reshape(shape).astype("float32")
+    expected = paddle.nn.functional.channel_shuffle(x, 4, data_format).numpy()
+    np.testing.assert_array_equal(channel_shuffle(x, 4, data_format).numpy(), expected)
 
 
 def test_every_backbone_is_in_that_table():
@@ -197,10 +208,61 @@ def test_paddleclas_way_to_export_and_evaluate(exported, tmp_path, capsys):
     assert call(capsys, "eval", "--run", exported.path)[1].count("top1: 0.9") == 1
 
 
-@pytest.mark.parametrize("missing", ["onnx", "int8"])
+@pytest.mark.parametrize("missing", ["onnx", "int8", "openvino"])
 def test_a_folder_without_that_runtime_is_a_sentence(missing, exported):
     with pytest.raises(UserError, match=f"--to {missing}"):
         Predictor(exported.path / "inference", runtime=missing)
+
+
+def test_bf16_is_near_float32(exported):
+    if not BF16_FLAGS & set(cpu_facts().get("flags", [])):
+        pytest.skip("this CPU does not compute in bf16")
+    images = np.random.randn(5, 1, 28, 28).astype("float32")
+    folder = exported.path / "inference"
+    exact, rounded = (open_runtime(folder, "paddle", 1, precision=kind)(images) for kind in ("float32", "bf16"))
+    assert 1e-5 < np.abs(rounded - exact).max() / np.abs(exact).max() < 0.03
+
+
+@pytest.mark.parametrize(
+    ("words", "device", "sentence"),
+    [("flags : fpu avx2 avx512f", "cpu", "does not compute in bf16"), ("flags : amx_bf16", "gpu", "got device 'gpu'")],
+)
+def test_bf16_is_refused_where_it_would_be_slow(words, device, sentence, tmp_path):
+    cpuinfo = tmp_path / "cpuinfo"
+    cpuinfo.write_text(f"processor : 0\n{words}\n\nprocessor : 1\n{words}\n", "utf-8")
+    with pytest.raises(UserError, match=sentence):
+        require_bf16(device, cpuinfo)
+    cpuinfo.write_text("processor : 0\nflags : fpu avx512_bf16\n", "utf-8")
+    require_bf16("cpu", cpuinfo)
+
+
+def test_a_network_that_paddle_cannot_run_in_bf16_is_a_sentence(exported, monkeypatch):
+    class Failing:
+        """A predictor whose tensors live and that does not run."""
+
+        def __init__(self, predictor):
+            self.predictor = predictor
+
+        def run(self):
+            raise RuntimeError("std::exception")
+
+    monkeypatch.setattr("ppeconv.deployment.runtime.require_bf16", lambda device: None)
+    for precision, error in (("bf16", UserError), ("float32", RuntimeError)):
+        runtime = PaddleRuntime(exported.path / "inference", 1, precision=precision)
+        runtime._predictor = Failing(runtime._predictor)
+        with pytest.raises(error, match="std::exception"):
+            runtime(np.zeros((1, 1, 28, 28), np.float32))
+
+
+def test_predict_in_bf16(exported, tmp_path, capsys, monkeypatch):
+    save_digits(tmp_path / "images", 2)
+    asked = []
+    monkeypatch.setattr("ppeconv.deployment.runtime.require_bf16", asked.append)
+    arguments = ["predict", "--model", exported.path / "inference", tmp_path / "images", "--precision"]
+    assert call(capsys, *arguments, "float32")[0] == 0
+    assert asked == []
+    assert call(capsys, *arguments, "bf16")[0] == 0
+    assert asked == ["cpu"]
 
 
 def test_an_unknown_target_is_a_sentence(exported, capsys):

@@ -4,10 +4,15 @@ import numpy as np
 import paddle
 import pytest
 import yaml
+from paddle import nn
 
-from ppeconv import Predictor, create_model, list_operators
+from ppeconv import Predictor, create_model, create_operator, list_operators
 from ppeconv.deployment.export import export
+from ppeconv.deployment.onnx_runtime import OnnxRuntime
+from ppeconv.deployment.runtime import PaddleRuntime
 from ppeconv.deployment.runtimes import held_by, open_runtime
+from ppeconv.deployment.tune import forms_of, tune
+from ppeconv.deployment.widths import AnyWidthPredictor, export_widths
 from tests.runs import call, trained_run
 from tests.test_export import save_digits
 
@@ -42,12 +47,40 @@ def test_all_targets_of_a_trained_network(tmp_path, capsys):
     run = trained_run(tmp_path / "runs", "Global.epochs=3")
     code, text, _ = call(capsys, "export", "--run", run.path, "--to", "paddle,onnx,int8")
     assert code == 0
-    assert held_by(run.path / "inference") == ["paddle", "onnx", "int8"]
+    assert held_by(run.path / "inference") == ["paddle", "onnx", "int8", "openvino"]
     before, after = (float(word) for word in text.split("int8: top1 ")[1].replace(",", "").split() if word[0] == "0")
     assert after >= before - 0.01
     labels = save_digits(tmp_path / "images", 60)
-    for runtime in held_by(run.path / "inference"):
+    for runtime in ("paddle", "onnx", "int8"):
         found = Predictor(run.path / "inference", 1, runtime=runtime).predict(sorted((tmp_path / "images").iterdir()))
         assert np.mean([row.class_ids[0] == label for row, label in zip(found, labels, strict=True)]) > 0.9
     folder = run.path / "inference"
     assert call(capsys, "predict", "--model", folder, tmp_path / "images", "--runtime", "int8")[0] == 0
+    code, _, errors = call(
+        capsys, "predict", "--model", folder, tmp_path / "images", "--runtime", "onnx", "--precision", "bf16"
+    )
+    assert (code, "'onnx' does not compute in bf16; paddle and openvino do" in errors) == (2, True)
+
+
+def test_several_widths(tmp_path):
+    model = create_model("LeNet3C1L", width=0.5, anywidth={"kind": "awn"})
+    model(paddle.randn([4, 1, 28, 28]))
+    facts = {"class_names": list("0123456789"), "transform_ops": [{"Normalize": {"mean": [0.5], "std": [0.5]}}]}
+    differences = export_widths(model, tmp_path, [1, 28, 28], [0.25, 1.0], facts, targets=["onnx", "paddle"])
+    assert max(differences.values()) <= 1e-5
+    assert yaml.safe_load((tmp_path / "widths.yml").read_text("utf-8"))["runtime"] == "onnx"
+    image = [np.random.randint(0, 255, (28, 28, 1), np.uint8)]
+    scores = []
+    for runtime, kind in ((None, OnnxRuntime), ("paddle", PaddleRuntime)):
+        predictor = AnyWidthPredictor(tmp_path, runtime=runtime)
+        assert {type(network.runtime) for network in predictor.predictors.values()} == {kind}
+        scores.append(next(predictor.predict(image, budget_ms=1e-6)).scores)
+    np.testing.assert_allclose(*scores, rtol=1e-4)
+
+
+def test_tune_on_onnx_runtime(tmp_path):
+    model = nn.Sequential(nn.Conv2D(3, 8, 1), create_operator("GroupConv", 8, 8, 3, padding=1, shuffle=True))
+    for runtime in ("onnx", "int8"):
+        (row,) = tune(model, [3, 9, 8], runtime, batch=2)
+        assert row.milliseconds.keys() == {"separate", "merged"}
+    export(model, tmp_path / "out", [3, 9, 8], targets=["onnx"], forms=forms_of([row]))

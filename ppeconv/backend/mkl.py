@@ -11,6 +11,8 @@ import functools
 import os
 from pathlib import Path
 
+from ppeconv.backend.cpuinfo import cpu_facts
+
 VARIABLE = "MKL_DEBUG_CPU_TYPE"
 _PATHS = (("7", {"avx512f", "avx512dq", "avx512bw", "avx512vl"}), ("5", {"avx2", "fma"}))
 
@@ -18,11 +20,7 @@ _PATHS = (("7", {"avx512f", "avx512dq", "avx512bw", "avx512vl"}), ("5", {"avx2",
 @functools.cache
 def fast_path(cpuinfo: Path = Path("/proc/cpuinfo")) -> str | None:
     """The variable's value for this CPU; None for Intel's own, which MKL knows, and where nothing is known."""
-    try:
-        lines = dict(line.split(":", 1) for line in cpuinfo.read_text().split("\n\n")[0].splitlines() if ":" in line)
-    except OSError:
-        return None
-    facts = {key.strip(): value.split() for key, value in lines.items()}
+    facts = cpu_facts(cpuinfo)
     if "GenuineIntel" in facts.get("vendor_id", []):
         return None
     flags = set(facts.get("flags", []))

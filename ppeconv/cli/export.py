@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ppeconv.cli.options import add_trained, command_parser, trained
+
+if TYPE_CHECKING:
+    from paddle import nn
 
 
 def parser() -> argparse.ArgumentParser:
@@ -20,7 +25,7 @@ def parser() -> argparse.ArgumentParser:
         type=lambda text: text.split(","),
         default=["paddle"],
         metavar="RUNTIME[,RUNTIME]",
-        help="paddle (the default), onnx, int8: what the folder is for; several with commas",
+        help="paddle (the default), onnx, int8, openvino: what the folder is for; several with commas",
     )
     parser.add_argument(
         "--form",
@@ -40,7 +45,14 @@ def parser() -> argparse.ArgumentParser:
         help="widths of an any-width network: one is exported as the network, several into a folder each, with a "
         "table of their latencies from which tools/predict.py --budget-ms picks",
     )
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads of that table (default 1)")
+    parser.add_argument(
+        "--tune",
+        action="store_true",
+        help="measure the forms of operators that have several, layer by layer on the first runtime, and export each "
+        "layer in its fastest",
+    )
+    parser.add_argument("--batch-size", type=int, default=1, help="images in a call when tuning (default 1)")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads of what is measured here (default 1)")
     return parser
 
 
@@ -59,6 +71,10 @@ def run(arguments: argparse.Namespace) -> None:
     from ppeconv.engine.widths import calibrate_for
     from ppeconv.errors import UserError
 
+    if arguments.tune and arguments.form != "deployed":
+        raise UserError("--tune chooses among inference forms, and the trained form is layer by layer as trained")
+    if min(arguments.batch_size, arguments.threads) < 1:
+        raise UserError("--batch-size and --threads are at least 1")
     run, config = trained(arguments)
     model = run.load_model(config)
     if arguments.weights:
@@ -72,9 +88,10 @@ def run(arguments: argparse.Namespace) -> None:
         raise UserError(f"--widths is for any-width networks; {config.Arch.name} of this run has one width")
     calibrate_for(model, config, widths or [1.0])
     if widths and len(widths) > 1:
-        if arguments.to != ["paddle"]:
-            raise UserError("several --widths are exported to paddle alone; give one width for onnx or int8")
-        for width, difference in export_widths(model, folder, shape, widths, facts, arguments.threads).items():
+        if "int8" in arguments.to:
+            raise UserError("several --widths are exported to paddle, onnx and openvino; give one width for int8")
+        differences = export_widths(model, folder, shape, widths, facts, arguments.threads, arguments.to)
+        for width, difference in differences.items():
             logger.info(f"width {width:g}: largest difference from the trained network {difference:.1e} of its output")
         logger.info(f"exported to {folder}; try it: python tools/predict.py --model {folder} --budget-ms 3 IMAGE")
         return
@@ -86,6 +103,7 @@ def run(arguments: argparse.Namespace) -> None:
         shape,
         facts,
         form=arguments.form,
+        forms=_tuned(arguments, model, shape) if arguments.tune else None,
         targets=arguments.to,
         images=some_test_images(config),
         calibration=(images for images, _ in batches(config, "train", CALIBRATION_IMAGES)),
@@ -99,3 +117,18 @@ def run(arguments: argparse.Namespace) -> None:
         after = top1(open_runtime(folder, "int8"), batches(config, "test"))
         logger.info(f"int8: top1 {before:.5f} before, {after:.5f} after, on the test images")
     logger.info(f"try it: python tools/predict.py --model {folder} IMAGE")
+
+
+def _tuned(arguments: argparse.Namespace, model: nn.Layer, shape: Sequence[int]) -> dict[str, str]:
+    """Layer -> its fastest form; says what was measured."""
+    from ppeconv.deployment.tune import forms_of, tune
+    from ppeconv.engine.log import logger
+
+    runtime, batch, threads = arguments.to[0], arguments.batch_size, arguments.threads
+    logger.info(f"inference forms, median of one call on {runtime}, batch size {batch}, threads {threads}:")
+    tuned = tune(model, shape, runtime, batch, threads)
+    for row in tuned:
+        logger.info(str(row))
+    if not tuned:
+        logger.info("no layer has several; nothing to choose")
+    return forms_of(tuned)

@@ -27,7 +27,13 @@ def parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     parser.add_argument("--threads", type=int, help="CPU threads")
-    parser.add_argument("--runtime", metavar="NAME", help="paddle, onnx or int8 (default: the first that DIR holds)")
+    parser.add_argument("--runtime", metavar="NAME", help="paddle, onnx, int8 or openvino (default: the first held)")
+    parser.add_argument(
+        "--precision",
+        choices=["float32", "bf16"],
+        default="float32",
+        help="bf16 (paddle and openvino, on CPUs that have it) is faster and less exact",
+    )
     parser.add_argument("--device", choices=["cpu", "gpu"], default="cpu")
     return parser
 
@@ -49,9 +55,9 @@ def _predictions(arguments: argparse.Namespace) -> Iterator[Prediction]:
     from ppeconv.deployment.predictor import Predictor, find_images
     from ppeconv.deployment.widths import AnyWidthPredictor, holds_widths
 
-    where = arguments.model, arguments.threads, arguments.device
+    where = arguments.model, arguments.threads, arguments.device, arguments.runtime, arguments.precision
     if arguments.budget_ms is None and not holds_widths(arguments.model):
-        return Predictor(*where, arguments.runtime).predict(find_images(arguments.images), arguments.topk)
+        return Predictor(*where).predict(find_images(arguments.images), arguments.topk)
     predictor, images, budget = AnyWidthPredictor(*where), find_images(arguments.images), arguments.budget_ms
     if budget is None:
         return predictor.predict(images, arguments.topk)

@@ -1,4 +1,4 @@
-"""Export of a trained network to Paddle Inference and ONNX Runtime, checked against the network itself."""
+"""Export of a trained network to Paddle Inference, ONNX Runtime and OpenVINO, checked against the network itself."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from ppeconv.deployment.convertible import convertible_operations
 from ppeconv.deployment.int8 import write_int8
 from ppeconv.deployment.onnx import OPSET, write_onnx
 from ppeconv.deployment.onnx_runtime import OnnxRuntime
+from ppeconv.deployment.openvino_runtime import OpenvinoRuntime
 from ppeconv.deployment.rewrite import deploy
 from ppeconv.deployment.runtime import PREFIX, PaddleRuntime
 from ppeconv.deployment.runtimes import RUNTIMES, Runtime
@@ -40,6 +41,7 @@ def export(
     description: Mapping[str, Any] | None = None,
     *,
     form: Form = "deployed",
+    forms: Mapping[str, str] | None = None,
     targets: Sequence[str] = ("paddle",),
     images: np.ndarray | None = None,
     calibration: Iterable[np.ndarray] | None = None,
@@ -52,8 +54,9 @@ def export(
         input_shape: [C, H, W].
         description: what prediction needs to know, such as class_names and transform_ops.
         form: "deployed", see `ppeconv.deploy`, or "trained", layer by layer the network as it is.
-        targets: "paddle" for `inference.json|.pdmodel` and `inference.pdiparams`, "onnx" for `inference.onnx`, "int8"
-            for `inference.int8.onnx`.
+        forms: what operators take in the deployed form, see `ppeconv.deploy`; `tune` finds the fastest.
+        targets: "paddle" for `inference.json|.pdmodel` and `inference.pdiparams`, "onnx" and "openvino" for
+            `inference.onnx`, "int8" for `inference.int8.onnx`.
         images: real images [N, C, H, W], normalised, on which the results are compared besides random ones.
         calibration: batches of such images for "int8".
 
@@ -66,15 +69,17 @@ def export(
     """
     folder = Path(folder)
     _check_targets(targets, calibration)
+    if forms and form != "deployed":
+        raise UserError(f"forms of operators are for the deployed form; got form {form!r} and forms {dict(forms)}")
     model = at_present_width(model)
-    network = deploy(model, input_shape) if form == "deployed" else model
+    network = deploy(model, input_shape, forms) if form == "deployed" else model
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         staged = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     except OSError as error:
         raise UserError(f"cannot write {folder}: {error.strerror}") from None
     try:
-        onnx = bool({"onnx", "int8"} & set(targets))
+        onnx = bool({"onnx", "int8", "openvino"} & set(targets))
         with observe.evaluating(model):
             with convertible_operations() if onnx else nullcontext():
                 _save(network, staged, input_shape)
@@ -83,6 +88,8 @@ def export(
             if onnx:
                 write_onnx(staged)
                 difference = max(difference, _difference(model, OnnxRuntime(staged), batches))
+            if "openvino" in targets:
+                difference = max(difference, _difference(model, OpenvinoRuntime(staged), batches))
         if not difference <= TOLERANCE:
             raise UserError(
                 f"the exported network differs from the trained one by {difference:.2g} of its largest "
@@ -96,6 +103,7 @@ def export(
             "ppeconv": ppeconv.__version__,
             "paddle": paddle.__version__,
             "form": form,
+            **({"forms": dict(forms)} if forms else {}),
             "runtimes": list(targets),
             **({"opset": OPSET} if onnx else {}),
             "input_shape": list(input_shape),
@@ -118,7 +126,7 @@ def _check_targets(targets: Sequence[str], calibration: Iterable[np.ndarray] | N
 
 def _keep(folder: Path, targets: Sequence[str]) -> None:
     """Remove what was only a step on the way to the targets."""
-    unwanted = [] if "onnx" in targets else [f"{PREFIX}.onnx"]
+    unwanted = [] if {"onnx", "openvino"} & set(targets) else [f"{PREFIX}.onnx"]
     unwanted += [] if "paddle" in targets else [f"{PREFIX}{end}" for end in (".json", ".pdmodel", ".pdiparams*")]
     for pattern in unwanted:
         for file in folder.glob(pattern):

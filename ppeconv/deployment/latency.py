@@ -8,12 +8,12 @@ from typing import TypeVar
 
 import numpy as np
 
-from ppeconv.deployment.runtime import PaddleRuntime
+from ppeconv.deployment.runtimes import Runtime
 
 Key = TypeVar("Key")
 
 
-def median_ms(runtimes: Mapping[Key, PaddleRuntime], images: np.ndarray, repeats: int = 30) -> dict[Key, float]:
+def median_ms(runtimes: Mapping[Key, Runtime], images: np.ndarray, repeats: int = 30) -> dict[Key, float]:
     """Median milliseconds of one call with these images [N, C, H, W].
 
     The networks take turns, so that a busy moment of the machine meets them all; the first calls are not counted.

@@ -40,13 +40,13 @@ class OnnxRuntime:
         return self._session.run(None, {self._input: np.ascontiguousarray(images, np.float32)})[0]
 
 
-def required(package: str) -> ModuleType:
-    """A package of the extra [onnx], or a sentence that says how to get it."""
-    present(package)
+def required(package: str, extra: str = "onnx") -> ModuleType:
+    """A package of an extra, or a sentence that says how to get it."""
+    present(package, extra)
     return importlib.import_module(package)
 
 
-def present(package: str) -> None:
-    """Raise a UserError unless a package of the extra [onnx] is installed."""
+def present(package: str, extra: str = "onnx") -> None:
+    """Raise a UserError unless a package of an extra is installed."""
     if importlib.util.find_spec(package) is None:
-        raise UserError(f"this needs the package {package}, which is not installed; pip install 'ppeconv[onnx]'")
+        raise UserError(f"this needs the package {package}, which is not installed; pip install 'ppeconv[{extra}]'")

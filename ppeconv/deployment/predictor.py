@@ -13,6 +13,7 @@ from ppeconv.data.batches import Pipeline
 from ppeconv.data.images import is_image, read_image
 from ppeconv.deployment.export import FORMAT
 from ppeconv.deployment.facts import read_facts
+from ppeconv.deployment.precision import Precision
 from ppeconv.deployment.runtime import PREFIX
 from ppeconv.deployment.runtimes import open_runtime
 from ppeconv.errors import UserError
@@ -34,18 +35,25 @@ class Predictor:
 
     Args:
         folder: what `tools/export.py` wrote.
-        threads, device: see `PaddleRuntime`.
-        runtime: "paddle", "onnx" or "int8"; not given, the first of these that the folder holds.
+        threads, device, precision: see `PaddleRuntime`.
+        runtime: one of RUNTIMES; not given, the first of these that the folder holds.
     """
 
-    def __init__(self, folder: str | Path, threads: int | None = None, device: str = "cpu", runtime: str | None = None):
+    def __init__(
+        self,
+        folder: str | Path,
+        threads: int | None = None,
+        device: str = "cpu",
+        runtime: str | None = None,
+        precision: Precision = "float32",
+    ):
         self.folder = Path(folder)
         keys = "input_shape", "class_names", "transform_ops"
         facts = read_facts(self.folder / f"{PREFIX}.yml", FORMAT, keys, "an exported model", "tools/export.py")
         self.input_shape: list[int] = facts["input_shape"]
         self.class_names: list[str] = facts["class_names"]
         self.pipeline = Pipeline(facts["transform_ops"])
-        self.runtime = open_runtime(self.folder, runtime, threads, device)
+        self.runtime = open_runtime(self.folder, runtime, threads, device, precision)
 
     def predict(
         self, images: Sequence[str | Path | np.ndarray], topk: int = 5, batch_size: int = 32

@@ -36,7 +36,8 @@ def deploy(
         model: any network with one image tensor as its input.
         input_size: [N, C, H, W] or [C, H, W] of an image it can run on; not given, the usual size of its backbone, or
             64 x 64.
-        forms: operator -> the form it takes, for operators with several; {"SPConv": "merged"}.
+        forms: operator, or the name of a sublayer -> the form it takes, for operators with several;
+            {"SPConv": "merged", "layer1.0.conv1": "separate"}. A sublayer's own form counts more than its operator's.
 
     Returns:
         A network in eval mode; it cannot be trained on.
@@ -44,19 +45,15 @@ def deploy(
     Raises:
         UserError: the network does not run on such an image, a form does not exist, or the results differ.
     """
-    forms = _checked(forms or {})
     model = at_present_width(model)
+    chosen = _chosen(model, forms or {})
     image = _image(model, input_size)
     substitutes: dict[int, nn.Layer] = {}
     with observe.evaluating(model), backend.disabled():
-        operators = {
-            id(layer): layer
-            for layer in model.sublayers(include_self=True)
-            if isinstance(layer, ConvOperator) and not hooked(layer)
-        }
+        operators = {id(layer): layer for layer in rewritable(model).values()}
         for key, operator in operators.items():
             after = Affine.identity(operator.geometry.out_channels)
-            if (form := operator.deployed(after, _form(operator, forms))) is not None:
+            if (form := operator.deployed(after, chosen.get(key))) is not None:
                 substitutes[key] = form
         convs = {id(layer): layer for layer in _outside(model, substitutes) if is_foldable_conv(layer)}
         whole = {key: operators[key] for key in substitutes}
@@ -66,7 +63,7 @@ def deploy(
             if key in convs:
                 substitutes[key] = folded(convs[key], after)
             else:
-                substitutes[key] = operators[key].deployed(after, _form(operators[key], forms))
+                substitutes[key] = operators[key].deployed(after, chosen.get(key))
             substitutes[id(norm)] = nn.Identity()
         network = copy.deepcopy(model, substitutes)
         network.eval()
@@ -76,18 +73,25 @@ def deploy(
     return network
 
 
-def _checked(forms: Mapping[str, str]) -> dict[str, str]:
-    checked = {}
-    for name, form in forms.items():
-        allowed = OPERATORS.get(name).forms
-        if form not in allowed:
-            raise UserError(f"{name} has no deployed form {form!r}{nearest(form, allowed)}")
-        checked[OPERATORS.canonical(name)] = form
-    return checked
+def rewritable(model: nn.Layer) -> dict[str, ConvOperator]:
+    """Name -> operator, of those that `deploy` may put into their form for inference."""
+    layers = model.named_sublayers(include_self=True)
+    return {name: layer for name, layer in layers if isinstance(layer, ConvOperator) and not hooked(layer)}
 
 
-def _form(operator: ConvOperator, forms: Mapping[str, str]) -> str | None:
-    return forms.get(type(operator).__name__)
+def _chosen(model: nn.Layer, forms: Mapping[str, str]) -> dict[int, str]:
+    """id(operator) -> the form that was asked for."""
+    layers, chosen = rewritable(model), {}
+    for key, form in sorted(forms.items(), key=lambda item: item[0] in layers):
+        if key not in layers and not OPERATORS.knows(key):
+            names = [*OPERATORS.names(), *layers]
+            raise UserError(f"forms are for operators or layers that are one; got {key!r}{nearest(key, names)}")
+        kind = type(layers[key]) if key in layers else OPERATORS.get(key)
+        if form not in kind.forms:
+            raise UserError(f"{key} has no deployed form {form!r}{nearest(form, kind.forms)}")
+        meant = [layers[key]] if key in layers else [layer for layer in layers.values() if type(layer) is kind]
+        chosen.update((id(layer), form) for layer in meant)
+    return chosen
 
 
 def _outside(layer: nn.Layer, opaque: Mapping[int, nn.Layer]) -> Iterator[nn.Layer]:

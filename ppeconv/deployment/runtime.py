@@ -9,6 +9,7 @@ import numpy as np
 import paddle
 from paddle import nn
 
+from ppeconv.deployment.precision import Precision, require_bf16
 from ppeconv.errors import UserError
 
 PREFIX = "inference"
@@ -22,9 +23,21 @@ class PaddleRuntime:
         threads: CPU threads; Paddle's own choice when not given.
         device: "cpu" or "gpu".
         onednn: use oneDNN's fused kernels on the CPU.
+        precision: "float32", or "bf16" with oneDNN; what is given and returned stays float32.
+
+    Raises:
+        UserError: the folder holds no network, or the CPU does not compute in bf16; when called, also where Paddle
+            Inference cannot run the network in bf16.
     """
 
-    def __init__(self, folder: Path, threads: int | None = None, device: str = "cpu", onednn: bool = True):
+    def __init__(
+        self,
+        folder: Path,
+        threads: int | None = None,
+        device: str = "cpu",
+        onednn: bool = True,
+        precision: Precision = "float32",
+    ):
         from paddle import inference
 
         program = program_file(folder)
@@ -34,6 +47,8 @@ class PaddleRuntime:
                 f"{folder} holds no exported network: it needs {PREFIX}.json (or .pdmodel) and "
                 f"{PREFIX}.pdiparams, which tools/export.py writes"
             )
+        if precision == "bf16":
+            require_bf16(device)
         config = inference.Config(str(program), str(parameters))
         config.disable_glog_info()
         if device == "gpu":
@@ -41,18 +56,29 @@ class PaddleRuntime:
         else:
             config.disable_gpu()
             (config.enable_mkldnn if onednn else config.disable_mkldnn)()  # Paddle 3 has it on by default
+            if precision == "bf16":
+                config.enable_mkldnn_bfloat16()
             if threads:
                 config.set_cpu_math_library_num_threads(threads)
         self._predictor = inference.create_predictor(config)
         self._input = self._predictor.get_input_handle(self._predictor.get_input_names()[0])
         self._output = self._predictor.get_output_handle(self._predictor.get_output_names()[0])
-        self._busy = threading.Lock()
+        self._busy, self._precision = threading.Lock(), precision
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         with self._busy:
             self._input.reshape(images.shape)
             self._input.copy_from_cpu(np.ascontiguousarray(images, np.float32))
-            self._predictor.run()
+            try:
+                self._predictor.run()
+            except RuntimeError as error:
+                if self._precision == "float32":
+                    raise
+                last = str(error).strip().splitlines()[-1:]
+                raise UserError(
+                    f"Paddle Inference cannot run this network in bf16 ({''.join(last)}); use float32, or export "
+                    "it with other forms of its operators"
+                ) from None
             return self._output.copy_to_cpu()
 
 

@@ -6,15 +6,25 @@ from pathlib import Path
 
 from ppeconv.deployment.int8 import FILE, Int8Runtime
 from ppeconv.deployment.onnx_runtime import OnnxRuntime
+from ppeconv.deployment.openvino_runtime import OpenvinoRuntime
+from ppeconv.deployment.precision import Precision
 from ppeconv.deployment.runtime import PREFIX, PaddleRuntime
 from ppeconv.errors import UserError, nearest
 
-Runtime = PaddleRuntime | OnnxRuntime
+Runtime = PaddleRuntime | OnnxRuntime | OpenvinoRuntime
 
-RUNTIMES: dict[str, type[Runtime]] = {"paddle": PaddleRuntime, "onnx": OnnxRuntime, "int8": Int8Runtime}
+RUNTIMES: dict[str, type[Runtime]] = {
+    "paddle": PaddleRuntime,
+    "onnx": OnnxRuntime,
+    "int8": Int8Runtime,
+    "openvino": OpenvinoRuntime,
+}
 """Name -> class; the first that a folder holds is the one it is run with unless another is asked for."""
 
-_FILES = {"paddle": f"{PREFIX}.pdiparams", "onnx": f"{PREFIX}.onnx", "int8": FILE}
+BF16 = ("paddle", "openvino")
+"""Those that compute in bf16 when asked."""
+
+_FILES = {"paddle": f"{PREFIX}.pdiparams", "onnx": f"{PREFIX}.onnx", "int8": FILE, "openvino": f"{PREFIX}.onnx"}
 
 
 def held_by(folder: Path) -> list[str]:
@@ -22,13 +32,20 @@ def held_by(folder: Path) -> list[str]:
     return [name for name, file in _FILES.items() if (folder / file).is_file()]
 
 
-def open_runtime(folder: Path, name: str | None = None, threads: int | None = None, device: str = "cpu") -> Runtime:
+def open_runtime(
+    folder: Path,
+    name: str | None = None,
+    threads: int | None = None,
+    device: str = "cpu",
+    precision: Precision = "float32",
+) -> Runtime:
     """What runs the network in a folder.
 
     Args:
         folder: what `export` wrote.
         name: one of RUNTIMES; not given, the first that the folder holds.
         threads, device: see the runtimes.
+        precision: "bf16" for one of BF16.
     """
     held = held_by(folder)
     if name is None:
@@ -40,4 +57,8 @@ def open_runtime(folder: Path, name: str | None = None, threads: int | None = No
             f"{folder} holds nothing for the runtime {name!r}; it holds {', '.join(held) or 'no network'}; "
             f"make it with tools/export.py --to {name}"
         )
-    return RUNTIMES[name](folder, threads, device)
+    if precision == "float32":
+        return RUNTIMES[name](folder, threads, device)
+    if name not in BF16:
+        raise UserError(f"the runtime {name!r} does not compute in bf16; {' and '.join(BF16)} do")
+    return RUNTIMES[name](folder, threads, device, precision=precision)

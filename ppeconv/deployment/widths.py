@@ -13,8 +13,9 @@ from ppeconv.anywidth import count_width, narrow
 from ppeconv.deployment.export import export
 from ppeconv.deployment.facts import read_facts
 from ppeconv.deployment.latency import median_ms
+from ppeconv.deployment.precision import Precision
 from ppeconv.deployment.predictor import Prediction, Predictor
-from ppeconv.deployment.runtime import PaddleRuntime
+from ppeconv.deployment.runtimes import open_runtime
 from ppeconv.errors import UserError
 from ppeconv.values import to_yaml
 
@@ -31,12 +32,13 @@ def export_widths(
     widths: Sequence[float],
     description: Mapping[str, Any] | None = None,
     threads: int = 1,
+    targets: Sequence[str] = ("paddle",),
 ) -> dict[float, float]:
     """Write each width as an ordinary small network into `<folder>/width_<w>/`, and their latencies into a table.
 
     Args:
         model: an any-width network; a US-Net has to be calibrated at these widths.
-        folder, input_shape, description: see `export`.
+        folder, input_shape, description, targets: see `export`; the latencies are those of the first target.
         widths: in (0, 1].
         threads: CPU threads of the measurement.
 
@@ -46,17 +48,18 @@ def export_widths(
     folder, differences, rows = Path(folder), {}, []
     for width in sorted({float(width) for width in widths}):
         place = folder / f"width_{width:g}"
-        differences[width] = export(narrow(model, width), place, input_shape, {**(description or {}), "width": width})
+        facts = {**(description or {}), "width": width}
+        differences[width] = export(narrow(model, width), place, input_shape, facts, targets=targets)
         counts = count_width(model, [1, *input_shape], width)
         rows.append({"width": width, "folder": place.name, "params": counts.active_params, "macs": counts.macs})
-    runtimes = {row["width"]: PaddleRuntime(folder / row["folder"], threads) for row in rows}
+    runtimes = {row["width"]: open_runtime(folder / row["folder"], targets[0], threads) for row in rows}
     for row in rows:
         row["latency_ms"] = {}
     for batch in BATCHES:
         images = np.random.default_rng(0).standard_normal((batch, *input_shape), np.float32)
         for row, value in zip(rows, median_ms(runtimes, images).values(), strict=True):
             row["latency_ms"][batch] = round(value, 4)
-    table = {"format": FORMAT, "threads": threads, "widths": rows}
+    table = {"format": FORMAT, "runtime": targets[0], "threads": threads, "widths": rows}
     (folder / TABLE).write_text(to_yaml(table), "utf-8")
     return differences
 
@@ -70,14 +73,24 @@ class AnyWidthPredictor:
         folder: what `export_widths`, or `tools/export.py --widths`, wrote.
         threads: CPU threads; those of the measurement when not given.
         device: "cpu" or "gpu".
+        runtime: one that the networks were exported for; that of the measurement when not given.
+        precision: see `PaddleRuntime`.
     """
 
-    def __init__(self, folder: str | Path, threads: int | None = None, device: str = "cpu"):
+    def __init__(
+        self,
+        folder: str | Path,
+        threads: int | None = None,
+        device: str = "cpu",
+        runtime: str | None = None,
+        precision: Precision = "float32",
+    ):
         maker = "tools/export.py --widths 0.25 0.5 1"
-        table = read_facts(Path(folder) / TABLE, FORMAT, ("threads", "widths"), "a folder of several widths", maker)
+        keys = "runtime", "threads", "widths"
+        table = read_facts(Path(folder) / TABLE, FORMAT, keys, "a folder of several widths", maker)
         self.rows: list[dict[str, Any]] = sorted(table["widths"], key=lambda row: row["width"])
-        threads = threads or table["threads"]
-        self.predictors = {row["width"]: Predictor(Path(folder) / row["folder"], threads, device) for row in self.rows}
+        options = threads or table["threads"], device, runtime or table["runtime"], precision
+        self.predictors = {row["width"]: Predictor(Path(folder) / row["folder"], *options) for row in self.rows}
 
     def expected_ms(self, width: float, batch: int = 1) -> float:
         """The measured latency of a batch, of the next larger one measured, or in proportion to the largest."""

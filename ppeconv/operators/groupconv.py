@@ -6,11 +6,14 @@ Source: ImageNet Classification with Deep Convolutional Neural Networks, NeurIPS
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import ClassVar
 
+import numpy as np
 import paddle
 from paddle import Tensor, nn
 
 from ppeconv.errors import Unsupported
+from ppeconv.folding import Affine, conv_of, dense, folded
 from ppeconv.geometry import ConvGeometry
 from ppeconv.operators.base import ConvOperator
 from ppeconv.operators.cost import Cost
@@ -30,6 +33,7 @@ class GroupConv(ConvOperator):
     """
 
     limits = ("dense",)
+    forms: ClassVar[tuple[str, ...]] = ("separate", "merged")
 
     @classmethod
     def refuse(cls, geometry: ConvGeometry, *, conv_groups: int, shuffle: bool) -> None:
@@ -45,6 +49,20 @@ class GroupConv(ConvOperator):
 
     def forward(self, x: Tensor) -> Tensor:
         return shuffle(self.conv(x), self.shuffle_groups)
+
+    def deployed(self, after: Affine, form: str | None = None) -> nn.Layer:
+        """The convolution with the map behind the shuffle in its weights.
+
+        "merged" makes it dense, with zeros between the groups and its filters in the order of the shuffle: a host's
+        MACs, which for groups of a few channels take less time than grouped convolution and shuffle.
+        """
+        order = np.arange(self.geometry.out_channels).reshape(self.shuffle_groups, -1).T.flatten()
+        grouped = folded(self.conv, after.of(np.argsort(order)))
+        if form == "merged":
+            whole = dense(grouped)
+            bias = None if whole.bias is None else whole.bias.numpy()[order]
+            return conv_of(ConvGeometry.of_layer(whole), whole.weight.numpy()[order], bias)
+        return nn.Sequential(grouped, nn.ChannelShuffle(self.shuffle_groups)) if self.shuffle_groups > 1 else grouped
 
     def inherit(self, conv: nn.Conv2D) -> bool:
         blocks = block_diagonal(conv.weight, self.conv._groups)

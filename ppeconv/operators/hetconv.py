@@ -5,14 +5,14 @@ Paper: HetConv: Heterogeneous Kernel-Based Convolutions for Deep CNNs, CVPR 2019
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import paddle
 from paddle import Tensor, nn
 
 from ppeconv.errors import Unsupported
-from ppeconv.folding import Affine, folded, folded_inside
+from ppeconv.folding import Affine, dense, folded, folded_inside
 from ppeconv.geometry import ConvGeometry
 from ppeconv.operators.base import ConvOperator
 from ppeconv.operators.cost import Cost
@@ -45,6 +45,7 @@ class HetConv(ConvOperator):
     """
 
     limits = ("dense", "odd kernel", "fixed padding", "kernel above 1x1")
+    forms: ClassVar[tuple[str, ...]] = ("separate", "merged")
 
     @classmethod
     def refuse(cls, geometry: ConvGeometry, *, parts: int, form: Form) -> None:
@@ -75,11 +76,16 @@ class HetConv(ConvOperator):
         """The k x k convolution and one dense 1x1, which has zeros where a group would read its own channels.
 
         What is gained: the channels of the other groups are not copied once for each group, which costs far more than
-        the 1 / P of the 1x1 that is zeros. The map behind is in the weights.
+        the 1 / P of the 1x1 that is zeros. The map behind is in the weights. "merged" is the sum of the two as one
+        dense k x k convolution with a host's MACs: nothing is added up, which up to 16 channels costs more than the
+        MACs, so there it is the usual form.
         """
         if self.parts == 1:
             return None
-        return DeployedHetConv(self, after)
+        separate = DeployedHetConv(self, after)
+        narrow = self.geometry.in_channels <= 16
+        merged = narrow if form is None else form == "merged"
+        return dense(separate.spatial, separate.pointwise.conv) if merged else separate
 
     def inherit(self, conv: nn.Conv2D) -> bool:
         if not self.exact:
@@ -115,16 +121,16 @@ class DeployedHetConv(nn.Layer):
     def __init__(self, operator: HetConv, after: Affine):
         super().__init__()
         geometry = operator.geometry
-        dense = operator.pointwise
+        pointwise = operator.pointwise
         if operator.exact:
-            dense = CentredConv(geometry, geometry.in_channels, geometry.out_channels)
+            pointwise = CentredConv(geometry, geometry.in_channels, geometry.out_channels)
             own = np.repeat(np.eye(operator.parts, dtype=bool), operator.share, axis=1)
             own = np.repeat(own, geometry.out_channels // operator.parts, axis=0)
             weight = np.zeros(own.shape, np.float32)
             weight[~own] = operator.pointwise.conv.weight.numpy().reshape(-1)
-            dense.conv.weight.set_value(weight[:, :, None, None])
+            pointwise.conv.weight.set_value(weight[:, :, None, None])
         self.spatial = folded(operator.spatial, after)
-        self.pointwise = folded_inside(dense, dense.conv, after.linear())
+        self.pointwise = folded_inside(pointwise, pointwise.conv, after.linear())
 
     def forward(self, x: Tensor) -> Tensor:
         return self.spatial(x) + self.pointwise(x)

@@ -5,7 +5,6 @@ Paper: Split to Be Slim: An Overlooked Redundancy in Vanilla Convolution, IJCAI 
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
@@ -14,7 +13,7 @@ import paddle.nn.functional as F
 from paddle import Tensor, nn
 
 from ppeconv.errors import Unsupported
-from ppeconv.folding import Affine, conv_of, folded
+from ppeconv.folding import Affine, dense, folded
 from ppeconv.geometry import ConvGeometry
 from ppeconv.operators.base import ConvOperator
 from ppeconv.operators.cost import Cost
@@ -85,7 +84,7 @@ class SPConv(ConvOperator):
         return u1 + gate * (u3 - u1)
 
     def deployed(self, after: Affine, form: str | None = None) -> nn.Layer:
-        narrow = self.representative // self.gwc._groups < 16
+        narrow = self.representative // self.gwc._groups <= 16
         return DeployedSPConv(self, after, merged=narrow if form is None else form == "merged")
 
     @classmethod
@@ -118,7 +117,7 @@ class DeployedSPConv(nn.Layer):
         operator: the trained operator.
         after: the map behind it.
         merged: the k x k convolution made dense, at stride 1 with the representative 1x1 in the centre of its kernels:
-            r C_out kh kw H' W' MACs instead of r C_out (kh kw / g + 1) H' W'. For groups of fewer than 16 channels
+            r C_out kh kw H' W' MACs instead of r C_out (kh kw / g + 1) H' W'. For groups of up to 16 channels
             oneDNN chooses another memory layout than for the 1x1 convolutions, and every sum between the two is slow
             (ResNet20, batch 64, Paddle Inference 3.3.1: 20 times); there this is the usual form.
     """
@@ -147,20 +146,6 @@ class DeployedSPConv(nn.Layer):
         difference = u3 - u1
         gate = F.sigmoid(F.adaptive_avg_pool2d(difference, 1) * self.unscaled)
         return u1 + difference * gate  # in this order: oneDNN broadcasts the second factor fast, the first one slowly
-
-
-def dense(spatial: nn.Conv2D, centre: nn.Conv2D | None) -> nn.Conv2D:
-    """A dense convolution for a grouped one of odd kernel, and for its sum with a dense 1x1 on the same channels."""
-    geometry = replace(ConvGeometry.of_layer(spatial), groups=1)
-    weight = np.zeros((geometry.out_channels, geometry.in_channels, *geometry.kernel_size))
-    inputs, outputs = (side // spatial._groups for side in (geometry.in_channels, geometry.out_channels))
-    for group in range(spatial._groups):
-        rows, columns = slice(group * outputs, (group + 1) * outputs), slice(group * inputs, (group + 1) * inputs)
-        weight[rows, columns] = spatial.weight.numpy()[rows]
-    if centre is not None:
-        weight[:, :, geometry.kernel_size[0] // 2, geometry.kernel_size[1] // 2] += centre.weight.numpy()[:, :, 0, 0]
-    biases = [conv.bias.numpy() for conv in (spatial, centre) if conv is not None and conv.bias is not None]
-    return conv_of(geometry, weight, sum(biases) if biases else None)
 
 
 def representative_channels(channels: int, ratio: float, groups: int) -> int:

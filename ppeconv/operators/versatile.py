@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from math import ceil
-from typing import Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import numpy as np
 import paddle
@@ -89,6 +89,7 @@ class VersatileFilters(ConvOperator):
     """What the versatile operators share: secondary filters are slices of the stored ones; masks are never made."""
 
     limits = ("dense", "fixed padding")
+    forms: ClassVar[tuple[str, ...]] = ("separate", "merged")
 
     def fill(self, bank: FilterBank) -> None:
         """Make the filters of `bank`."""
@@ -108,7 +109,30 @@ class VersatileFilters(ConvOperator):
         return y + self.bias.reshape([1, -1, 1, 1]) if self.geometry.bias else y
 
     def deployed(self, after: Affine, form: str | None = None) -> nn.Layer:
-        return DeployedVersatile(self, after)
+        """Ordinary convolutions, see `DeployedVersatile`, or "merged" into one that has zeros for all that is not seen.
+
+        Up to 16 channels the concatenation costs more than a host's MACs; there "merged" is the usual form.
+        """
+        narrow = self.geometry.in_channels <= 16
+        merged = narrow if form is None else form == "merged"
+        return self._merged(after) if merged else DeployedVersatile(self, after)
+
+    def kernels(self) -> Iterator[tuple[Secondary, np.ndarray]]:
+        """Each use of the stored filters, and its kernels [filters, channels, kh - 2 ring, kw - 2 ring]."""
+        stored = self.weight.numpy()
+        if self.bank.form == "sum":
+            stored = stored * self.rings.numpy()
+        for use, _ in self.uses:
+            rows, columns = self.bank.kernel(use.ring)
+            yield use, stored[: use.filters, :, use.ring : use.ring + rows, use.ring : use.ring + columns]
+
+    def _merged(self, after: Affine) -> nn.Conv2D:
+        geometry, whole = self.geometry, []
+        for use, kernel in self.kernels():
+            ends = use.start, geometry.in_channels - self.bank.channels - use.start
+            whole.append(np.pad(kernel, [(0, 0), ends, (use.ring, use.ring), (use.ring, use.ring)]))
+        bias = self.bias.numpy() if geometry.bias else None
+        return folded(conv_of(geometry, np.concatenate(whole), bias), after)
 
     def _convolved(self, x: Tensor, weight: Tensor, use: Secondary, margin: tuple[int, int, int, int]) -> Tensor:
         rows, columns = self.bank.kernel(use.ring)
@@ -134,18 +158,13 @@ class DeployedVersatile(nn.Layer):
 
     def __init__(self, operator: VersatileFilters, after: Affine):
         super().__init__()
-        bank, stored = operator.bank, operator.weight.numpy()
-        if bank.form == "sum":
-            stored = stored * operator.rings.numpy()
+        bank = operator.bank
         bias = operator.bias.numpy() if bank.geometry.bias else np.zeros(bank.geometry.out_channels)
         together = bank.channels >= 0.8 * bank.geometry.in_channels
         parts: dict[tuple[int, int], list[tuple[np.ndarray, np.ndarray]]] = {}
         first = 0
-        for use, _ in operator.uses:
-            outputs = np.arange(first, first + use.filters)
-            rows, columns = bank.kernel(use.ring)
-            kernel = stored[: use.filters, :, use.ring : use.ring + rows, use.ring : use.ring + columns]
-            start = use.start
+        for use, kernel in operator.kernels():
+            outputs, start = np.arange(first, first + use.filters), use.start
             if together:
                 ends = (start, bank.geometry.in_channels - bank.channels - start)
                 kernel, start = np.pad(kernel, [(0, 0), ends, (0, 0), (0, 0)]), 0

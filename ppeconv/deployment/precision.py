@@ -1,0 +1,22 @@
+"""The number format that a runtime computes in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from ppeconv.backend.cpuinfo import cpu_facts
+from ppeconv.errors import UserError
+
+Precision = Literal["float32", "bf16"]
+BF16_FLAGS = {"avx512_bf16", "amx_bf16"}
+
+
+def require_bf16(device: str, cpuinfo: Path = Path("/proc/cpuinfo")) -> None:
+    """Raise a UserError unless it is a CPU that computes in bfloat16; others would imitate it and be slower."""
+    if device != "cpu":
+        raise UserError(f"bf16 is for the CPU here; got device {device!r}")
+    if not BF16_FLAGS & set(cpu_facts(cpuinfo).get("flags", [])):
+        raise UserError(
+            f"this CPU does not compute in bf16: {cpuinfo} lists none of {', '.join(sorted(BF16_FLAGS))}; use float32"
+        )
