@@ -1,11 +1,10 @@
-"""Export of a trained network to Paddle Inference, ONNX Runtime and OpenVINO, checked against the network itself."""
+"""Export of a trained network to several runtimes, checked against the network itself."""
 
 from __future__ import annotations
 
 import shutil
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,11 +18,9 @@ from ppeconv.anywidth import at_present_width
 from ppeconv.deployment.convertible import convertible_operations
 from ppeconv.deployment.int8 import write_int8
 from ppeconv.deployment.onnx import OPSET, write_onnx
-from ppeconv.deployment.onnx_runtime import OnnxRuntime
-from ppeconv.deployment.openvino_runtime import OpenvinoRuntime
-from ppeconv.deployment.rewrite import deploy
-from ppeconv.deployment.runtime import PREFIX, PaddleRuntime
-from ppeconv.deployment.runtimes import RUNTIMES, Runtime
+from ppeconv.deployment.rewrite import deploy, fewest_macs
+from ppeconv.deployment.runtime import PREFIX
+from ppeconv.deployment.runtimes import FILES, RUNTIMES, Runtime
 from ppeconv.errors import UserError, nearest
 from ppeconv.values import to_yaml
 
@@ -54,9 +51,10 @@ def export(
         input_shape: [C, H, W].
         description: what prediction needs to know, such as class_names and transform_ops.
         form: "deployed", see `ppeconv.deploy`, or "trained", layer by layer the network as it is.
-        forms: what operators take in the deployed form, see `ppeconv.deploy`; `tune` finds the fastest.
-        targets: "paddle" for `inference.json|.pdmodel` and `inference.pdiparams`, "onnx" and "openvino" for
-            `inference.onnx`, "int8" for `inference.int8.onnx`.
+        forms: what operators take in the deployed form, see `ppeconv.deploy`; `tune` finds the fastest. Not given, each
+            takes its usual one, and for "onednn" as the first target the one with the fewest MACs.
+        targets: "paddle" and "onednn" for `inference.json|.pdmodel` and `inference.pdiparams`, "onnx" and "openvino"
+            for `inference.onnx`, "int8" for `inference.int8.onnx`.
         images: real images [N, C, H, W], normalised, on which the results are compared besides random ones.
         calibration: batches of such images for "int8".
 
@@ -72,7 +70,8 @@ def export(
     if forms and form != "deployed":
         raise UserError(f"forms of operators are for the deployed form; got form {form!r} and forms {dict(forms)}")
     model = at_present_width(model)
-    network = deploy(model, input_shape, forms) if form == "deployed" else model
+    usual = fewest_macs() if targets[0] == "onednn" else {}
+    network = deploy(model, input_shape, {**usual, **(forms or {})}) if form == "deployed" else model
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         staged = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
@@ -80,16 +79,14 @@ def export(
         raise UserError(f"cannot write {folder}: {error.strerror}") from None
     try:
         onnx = bool({"onnx", "int8", "openvino"} & set(targets))
+        checked = [target for target in targets if target != "int8"] or ["onnx"]
         with observe.evaluating(model):
-            with convertible_operations() if onnx else nullcontext():
+            if {"paddle", "onednn"} & set(targets):
                 _save(network, staged, input_shape)
-            batches = [*_random_images(input_shape), *([] if images is None else [images])]
-            difference = _difference(model, PaddleRuntime(staged), batches)
             if onnx:
-                write_onnx(staged)
-                difference = max(difference, _difference(model, OnnxRuntime(staged), batches))
-            if "openvino" in targets:
-                difference = max(difference, _difference(model, OpenvinoRuntime(staged), batches))
+                _save_onnx(network, staged, input_shape)
+            batches = [*_random_images(input_shape), *([] if images is None else [images])]
+            difference = max(_difference(model, RUNTIMES[target](staged), batches) for target in checked)
         if not difference <= TOLERANCE:
             raise UserError(
                 f"the exported network differs from the trained one by {difference:.2g} of its largest "
@@ -97,7 +94,8 @@ def export(
             )
         if "int8" in targets:
             write_int8(staged, calibration)
-        _keep(staged, targets)
+            if not {"onnx", "openvino"} & set(targets):
+                (staged / FILES["onnx"]).unlink()
         facts = {
             "format": FORMAT,
             "ppeconv": ppeconv.__version__,
@@ -124,15 +122,6 @@ def _check_targets(targets: Sequence[str], calibration: Iterable[np.ndarray] | N
         raise UserError("int8 needs calibration images, from which the ranges of the activations are taken")
 
 
-def _keep(folder: Path, targets: Sequence[str]) -> None:
-    """Remove what was only a step on the way to the targets."""
-    unwanted = [] if {"onnx", "openvino"} & set(targets) else [f"{PREFIX}.onnx"]
-    unwanted += [] if "paddle" in targets else [f"{PREFIX}{end}" for end in (".json", ".pdmodel", ".pdiparams*")]
-    for pattern in unwanted:
-        for file in folder.glob(pattern):
-            file.unlink()
-
-
 def _save(model: nn.Layer, folder: Path, input_shape: Sequence[int]) -> None:
     spec = paddle.static.InputSpec([None, *input_shape], "float32", "image")
     forward = model.forward
@@ -141,6 +130,13 @@ def _save(model: nn.Layer, folder: Path, input_shape: Sequence[int]) -> None:
         paddle.jit.save(static, str(folder / PREFIX))
     finally:
         model.forward = forward
+
+
+def _save_onnx(model: nn.Layer, folder: Path, input_shape: Sequence[int]) -> None:
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        with convertible_operations():
+            _save(model, Path(scratch), input_shape)
+        write_onnx(Path(scratch)).rename(folder / FILES["onnx"])
 
 
 def _random_images(input_shape: Sequence[int]) -> list[np.ndarray]:

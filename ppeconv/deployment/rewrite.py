@@ -73,6 +73,12 @@ def deploy(
     return network
 
 
+def fewest_macs() -> dict[str, str]:
+    """For every operator with several forms the one with the fewest MACs, as `deploy` takes it."""
+    kinds = {name: OPERATORS.get(name) for name in OPERATORS.names()}
+    return {name: kind.forms[0] for name, kind in kinds.items() if getattr(kind, "forms", ())}
+
+
 def rewritable(model: nn.Layer) -> dict[str, ConvOperator]:
     """Name -> operator, of those that `deploy` may put into their form for inference."""
     layers = model.named_sublayers(include_self=True)

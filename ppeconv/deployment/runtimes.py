@@ -5,16 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 
 from ppeconv.deployment.int8 import FILE, Int8Runtime
+from ppeconv.deployment.onednn_runtime import OnednnRuntime
 from ppeconv.deployment.onnx_runtime import OnnxRuntime
 from ppeconv.deployment.openvino_runtime import OpenvinoRuntime
 from ppeconv.deployment.precision import Precision
 from ppeconv.deployment.runtime import PREFIX, PaddleRuntime
 from ppeconv.errors import UserError, nearest
 
-Runtime = PaddleRuntime | OnnxRuntime | OpenvinoRuntime
+Runtime = PaddleRuntime | OnednnRuntime | OnnxRuntime | OpenvinoRuntime
 
 RUNTIMES: dict[str, type[Runtime]] = {
     "paddle": PaddleRuntime,
+    "onednn": OnednnRuntime,
     "onnx": OnnxRuntime,
     "int8": Int8Runtime,
     "openvino": OpenvinoRuntime,
@@ -24,12 +26,19 @@ RUNTIMES: dict[str, type[Runtime]] = {
 BF16 = ("paddle", "openvino")
 """Those that compute in bf16 when asked."""
 
-_FILES = {"paddle": f"{PREFIX}.pdiparams", "onnx": f"{PREFIX}.onnx", "int8": FILE, "openvino": f"{PREFIX}.onnx"}
+FILES = {
+    "paddle": f"{PREFIX}.pdiparams",
+    "onednn": f"{PREFIX}.json",
+    "onnx": f"{PREFIX}.onnx",
+    "int8": FILE,
+    "openvino": f"{PREFIX}.onnx",
+}
+"""The file of each; Paddle 2 writes none that the runtime onednn reads."""
 
 
 def held_by(folder: Path) -> list[str]:
     """The runtimes that a folder has files for."""
-    return [name for name, file in _FILES.items() if (folder / file).is_file()]
+    return [name for name, file in FILES.items() if (folder / file).is_file()]
 
 
 def open_runtime(

@@ -7,13 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import paddle
 
 from ppeconv.errors import UserError
 from ppeconv.executor.graph import Value
-
-_KINDS = {paddle.float32: np.float32, paddle.int64: np.int64, paddle.int32: np.int32}
 
 
 @dataclass

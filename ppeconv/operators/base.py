@@ -30,7 +30,7 @@ class ConvOperator(nn.Layer):
     limits: ClassVar[tuple[str, ...]] = ()
     """What the operator asks of every convolution: names from `LIMITS`."""
     forms: ClassVar[tuple[str, ...]] = ()
-    """The inference forms that `deployed` can be asked for where there are several."""
+    """The inference forms that `deployed` can be asked for where there are several; the one with fewest MACs first."""
 
     def __init__(
         self,
