@@ -86,6 +86,16 @@ def test_forms_take_the_norm_behind_them(operator, own, geometry, bias):
         assert_same(model, fast, *shape)
 
 
+@pytest.mark.parametrize("geometry", [{"stride": 2}, {"padding": 0, "bias_attr": False}, {"kernel_size": (3, 5)}])
+def test_the_merged_fire_takes_the_norm_behind_it(geometry):
+    layer = create_operator("FireConv", **{"kernel_size": 3, "padding": 1, **geometry}, in_channels=8, out_channels=12)
+    model = used(nn.Sequential(layer, nn.BatchNorm2D(12), nn.ReLU()), 8, 9, 11)
+    for form, left in (("separate", 1), ("merged", 0)):
+        fast = ppeconv.deploy(model, [8, 9, 11], {"FireConv": form})
+        assert len(norms(fast)) == left
+        assert_same(model, fast, 8, 9, 11)
+
+
 @pytest.mark.parametrize("scale", [0.0, 1e-30, 1e-6])
 def test_spconv_before_a_norm_that_scales_to_almost_nothing(scale):
     model = used(nn.Sequential(create_operator("SPConv", 8, 8, 3, padding=1), nn.BatchNorm2D(8)), 8, 6, 6)

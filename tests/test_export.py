@@ -86,12 +86,15 @@ def test_exported_equals_eager(name, arguments, shape, tmp_path):
         assert np.abs(runtime(images) - expected).max() <= 1e-5 * max(1, np.abs(expected).max())
 
 
-@pytest.mark.parametrize(("operator", "own"), [("MixConv", {"kernel_sizes": [3]}), ("OctaveConv", {"alpha": 0.5})])
+@pytest.mark.parametrize(
+    ("operator", "own"), [("MixConv", {"kernel_sizes": [3]}), ("OctaveConv", {"alpha": 0.5}), ("InceptionConv", {})]
+)
 def test_operators_that_paddle_inference_could_not_run(operator, own, tmp_path):
-    """A split into one part and an interpolation fail there with oneDNN."""
-    conv = paddle.nn.Conv2D(3, 8, 1)
+    """A split into one part, an interpolation, and a ReLU behind a concatenation fail there with oneDNN."""
+    convs = paddle.nn.Conv2D(3, 8, 1), paddle.nn.Conv2D(8, 4, 1)
     layer = ppeconv.create_operator(operator, 8, 8, 3, padding=1, **own)
-    assert export(paddle.nn.Sequential(conv, layer), tmp_path / "out", [3, 9, 8]) <= 1e-5
+    model = paddle.nn.Sequential(convs[0], layer, paddle.nn.ReLU(), convs[1])
+    assert export(model, tmp_path / "out", [3, 9, 8]) <= 1e-5
 
 
 @pytest.mark.parametrize(("shape", "data_format"), [([2, 12, 3, 2], "NCHW"), ([2, 3, 2, 12], "NHWC")])

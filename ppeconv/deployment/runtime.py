@@ -13,6 +13,8 @@ from ppeconv.deployment.precision import Precision, require_bf16
 from ppeconv.errors import UserError
 
 PREFIX = "inference"
+BROKEN_PASS = "conv_concat_activation_onednn_fuse_pass"
+"""With it Paddle Inference 3.3.1 cannot load convolutions, a concatenation and a ReLU in direct succession."""
 
 
 class PaddleRuntime:
@@ -56,6 +58,7 @@ class PaddleRuntime:
         else:
             config.disable_gpu()
             (config.enable_mkldnn if onednn else config.disable_mkldnn)()  # Paddle 3 has it on by default
+            config.delete_pass(BROKEN_PASS)
             if precision == "bf16":
                 config.enable_mkldnn_bfloat16()
             if threads:

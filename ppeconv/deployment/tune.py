@@ -50,8 +50,8 @@ def tune(
 ) -> list[Tuned]:
     """Measure the inference forms of every operator that has several, each distinct layer and input size once.
 
-    A layer is exported alone with each of its forms, between a 1x1 convolution before it and one behind it, from which
-    it gets and to which it gives its channels in the memory layout that the runtime prefers, as in a network.
+    A layer is exported alone with each of its forms, batch norm and ReLU behind it, between two 1x1 convolutions, with
+    which it exchanges its channels in the memory layout that the runtime prefers, as in a network.
 
     Args:
         model: the network; it stays as it was.
@@ -97,7 +97,8 @@ def _milliseconds(
     operator: ConvOperator, shape: tuple[int, ...], runtime: str, batch: int, threads: int
 ) -> dict[str, float]:
     inputs, outputs = operator.geometry.in_channels, operator.geometry.out_channels
-    network = nn.Sequential(nn.Conv2D(inputs, inputs, 1), operator, nn.Conv2D(outputs, outputs, 1))
+    host = nn.BatchNorm2D(outputs), nn.ReLU()
+    network = nn.Sequential(nn.Conv2D(inputs, inputs, 1), operator, *host, nn.Conv2D(outputs, outputs, 1))
     images = np.random.default_rng(0).standard_normal((batch, *shape), np.float32)
     with tempfile.TemporaryDirectory() as folder:
         runtimes = {}

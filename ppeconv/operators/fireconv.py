@@ -5,13 +5,18 @@ Paper: SqueezeNet: AlexNet-level accuracy with 50x fewer parameters, arXiv 1602.
 
 from __future__ import annotations
 
+import copy
+from dataclasses import replace
 from math import ceil
+from typing import ClassVar
 
+import numpy as np
 import paddle
 import paddle.nn.functional as F
-from paddle import Tensor
+from paddle import Tensor, nn
 
 from ppeconv.errors import Unsupported
+from ppeconv.folding import Affine, conv_of, folded
 from ppeconv.geometry import ConvGeometry
 from ppeconv.operators.base import ConvOperator
 from ppeconv.operators.cost import Cost
@@ -33,6 +38,7 @@ class FireConv(ConvOperator):
     """
 
     limits = ("dense", "odd kernel", "fixed padding", "kernel above 1x1")
+    forms: ClassVar[tuple[str, ...]] = ("separate", "merged")
 
     @classmethod
     def refuse(cls, geometry: ConvGeometry, *, squeeze: float, share: float) -> None:
@@ -52,6 +58,23 @@ class FireConv(ConvOperator):
     def forward(self, x: Tensor) -> Tensor:
         narrow = F.relu(self.squeeze(x))
         return paddle.concat([self.expand1(narrow), self.expand3(narrow)], axis=1)
+
+    def deployed(self, after: Affine, form: str | None = None) -> nn.Layer | None:
+        """Merged: one k x k expansion, whose 1x1 part stands in the centre of its kernels, with the map behind in it.
+
+        What is gained: nothing is concatenated, and norm and activation behind it are part of the convolution; for it
+        the 1x1 part costs kh kw as many MACs. Up to 64 channels this is the usual form; above, the operator stays.
+        """
+        narrow = self.geometry.out_channels <= 64
+        merged = narrow if form is None else form == "merged"
+        if not merged:
+            return None
+        points, spatial = self.expand1.conv, self.expand3
+        rim = [(side // 2, side // 2) for side in self.geometry.kernel_size]
+        weight = np.concatenate([np.pad(points.weight.numpy(), [(0, 0), (0, 0), *rim]), spatial.weight.numpy()])
+        bias = np.concatenate([points.bias.numpy(), spatial.bias.numpy()]) if self.geometry.bias else None
+        geometry = replace(ConvGeometry.of_layer(spatial), out_channels=self.geometry.out_channels)
+        return nn.Sequential(copy.deepcopy(self.squeeze), nn.ReLU(), folded(conv_of(geometry, weight, bias), after))
 
     @classmethod
     def cost(cls, geometry: ConvGeometry, height: int, width: int, *, squeeze: float, share: float) -> Cost:
