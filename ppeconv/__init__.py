@@ -25,6 +25,7 @@ _HOMES = {
     "replace_pool": "placement",
     "count": "counting",
     "parameter_count": "counting",
+    "InProcess": "deployment.in_process",
     "Predictor": "deployment.predictor",
     "deploy": "deployment.rewrite",
     "export": "deployment.export",
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from ppeconv.build import create_backbone, create_model, create_operator, list_backbones, list_operators
     from ppeconv.counting import count, parameter_count
     from ppeconv.deployment.export import export
+    from ppeconv.deployment.in_process import InProcess
     from ppeconv.deployment.predictor import Predictor
     from ppeconv.deployment.rewrite import deploy
     from ppeconv.errors import UserError

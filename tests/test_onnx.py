@@ -47,11 +47,11 @@ def test_all_targets_of_a_trained_network(tmp_path, capsys):
     run = trained_run(tmp_path / "runs", "Global.epochs=3")
     code, text, _ = call(capsys, "export", "--run", run.path, "--to", "paddle,onnx,int8")
     assert code == 0
-    assert held_by(run.path / "inference") == ["paddle", "onnx", "int8", "openvino"]
+    assert held_by(run.path / "inference") == ["paddle", "onednn", "onnx", "int8", "openvino"]
     before, after = (float(word) for word in text.split("int8: top1 ")[1].replace(",", "").split() if word[0] == "0")
     assert after >= before - 0.01
     labels = save_digits(tmp_path / "images", 60)
-    for runtime in ("paddle", "onnx", "int8"):
+    for runtime in ("paddle", "onednn", "onnx", "int8"):
         found = Predictor(run.path / "inference", 1, runtime=runtime).predict(sorted((tmp_path / "images").iterdir()))
         assert np.mean([row.class_ids[0] == label for row, label in zip(found, labels, strict=True)]) > 0.9
     folder = run.path / "inference"

@@ -25,7 +25,7 @@ def parser() -> argparse.ArgumentParser:
         type=lambda text: text.split(","),
         default=["paddle"],
         metavar="RUNTIME[,RUNTIME]",
-        help="paddle (the default), onnx, int8, openvino: what the folder is for; several with commas",
+        help="paddle (the default), onednn, onnx, int8, openvino: what the folder is for; several with commas",
     )
     parser.add_argument(
         "--form",

@@ -27,7 +27,9 @@ def parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     parser.add_argument("--threads", type=int, help="CPU threads")
-    parser.add_argument("--runtime", metavar="NAME", help="paddle, onnx, int8 or openvino (default: the first held)")
+    parser.add_argument(
+        "--runtime", metavar="NAME", help="paddle, onednn, onnx, int8 or openvino (default: the first that DIR holds)"
+    )
     parser.add_argument(
         "--precision",
         choices=["float32", "bf16"],

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from ppeconv import backend
-from ppeconv.deployment.runtime import PREFIX, require_program
+from ppeconv.deployment.runtime import PREFIX, program_files
 from ppeconv.errors import UserError
 from ppeconv.executor.executor import Executor
 
@@ -34,7 +34,7 @@ class OnednnRuntime:
         works, why = backend.available()
         if not works:
             raise UserError(f"the runtime onednn does not work here: {why}; use the runtime paddle")
-        require_program(folder)
+        program_files(folder)
         self._run = Executor(folder / PREFIX, threads)
 
     def __call__(self, images: np.ndarray) -> np.ndarray:

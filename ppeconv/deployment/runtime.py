@@ -42,13 +42,7 @@ class PaddleRuntime:
     ):
         from paddle import inference
 
-        program = program_file(folder)
-        parameters = folder / f"{PREFIX}.pdiparams"
-        if not (program.is_file() and parameters.is_file()):
-            raise UserError(
-                f"{folder} holds no exported network: it needs {PREFIX}.json (or .pdmodel) and "
-                f"{PREFIX}.pdiparams, which tools/export.py writes"
-            )
+        program, parameters = program_files(folder)
         if precision == "bf16":
             require_bf16(device)
         config = inference.Config(str(program), str(parameters))
@@ -94,6 +88,17 @@ class EagerRuntime:
     def __call__(self, images: np.ndarray) -> np.ndarray:
         with paddle.no_grad():
             return self.model(paddle.to_tensor(images)).numpy()
+
+
+def program_files(folder: Path) -> tuple[Path, Path]:
+    """The network and its weights; raises UserError where one is missing."""
+    files = program_file(folder), folder / f"{PREFIX}.pdiparams"
+    if not all(file.is_file() for file in files):
+        raise UserError(
+            f"{folder} holds no exported network: it needs {PREFIX}.json (or .pdmodel) and {PREFIX}.pdiparams, "
+            "which tools/export.py writes"
+        )
+    return files
 
 
 def program_file(folder: Path) -> Path:
