@@ -161,6 +161,11 @@ def test_what_is_not_known_is_a_sentence(tmp_path):
         executor_of(Calls(lambda x: x.cumsum(1)), tmp_path, [3, 8, 8])
 
 
+def test_several_outputs_are_a_sentence(tmp_path):
+    with pytest.raises(UserError, match="gives one output, and this network has several"):
+        executor_of(Calls(lambda x: (x + 1, x * 2)), tmp_path, [3, 8, 8])
+
+
 def test_another_image_size_is_a_sentence(tmp_path):
     run = executor_of(nn.Conv2D(3, 4, 3), tmp_path, [3, 8, 8])
     with pytest.raises(UserError, match=r"takes images \[3, 8, 8\]; got \[3, 8, 9\]"):

@@ -13,7 +13,7 @@ LEVELS = [
     ["schema", "startup", "values"],
     ["registry"],
     ["geometry", "backend", "observe"],
-    ["counting", "folding"],
+    ["counting", "folding", "executor"],
     ["operators", "data"],
     ["recalibration", "heads"],
     ["backbones"],

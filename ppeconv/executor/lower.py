@@ -72,7 +72,11 @@ def lower(prefix: Path) -> Graph:
         if operation.name == "data":
             image = Value(operation.shapes[0])
             take([image])
-        elif operation.name in ("fetch", "shadow_output") and result is None:
+        elif operation.name in ("fetch", "shadow_output"):
+            if result is not None:
+                raise UserError(
+                    "the runtime onednn gives one output, and this network has several; use another runtime"
+                )
             result = operation.inputs[0]
         else:
             take(_lowered(network, operation))
