@@ -88,6 +88,7 @@ FUNCTIONS = {
     "maximum of all": lambda x: F.adaptive_max_pool2d(x, 1),
     "max pooling": lambda x: F.max_pool2d(x, 3, 2, 1),
     "max pooling, ceil": lambda x: F.max_pool2d(x, 2, 2, ceil_mode=True),
+    "max pooling, rest left out": lambda x: F.max_pool2d(x, 2, 2),
     "average with zeros": lambda x: F.avg_pool2d(x, 3, 2, 1, exclusive=False),
     "average without zeros": lambda x: F.avg_pool2d(x, 3, 2, 1),
     "average, ceil": lambda x: F.avg_pool2d(x, 2, 2, ceil_mode=True),
