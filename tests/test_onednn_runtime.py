@@ -119,7 +119,7 @@ def test_widths_side_by_side(tmp_path):
     from ppeconv.deployment.widths import AnyWidthPredictor, export_widths
 
     model = ppeconv.create_model("LeNet3C1L", class_num=10, anywidth={"kind": "awn"})
-    facts = {"class_names": list("0123456789"), "transform_ops": []}
+    facts = {"class_names": list("0123456789"), "transform_ops": [{"Normalize": {"mean": [0.5], "std": [0.5]}}]}
     export_widths(model, tmp_path / "out", [1, 28, 28], [0.5, 1.0], facts, targets=["onednn"])
     predictor = AnyWidthPredictor(tmp_path / "out")
     assert predictor.width_for(1e9) == 1.0
