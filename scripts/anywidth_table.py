@@ -46,7 +46,7 @@ def keep(folder: Path) -> None:
         else config.AnyWidth.widths,
         "epochs": states["progress"]["epoch"],
         "seed": config.Global.seed,
-        "threads": states["threads"],
+        "threads": states["arithmetic"]["threads"],
         "learning_rate": config.Optimizer.lr.arguments,
         "cpu_backend": config.Global.cpu_backend or "paddle",
     }
