@@ -12,7 +12,7 @@ from paddle import nn
 from paddle.nn import functional as F
 
 from ppeconv import UserError, backend
-from ppeconv.backend import dispatch, layout, selection
+from ppeconv.backend import dispatch, layout, onednn, selection
 
 works = pytest.mark.skipif(not backend.available()[0], reason=backend.available()[1])
 
@@ -285,6 +285,28 @@ def test_threads_do_not_disturb_each_other(image):
             worker.join()
     assert len(found) == 15
     assert all(np.array_equal(it, found[0]) for it in found)
+
+
+@works
+def test_a_thread_can_use_what_another_built():
+    """This weight gradient needs scratch memory, which must not be that of the thread that built the primitive."""
+    layer, found = nn.Conv2D(32, 64, 3, stride=2, padding=2, dilation=2), []
+
+    def work():
+        x = paddle.ones([8, 32, 16, 16])
+        x.stop_gradient = False
+        with onednn.using_threads(2):
+            layer(x).square().sum().backward()
+        found.append([it.grad.numpy() for it in (x, layer.weight)])
+        layer.clear_gradients()
+
+    with backend.enabled():
+        work()
+        other = threading.Thread(target=work)
+        other.start()
+        other.join()
+    for mine, others in zip(*found, strict=True):
+        np.testing.assert_array_equal(mine, others)
 
 
 @works

@@ -50,8 +50,8 @@ def test_every_operator(operator, tmp_path):
     model = used(create_model("ResNet20", width=0.5, operator=operator), 3, 16, 16)
     model.eval()
     run = executor_of(ppeconv.deploy(model, [3, 16, 16]), tmp_path, [3, 16, 16], threads=1)
-    for part in run._parts:
-        part._together = 2
+    for part in run._together.parts:
+        part.images_together = 2
     assert_same(model, run, [3, 16, 16])
 
 
@@ -64,6 +64,15 @@ def test_backbones(name, tmp_path):
             layer.weight.set_value(layer.weight * 0.5)
     model.eval()
     assert_same(model, executor_of(ppeconv.deploy(model, shape), tmp_path, shape), shape)
+
+
+@pytest.mark.parametrize("threads", [2, 3])
+def test_threads_that_share_the_images(threads, tmp_path, monkeypatch):
+    monkeypatch.setattr("ppeconv.executor.executor._WORTH_SHARING", 0)
+    model = used(create_model("ResNet20", width=0.5, operator="SPConv"), 3, 16, 16)
+    model.eval()
+    run = executor_of(ppeconv.deploy(model, [3, 16, 16]), tmp_path, [3, 16, 16], threads=threads)
+    assert_same(model, run, [3, 16, 16], batches=(1, 7, 12))
 
 
 FUNCTIONS = {
@@ -134,7 +143,7 @@ def test_sums_gates_and_activations_are_done_by_convolutions(tmp_path):
     conv, other = nn.Conv2D(16, 16, 3, padding=1), nn.Conv2D(16, 16, 1)
     model = Calls(lambda x, one, two: F.relu(one(x) + F.hardswish(two(x)) + x), conv, other)
     run = executor_of(model, tmp_path, [16, 8, 8])
-    (part,) = run._parts
+    (part,) = run._together.parts
     assert [step.kind for step in fused(part._graph, 1)] == ["convolution", "convolution"]
     assert_same(model, run, [16, 8, 8])
 

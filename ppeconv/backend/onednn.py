@@ -29,11 +29,14 @@ MEAN, VARIANCE, SCALE, SHIFT, WORKSPACE = 49, 50, 51, 52, 64
 DIFF_SRC, DIFF_DST, DIFF_WEIGHTS, DIFF_BIAS = 129, 145, 161, 169
 DIFF_SCALE, DIFF_SHIFT = 255, 256
 MULTIPLE_SRC = 1024
+_SCRATCHPAD = 80
 
 _CPU_ENGINE, _IN_ORDER = 1, 1
 _QUERY_IMPLEMENTATION, _QUERY_ARGUMENT = 8, 255
 _UNSUPPORTED = 3
 _POST_OPERATIONS = 32768
+# The library's own scratchpads belong to the thread that built a primitive, which then fails in any other.
+_USER_SCRATCHPAD = 1
 
 exclusive = threading.RLock()
 
@@ -165,6 +168,7 @@ class Attributes(_Handle):
 
     def __init__(self):
         super().__init__("primitive_attr", "primitive_attr_create")
+        _call("primitive_attr_set_scratchpad_mode", self.pointer, _USER_SCRATCHPAD)
         self._operations = _PostOperations()
 
     def then(self, kind: int, operand: Layout) -> Attributes:
@@ -181,6 +185,11 @@ class Attributes(_Handle):
         return self
 
 
+@functools.cache
+def _no_attributes() -> Attributes:
+    return Attributes()
+
+
 def post_operand(position: int) -> int:
     """The argument kind of the operand of the post-operation at a position."""
     return _POST_OPERATIONS * (position + 1) | SRC_1
@@ -190,7 +199,8 @@ class Recipe(_Handle):
     """A primitive descriptor: what is computed, in which formats, by which implementation."""
 
     def __init__(self, operation: str, *arguments: object, attributes: Attributes | None = None):
-        pointers = [item.pointer if isinstance(item, _Handle) else item for item in (*arguments, attributes)]
+        everything = *arguments, attributes or _no_attributes()
+        pointers = [item.pointer if isinstance(item, _Handle) else item for item in everything]
         super().__init__("primitive_desc", f"{operation}_primitive_desc_create", *pointers)
 
     @classmethod
@@ -228,6 +238,10 @@ class Execution:
 
     def __init__(self, recipe: Recipe, memories: dict[int, ctypes.c_void_p]):
         self._primitive = _Handle("primitive", "primitive_create", recipe.pointer)
+        self.scratch_size = recipe.size(_SCRATCHPAD)
+        """Bytes that it needs besides its arguments while it runs."""
+        if self.scratch_size:
+            memories = {**memories, _SCRATCHPAD: recipe.layout(_SCRATCHPAD)}
         self._memories = [_Memory(layout) for layout in memories.values()]
         self._pointers = [memory.pointer for memory in self._memories]
         pairs = zip(memories, self._pointers, strict=True)
@@ -238,12 +252,19 @@ class Execution:
 
     def __call__(self, addresses: Sequence[int]) -> None:
         self.place(addresses)
+        if self.scratch_size:
+            self.work_at(_working.address(self.scratch_size))
         self.run()
 
     def place(self, addresses: Sequence[int]) -> None:
         """Where the arguments lie from now on."""
-        for memory, address in zip(self._pointers, addresses, strict=True):
+        for memory, address in zip(self._pointers, addresses, strict=False):
             self._point(memory, address)
+
+    def work_at(self, address: int) -> None:
+        """Where `scratch_size` bytes lie that nothing else uses while it runs."""
+        if self.scratch_size:
+            self._point(self._pointers[-1], address)
 
     def run(self) -> None:
         """Run on the arguments where they lie."""
@@ -253,7 +274,7 @@ class Execution:
 
 
 class _Scratch:
-    """One growing buffer for operands in the format a primitive prefers, valid during one call."""
+    """One growing buffer, valid during one call."""
 
     def __init__(self):
         self._buffer = None
@@ -264,7 +285,8 @@ class _Scratch:
         return self._buffer.data_ptr()
 
 
-_scratch = _Scratch()
+_operands, _working = _Scratch(), _Scratch()
+"""Operands in the format a primitive prefers, and what a primitive needs besides."""
 
 
 class Primitive:
@@ -277,13 +299,13 @@ class Primitive:
     def __init__(self, recipe: Recipe, inputs: dict[int, Layout | None], outputs: dict[int, Layout | None]):
         arguments = {**inputs, **outputs}
         self._run = Execution(recipe, {kind: recipe.layout(kind) for kind in arguments})
-        self._before, self._after, self._scratch_size = [], [], 0
+        self._before, self._after, self._operands_size = [], [], 0
         for position, (kind, layout) in enumerate(arguments.items()):
             preferred = recipe.layout(kind)
             if layout is None or library().dnnl_memory_desc_equal(layout.pointer, preferred):
                 continue
-            entry = position, self._scratch_size, layout, preferred, kind in inputs
-            self._scratch_size += -(-recipe.size(kind) // 64) * 64
+            entry = position, self._operands_size, layout, preferred, kind in inputs
+            self._operands_size += -(-recipe.size(kind) // 64) * 64
             self._convert(*entry)
 
     def _convert(self, position, offset, layout, preferred, is_input) -> None:
@@ -294,13 +316,13 @@ class Primitive:
 
     def __call__(self, *addresses: int) -> None:
         with exclusive:
-            if self._scratch_size:
+            if self._operands_size:
                 self._run_converting(list(addresses))
             else:
                 self._run(addresses)
 
     def _run_converting(self, addresses: list[int]) -> None:
-        scratch = _scratch.address(self._scratch_size)
+        scratch = _operands.address(self._operands_size)
         given = tuple(addresses)
         for position, offset, convert in self._before:
             addresses[position] = scratch + offset

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from ppeconv import backend
+from ppeconv.backend.memory import keep_freed_pages
 from ppeconv.deployment.runtime import PREFIX, program_files
 from ppeconv.errors import UserError
 from ppeconv.executor.executor import Executor
@@ -17,7 +18,7 @@ class OnednnRuntime:
 
     Where Paddle Inference changes memory layouts between the small steps of an operator, everything stays
     channels-last here, sums, gates and activations are done inside the convolutions where oneDNN can, and a batch goes
-    through in portions that fit the processor's caches.
+    through in portions that fit the processor's caches. The process keeps the memory that a call frees, for the next.
 
     Args:
         folder: what was exported with Paddle 3.
@@ -35,6 +36,7 @@ class OnednnRuntime:
         if not works:
             raise UserError(f"the runtime onednn does not work here: {why}; use the runtime paddle")
         program_files(folder)
+        keep_freed_pages()
         self._run = Executor(folder / PREFIX, threads)
 
     def __call__(self, images: np.ndarray) -> np.ndarray:

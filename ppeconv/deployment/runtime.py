@@ -9,6 +9,7 @@ import numpy as np
 import paddle
 from paddle import nn
 
+from ppeconv.backend.memory import keep_freed_pages
 from ppeconv.deployment.precision import Precision, require_bf16
 from ppeconv.errors import UserError
 
@@ -19,6 +20,9 @@ BROKEN_PASS = "conv_concat_activation_onednn_fuse_pass"
 
 class PaddleRuntime:
     """An exported network: float32 [N, C, H, W] -> [N, classes]; calls from several threads wait for each other.
+
+    On a CPU the process keeps the memory that a call frees for the next one: fetching it anew took a tenth to a third
+    of the time (ResNet18 with SPConv, batch 64, Linux).
 
     Args:
         folder: holds inference.json or inference.pdmodel, and inference.pdiparams.
@@ -50,6 +54,7 @@ class PaddleRuntime:
         if device == "gpu":
             config.enable_use_gpu(256, 0)
         else:
+            keep_freed_pages()
             config.disable_gpu()
             (config.enable_mkldnn if onednn else config.disable_mkldnn)()  # Paddle 3 has it on by default
             config.delete_pass(BROKEN_PASS)

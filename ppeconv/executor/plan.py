@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import threading
 from collections import defaultdict
 from collections.abc import Sequence
 
@@ -17,13 +18,18 @@ _ALIGNED = 64
 
 
 class Constants:
-    """Weights in the formats that primitives prefer, each kept once."""
+    """Weights in the formats that primitives prefer, each kept once for all threads."""
 
     def __init__(self):
+        self._one_at_a_time = threading.Lock()
         self._kept: dict[int, list[tuple[onednn.Recipe, ctypes.c_void_p, paddle.Tensor]]] = defaultdict(list)
 
     def address(self, value: Value, layout: onednn.Layout, recipe: onednn.Recipe, argument: int) -> int:
         """Where a constant, stored in a layout, lies as a recipe's argument."""
+        with self._one_at_a_time:
+            return self._address(value, layout, recipe, argument)
+
+    def _address(self, value: Value, layout: onednn.Layout, recipe: onednn.Recipe, argument: int) -> int:
         wanted, equal = recipe.layout(argument), onednn.library().dnnl_memory_desc_equal
         for _, found, tensor in self._kept[id(value)]:
             if equal(found, wanted):
@@ -56,13 +62,24 @@ class Plan:
         self._enter = onednn.reorder(onednn.dense(graph.image.sized(batch)) if is_first else image, image)
         self._leave = onednn.reorder(result, onednn.dense(graph.result.sized(batch)) if is_last else result)
         self._image, self._result = self._address(graph.image), self._address(graph.result)
+        self._scratch = self._shared_scratch()
 
     def run(self, images: int, results: int) -> None:
         """Read images at one address and write results at the other."""
-        self._enter((images, self._image))
-        for execution in self._executions:
+        self._enter.place((images, self._image))
+        self._leave.place((self._result, results))
+        for execution in self._everything():
             execution.run()
-        self._leave((self._result, results))
+
+    def _everything(self) -> list[onednn.Execution]:
+        return [self._enter, *self._executions, self._leave]
+
+    def _shared_scratch(self) -> paddle.Tensor:
+        """One buffer for all, as they run one after the other."""
+        buffer = paddle.empty([max(execution.scratch_size for execution in self._everything())], "uint8")
+        for execution in self._everything():
+            execution.work_at(buffer.data_ptr())
+        return buffer
 
     def _address(self, value: Value) -> int:
         return self._start + self._places[value.root]
