@@ -252,7 +252,7 @@ def test_convolutions_that_leave_lanes_empty():
     assert uneven == {"narrow": "8 -> 12", "wide": "12 -> 32", "grouped": "4 -> 8 (x 4 groups)"}
     sentence = lanes.warning("net", uneven | {"other": "8 -> 12"})
     assert "4 convolutions" in sentence
-    assert "8 -> 12 in narrow, other;" in sentence
+    assert "8 -> 12 in narrow and 1 more;" in sentence
 
 
 @pytest.mark.parametrize("name", ["conv", "ghostconv"])

@@ -1,5 +1,7 @@
 """Export to ONNX and to 8 bits; skipped without the packages of the extra [onnx]."""
 
+import re
+
 import numpy as np
 import paddle
 import pytest
@@ -48,7 +50,7 @@ def test_all_targets_of_a_trained_network(tmp_path, capsys):
     code, text, _ = call(capsys, "export", "--run", run.path, "--to", "paddle,onnx,int8")
     assert code == 0
     assert held_by(run.path / "inference") == ["paddle", "onednn", "onnx", "int8", "openvino"]
-    before, after = (float(word) for word in text.split("int8: top1 ")[1].replace(",", "").split() if word[0] == "0")
+    before, after = map(float, re.search(r"int8: top1 ([\d.]+) before, ([\d.]+) after", text).groups())
     assert after >= before - 0.01
     labels = save_digits(tmp_path / "images", 60)
     for runtime in ("paddle", "onednn", "onnx", "int8"):

@@ -62,11 +62,15 @@ def uneven_convolutions(model: nn.Layer, image_shape: Sequence[int], class_num: 
 
 
 def warning(name: str, uneven: dict[str, str]) -> str:
-    """A sentence about them that names the layers, those of the same channels together."""
+    """A sentence about them that names one layer of each number of channels."""
     layers: dict[str, list[str]] = {}
     for path, channels in uneven.items():
         layers.setdefault(channels, []).append(path)
+    places = [
+        f"{channels} in {first}" + (f" and {len(others)} more" if others else "")
+        for channels, (first, *others) in layers.items()
+    ]
     return (
         f"{name}: {LANES} does not divide the channels of {len(uneven)} convolutions, so that oneDNN's kernels leave "
-        "vector lanes empty: " + "; ".join(f"{channels} in {', '.join(paths)}" for channels, paths in layers.items())
+        f"vector lanes empty: {'; '.join(places)}"
     )
