@@ -22,7 +22,8 @@ def functions():
 
 
 @pytest.fixture(autouse=True)
-def _off():
+def _off(monkeypatch):
+    monkeypatch.delenv(backend.VARIABLE, raising=False)
     with backend.disabled():
         yield
 
