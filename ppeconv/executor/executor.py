@@ -41,7 +41,7 @@ class Executor:
     def __init__(self, prefix: Path, threads: int | None = None):
         graph, constants, threads = lower(prefix), Constants(), threads or onednn.threads()
         parts = segments(graph)
-        self._image, self._result = graph.image, graph.result
+        self._image = graph.image
         self._together = _Line(parts, constants, threads)
         self._alone = [_Line(parts, constants, 1) for _ in range(threads)]
         self._written = sum(4 * math.prod(step.output.shape[1:]) for step in graph.steps)

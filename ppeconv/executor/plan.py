@@ -57,27 +57,25 @@ class Plan:
         self._places, size = _placed(graph, steps, batch)
         self._arena = paddle.empty([size], "uint8")
         self._start = -(-self._arena.data_ptr() // _ALIGNED) * _ALIGNED
-        self._executions = [execution for step in steps for execution in self._built(step)]
         image, result = (primitives.image_layout(value, batch) for value in (graph.image, graph.result))
         self._enter = onednn.reorder(onednn.dense(graph.image.sized(batch)) if is_first else image, image)
         self._leave = onednn.reorder(result, onednn.dense(graph.result.sized(batch)) if is_last else result)
         self._image, self._result = self._address(graph.image), self._address(graph.result)
+        built = [execution for step in steps for execution in self._built(step)]
+        self._executions = [self._enter, *built, self._leave]
         self._scratch = self._shared_scratch()
 
     def run(self, images: int, results: int) -> None:
         """Read images at one address and write results at the other."""
         self._enter.place((images, self._image))
         self._leave.place((self._result, results))
-        for execution in self._everything():
+        for execution in self._executions:
             execution.run()
-
-    def _everything(self) -> list[onednn.Execution]:
-        return [self._enter, *self._executions, self._leave]
 
     def _shared_scratch(self) -> paddle.Tensor:
         """One buffer for all, as they run one after the other."""
-        buffer = paddle.empty([max(execution.scratch_size for execution in self._everything())], "uint8")
-        for execution in self._everything():
+        buffer = paddle.empty([max(execution.scratch_size for execution in self._executions)], "uint8")
+        for execution in self._executions:
             execution.work_at(buffer.data_ptr())
         return buffer
 
