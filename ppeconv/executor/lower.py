@@ -171,13 +171,13 @@ def _function(network: _Network, operation: Operation) -> Value:
 @_lowers("clip")
 def _clip(network: _Network, operation: Operation) -> Value:
     x, low, high = operation.inputs
-    return _applied(network, x, onednn.CLIP, float(low.constant), float(high.constant))
+    return _applied(network, x, onednn.CLIP, low.constant.item(), high.constant.item())
 
 
 @_lowers("scale")
 def _scale(network: _Network, operation: Operation) -> Value:
     x, factor = operation.inputs
-    settings, slope = operation.settings, float(factor.constant)
+    settings, slope = operation.settings, factor.constant.item()
     offset = settings["bias"] * (1 if settings["bias_after_scale"] else slope)
     if x.constant is not None:
         return Value(x.shape, x.constant * slope + offset)
@@ -294,7 +294,7 @@ def _slice(network: _Network, operation: Operation) -> Value:
 @_lowers("split", "split_with_num")
 def _split(network: _Network, operation: Operation) -> list[list[Value]]:
     x, *others = operation.inputs
-    axis = int(others[-1].constant) % len(x.shape)
+    axis = int(others[-1].constant.item()) % len(x.shape)
     if operation.name == "split":
         sizes = [int(size) for size in others[0].constant]
     else:
@@ -320,7 +320,7 @@ def _cut(network: _Network, x: Value, begin: Sequence[int], shape: Sequence[int]
 @_lowers("concat")
 def _concat(network: _Network, operation: Operation) -> Value:
     parts, axis = operation.inputs
-    place = int(axis.constant) % len(operation.shapes[0])
+    place = int(axis.constant.item()) % len(operation.shapes[0])
     if place == 0 or any(part.constant is not None for part in parts):
         return NotImplemented
     return network.step("join", parts, operation.shapes[0], axis=place)
