@@ -21,6 +21,7 @@ pytestmark = pytest.mark.skipif(not backend.available()[0], reason=backend.avail
 NETWORKS = {
     "ResNet18": ("ResNet18", {"stem": "cifar"}),
     "MobileNetV2": ("MobileNetV2", {"stem": "cifar"}),
+    "VGG16": ("VGG16", {}),
     "VGG16Cifar": ("VGG16Cifar", {}),
     "ResNet20-SPConv": ("ResNet20", {"operator": "SPConv"}),
 }
@@ -38,23 +39,28 @@ def network(name):
     return ppeconv.create_model(backbone, class_num=10, **arguments)
 
 
-def batch(size, dtype="float32"):
-    draw = np.random.default_rng(11)
+def batch(size, dtype="float32", seed=11):
+    draw = np.random.default_rng(seed)
     return paddle.to_tensor(draw.standard_normal((size, 3, 32, 32)).astype(dtype)), paddle.to_tensor(
         draw.integers(0, 10, size)
     )
 
 
-def without_luck(net):
-    """The network with smooth activations and pooling, and no dropout: rounding cannot tip it over a kink."""
+def without_dropout(net):
+    for layer in net.sublayers():
+        if isinstance(layer, nn.Dropout):
+            layer.p = 0.0
+    return net
+
+
+def without_kinks(net):
+    """The network with smooth activations and pooling, where rounding cannot tip a value over."""
     for layer in net.sublayers(include_self=True):
         for name, part in layer.named_children():
             if isinstance(part, (nn.ReLU, nn.ReLU6)):
                 setattr(layer, name, nn.Softplus())
             elif isinstance(part, nn.MaxPool2D):
                 setattr(layer, name, nn.AvgPool2D(2, 2))
-            elif isinstance(part, nn.Dropout):
-                part.p = 0.0
     return net
 
 
@@ -65,30 +71,36 @@ def gradients(net, images, labels):
     return found
 
 
+def error_against_stock(net, seed):
+    """The largest relative error on a tensor's gradient, over stock Paddle's largest."""
+    state = {key: value.clone() for key, value in net.state_dict().items()}
+    stock = gradients(net, *batch(8, seed=seed))
+    net.set_state_dict(state)
+    with backend.enabled():
+        fast = gradients(net, *batch(8, seed=seed))
+    net.set_state_dict(state)
+    exact = gradients(net.to(dtype="float64"), *batch(8, "float64", seed))
+    judged = [key for key, it in exact.items() if np.linalg.norm(it) > 1e-6]
+    assert len(judged) > 10
+
+    def largest(found):
+        return max(np.linalg.norm(found[key] - exact[key]) / np.linalg.norm(exact[key]) for key in judged)
+
+    return largest(fast) / largest(stock)
+
+
 @pytest.mark.full
 @pytest.mark.parametrize("name", NETWORKS)
 def test_whole_network_gradients_against_float64(name):
-    """No tensor is further off than three times the largest error that stock Paddle has on a tensor.
+    """Not twice stock Paddle's error on the same tensor: oneDNN adds up a wide convolution's products in one chain."""
+    assert error_against_stock(without_kinks(without_dropout(network(name))), seed=11) <= 2
 
-    Not twice, as for single layers of few channels: oneDNN adds up all products of a wide convolution in one chain,
-    and most of ResNet18's are wide.
-    """
-    net = without_luck(network(name))
-    state = {key: value.clone() for key, value in net.state_dict().items()}
-    stock = gradients(net, *batch(8))
-    net.set_state_dict(state)
-    with backend.enabled():
-        fast = gradients(net, *batch(8))
-    net.set_state_dict(state)
-    exact = gradients(net.to(dtype="float64"), *batch(8, "float64"))
 
-    def relative(found, key):
-        return np.linalg.norm(found[key] - exact[key]) / np.linalg.norm(exact[key])
-
-    worst = {key: (relative(fast, key), relative(stock, key)) for key in exact if np.linalg.norm(exact[key]) > 1e-6}
-    assert len(worst) > 10
-    largest = max(theirs for _, theirs in worst.values())
-    assert not {key: pair for key, pair in worst.items() if pair[0] > 3 * largest}
+@pytest.mark.full
+@pytest.mark.parametrize("name", NETWORKS)
+def test_whole_network_gradients_with_kinks_against_float64(name):
+    """One value that rounding tips over a kink outweighs all else a thousandfold, on either side: hence the median."""
+    assert np.median([error_against_stock(without_dropout(network(name)), seed) for seed in range(7)]) <= 2
 
 
 def trained(name, steps, seed=0):

@@ -238,14 +238,14 @@ class Execution:
 
     def __init__(self, recipe: Recipe, memories: dict[int, ctypes.c_void_p]):
         self._primitive = _Handle("primitive", "primitive_create", recipe.pointer)
+        self._memories = {kind: _Memory(layout) for kind, layout in memories.items()}
+        self._pointers = [memory.pointer for memory in self._memories.values()]
         self.scratch_size = recipe.size(_SCRATCHPAD)
         """Bytes that it needs besides its arguments while it runs."""
         if self.scratch_size:
-            memories = {**memories, _SCRATCHPAD: recipe.layout(_SCRATCHPAD)}
-        self._memories = [_Memory(layout) for layout in memories.values()]
-        self._pointers = [memory.pointer for memory in self._memories]
-        pairs = zip(memories, self._pointers, strict=True)
-        self._arguments = (_Argument * len(memories))(*(_Argument(kind, it.value) for kind, it in pairs))
+            self._memories[_SCRATCHPAD] = _Memory(recipe.layout(_SCRATCHPAD))
+        arguments = [_Argument(kind, memory.pointer.value) for kind, memory in self._memories.items()]
+        self._arguments = (_Argument * len(arguments))(*arguments)
         self._point = library().dnnl_memory_set_data_handle
         self._point.argtypes = [ctypes.c_void_p, ctypes.c_void_p]
         self._run = library().dnnl_primitive_execute
@@ -258,13 +258,13 @@ class Execution:
 
     def place(self, addresses: Sequence[int]) -> None:
         """Where the arguments lie from now on."""
-        for memory, address in zip(self._pointers, addresses, strict=False):
+        for memory, address in zip(self._pointers, addresses, strict=True):
             self._point(memory, address)
 
     def work_at(self, address: int) -> None:
         """Where `scratch_size` bytes lie that nothing else uses while it runs."""
         if self.scratch_size:
-            self._point(self._pointers[-1], address)
+            self._point(self._memories[_SCRATCHPAD].pointer, address)
 
     def run(self) -> None:
         """Run on the arguments where they lie."""
