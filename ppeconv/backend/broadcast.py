@@ -11,27 +11,64 @@ from . import layout, onednn, pool
 
 
 class _Plan:
+    """Primitives that take rows, a gate and other rows in the order of their names, then the result."""
+
     def __init__(self, shape: tuple[int, ...], samples: int, threads: int):
         n, h, w, c = shape
         self._full, self._gate = onednn.dense([n, h * w, c]), onednn.dense([samples, 1, c])
-        self.multiply = self._primitive(onednn.BINARY_MULTIPLY, self._gate)
-        self.add = self._primitive(onednn.BINARY_ADD, self._gate)
-        self.product = self._primitive(onednn.BINARY_MULTIPLY, self._full)
         whole = pool.Geometry((n, c, h, w), (h, w), (1, 1), (0, 0, 0, 0), False, onednn.POOLING_AVERAGE_ALL, threads)
         self._average = pool.plan(whole).forward
         self._shape, self._samples = shape, samples
 
-    def _primitive(self, operation: int, second: onednn.Layout) -> onednn.Primitive:
-        recipe = onednn.Recipe.of("binary", operation, self._full, second, self._full)
-        inputs = {onednn.SRC: self._full, onednn.SRC_1: second}
+    @functools.cached_property
+    def multiply(self) -> onednn.Primitive:
+        """rows * gate"""
+        return self._primitive(onednn.BINARY_MULTIPLY, self._gate)
+
+    @functools.cached_property
+    def multiply_and_add(self) -> onednn.Primitive:
+        """rows * gate + others"""
+        return self._primitive(onednn.BINARY_MULTIPLY, self._gate, onednn.BINARY_ADD)
+
+    @functools.cached_property
+    def add(self) -> onednn.Primitive:
+        """rows + gate"""
+        return self._primitive(onednn.BINARY_ADD, self._gate)
+
+    @functools.cached_property
+    def product(self) -> onednn.Primitive:
+        """rows * others"""
+        return self._primitive(onednn.BINARY_MULTIPLY, self._full)
+
+    @functools.cached_property
+    def subtract(self) -> onednn.Primitive:
+        """rows - others"""
+        return self._primitive(onednn.BINARY_SUB, self._full)
+
+    @functools.cached_property
+    def subtract_and_multiply(self) -> onednn.Primitive:
+        """(rows - others) * still others"""
+        return self._primitive(onednn.BINARY_SUB, self._full, onednn.BINARY_MULTIPLY)
+
+    def _primitive(self, operation: int, second: onednn.Layout, then: int | None = None) -> onednn.Primitive:
+        attributes, inputs = onednn.Attributes(), {onednn.SRC: self._full, onednn.SRC_1: second}
+        if then is not None:
+            attributes.then(then, self._full)
+            inputs[onednn.post_operand(0)] = self._full
+        recipe = onednn.Recipe.of("binary", operation, self._full, second, self._full, attributes=attributes)
         return onednn.Primitive(recipe, inputs, {onednn.DST: self._full})
+
+    def mean(self, rows: paddle.Tensor) -> paddle.Tensor:
+        """The mean over all positions of each sample's channel."""
+        n, _, _, c = self._shape
+        mean = layout.new([n, 1, 1, c])
+        self._average(rows.data_ptr(), mean.data_ptr())
+        return mean
 
     def total(self, rows: paddle.Tensor) -> paddle.Tensor:
         """The sum over all positions (and over samples, where the gate is shared by them)."""
-        n, h, w, c = self._shape
-        mean = layout.new([n, 1, 1, c])
-        self._average(rows.data_ptr(), mean.data_ptr())
-        total = mean * float(h * w)
+        n, h, w, _ = self._shape
+        total = self.mean(rows) * float(h * w)
         return total if self._samples == n else total.sum(axis=0, keepdim=True)
 
 
@@ -41,9 +78,10 @@ def plan(shape: tuple[int, ...], samples: int, threads: int) -> _Plan:
     return _Plan(shape, samples, threads)
 
 
-def _applied(primitive: onednn.Primitive, first: paddle.Tensor, second: paddle.Tensor) -> paddle.Tensor:
-    result = layout.new(first.shape)
-    primitive(first.data_ptr(), second.data_ptr(), result.data_ptr())
+def applied(primitive: onednn.Primitive, *operands: paddle.Tensor) -> paddle.Tensor:
+    """A primitive's result in the shape of its first operand."""
+    result = layout.new(operands[0].shape)
+    primitive(*[it.data_ptr() for it in operands], result.data_ptr())
     return result
 
 
@@ -54,7 +92,7 @@ class Multiply(PyLayer):
     def forward(ctx, rows, gate, steps):
         ctx.save_for_backward(rows, gate)
         ctx.steps, ctx.wanted = steps, (not rows.stop_gradient, not gate.stop_gradient)
-        return _applied(steps.multiply, rows, gate)
+        return applied(steps.multiply, rows, gate)
 
     @staticmethod
     def backward(ctx, gradient):
@@ -62,8 +100,8 @@ class Multiply(PyLayer):
         gradient, steps = layout.incoming(gradient), ctx.steps
         wants_rows, wants_gate = ctx.wanted
         return (
-            _applied(steps.multiply, gradient, gate) if wants_rows else None,
-            steps.total(_applied(steps.product, gradient, rows)) if wants_gate else None,
+            applied(steps.multiply, gradient, gate) if wants_rows else None,
+            steps.total(applied(steps.product, gradient, rows)) if wants_gate else None,
         )
 
 
@@ -73,7 +111,7 @@ class Add(PyLayer):
     @staticmethod
     def forward(ctx, rows, gate, steps):
         ctx.steps, ctx.wanted = steps, (not rows.stop_gradient, not gate.stop_gradient)
-        return _applied(steps.add, rows, gate)
+        return applied(steps.add, rows, gate)
 
     @staticmethod
     def backward(ctx, gradient):

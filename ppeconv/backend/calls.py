@@ -230,7 +230,7 @@ def _is_spatial(axis: object) -> bool:
 
 
 def _has_rows(x: object) -> bool:
-    return type(x) is Tensor and layout.remembered_rows(x) is not None
+    return layout.remembered_rows(x) is not None
 
 
 def _is_image(x: Tensor) -> bool:

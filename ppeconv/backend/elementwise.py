@@ -23,7 +23,7 @@ def unary(original: Callable) -> Callable:
     """The operator of one activation."""
 
     def operator(x, *arguments):
-        rows = layout.remembered_rows(x) if type(x) is Tensor else None
+        rows = layout.remembered_rows(x)
         if rows is None:
             return original(x, *arguments)
         return layout.image(original(rows, *arguments))
@@ -35,7 +35,7 @@ def binary(original: Callable, gated: type | None = None, is_sum: bool = False) 
     """The operator of two activations of one shape, of one and a number, or of one and a gate."""
 
     def operator(x, y, *arguments):
-        x_rows, y_rows = _rows(x), _rows(y)
+        x_rows, y_rows = layout.remembered_rows(x), layout.remembered_rows(y)
         if x_rows is None and y_rows is None:
             return original(x, y, *arguments)
         if isinstance(y, Number):
@@ -55,10 +55,6 @@ def binary(original: Callable, gated: type | None = None, is_sum: bool = False) 
         return original(x, y, *arguments)
 
     return operator
-
-
-def _rows(x: object) -> Tensor | None:
-    return layout.remembered_rows(x) if type(x) is Tensor else None
 
 
 def _alike(x: object, y: object) -> bool:

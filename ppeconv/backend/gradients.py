@@ -62,7 +62,7 @@ def grad(original: Callable) -> Callable:
         listed = list(inputs) if isinstance(inputs, list | tuple) else [inputs]
         if any(type(it) is Tensor and layout.is_bypassed(it) for it in listed):
             raise UserError("paddle.grad cannot see what enters a fused ReLU; use backend.disabled() for this network")
-        rows = [layout.remembered_rows(it) if type(it) is Tensor else None for it in listed]
+        rows = [layout.remembered_rows(it) for it in listed]
         asked = [it if behind is None else behind for it, behind in zip(listed, rows, strict=True)]
         # A fast layer answers for all its inputs, which Paddle accepts only where all were asked for.
         others = [it for it in layout.trained() if all(it is not one for one in asked)]

@@ -84,8 +84,8 @@ def image(rows: paddle.Tensor) -> paddle.Tensor:
     return view
 
 
-def remembered_rows(tensor: paddle.Tensor) -> paddle.Tensor | None:
-    """The rows behind an image, or None for any other tensor and for an image edited in place."""
+def remembered_rows(tensor: object) -> paddle.Tensor | None:
+    """The rows behind an image; None for anything else and for an image edited in place."""
     behind = _rows_of.recall(tensor)
     if behind is None or tensor.inplace_version != behind.version:
         return None

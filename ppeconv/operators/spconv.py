@@ -12,6 +12,7 @@ import paddle
 import paddle.nn.functional as F
 from paddle import Tensor, nn
 
+from ppeconv.backend.blend import softmax_blend
 from ppeconv.errors import Unsupported
 from ppeconv.folding import Affine, dense, folded
 from ppeconv.geometry import ConvGeometry
@@ -80,8 +81,7 @@ class SPConv(ConvOperator):
         centre = pooled(reframe(x, self.margin), self.geometry.stride)
         u3 = self.bn3(self.gwc(x[:, : self.representative]) + self.pwc(centre[:, : self.representative]))
         u1 = self.bn1(self.redundant(centre[:, self.representative :]))
-        gate = F.sigmoid(F.adaptive_avg_pool2d(u3, 1) - F.adaptive_avg_pool2d(u1, 1))
-        return u1 + gate * (u3 - u1)
+        return softmax_blend(u3, u1)
 
     def deployed(self, after: Affine, form: str | None = None) -> nn.Layer:
         narrow = self.representative // self.gwc._groups <= 16

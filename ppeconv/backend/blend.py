@@ -1,0 +1,47 @@
+"""Two activations, each weighted by how strong it is on average: one function for what would be many small ones."""
+
+from __future__ import annotations
+
+from paddle import Tensor
+from paddle.autograd import PyLayer
+from paddle.nn import functional as F
+
+from . import broadcast, layout, onednn
+from .broadcast import applied
+
+
+def softmax_blend(first: Tensor, second: Tensor) -> Tensor:
+    """gate * first + (1 - gate) * second, with the gate sigmoid(mean of first - mean of second).
+
+    The two means' softmax, that is, per sample and channel. Both tensors are [N, C, H, W].
+    """
+    first_rows, second_rows = layout.remembered_rows(first), layout.remembered_rows(second)
+    if first_rows is not None and second_rows is not None:
+        steps = broadcast.plan(tuple(first_rows.shape), first_rows.shape[0], onednn.threads())
+        return layout.image(_Blend.apply(first_rows, second_rows, steps))
+    gate = F.sigmoid(F.adaptive_avg_pool2d(first, 1) - F.adaptive_avg_pool2d(second, 1))
+    return second + gate * (first - second)
+
+
+class _Blend(PyLayer):
+    """With g the incoming gradient, a the gate and p the mean of g * (first - second): the first term's gradient is
+    a * g + a * (1 - a) * p, the second's is what that leaves of g.
+    """
+
+    @staticmethod
+    def forward(ctx, first, second, steps):
+        gate = F.sigmoid(steps.mean(first) - steps.mean(second))
+        ctx.save_for_backward(first, second, gate)
+        ctx.steps, ctx.wanted = steps, (not first.stop_gradient, not second.stop_gradient)
+        return applied(steps.multiply_and_add, first, gate, applied(steps.multiply, second, 1 - gate))
+
+    @staticmethod
+    def backward(ctx, gradient):
+        first, second, gate = ctx.saved_tensor()
+        gradient, steps = layout.incoming(gradient), ctx.steps
+        through_gate = steps.mean(applied(steps.subtract_and_multiply, first, second, gradient)) * gate * (1 - gate)
+        to_first = applied(steps.multiply, gradient, gate)
+        steps.add(to_first.data_ptr(), through_gate.data_ptr(), to_first.data_ptr())
+        wants_first, wants_second = ctx.wanted
+        to_second = applied(steps.subtract, gradient, to_first) if wants_second else None
+        return to_first if wants_first else None, to_second
