@@ -11,6 +11,7 @@ from paddle.nn import functional as F
 
 from ppeconv import backend
 from ppeconv.backend import conv, layout
+from ppeconv.backend.blend import softmax_blend
 
 pytestmark = pytest.mark.skipif(not backend.available()[0], reason=backend.available()[1])
 
@@ -122,14 +123,20 @@ def test_a_strided_1x1_of_few_channels_is_left_to_paddle():
 
 @pytest.mark.parametrize("shape", [(4, 16, 6, 6), (3, 5, 7, 4), (2, 1, 5, 5), (8, 33, 1, 1), (2, 64, 9, 3)])
 def test_batch_norm_and_its_running_statistics(shape):
-    channels = shape[1]
+    """Judged over several draws at once: the scale's gradient is one number where there is one channel."""
+    draws, channels = 8, shape[1]
 
     def normalised(x, scale, shift):
         mean, variance = (paddle.full([channels], it, dtype=x.dtype) for it in (0.5, 2.0))
         y = F.batch_norm(x, mean, variance, scale, shift, training=True, momentum=0.8)
         return paddle.concat([y.flatten(), mean, variance])
 
-    assert_as_good_as_paddle(normalised, normal(*shape) + 3, normal(channels), normal(channels))
+    def all_normalised(images, scales, shifts):
+        return paddle.concat([normalised(images[it], scales[it], shifts[it]) for it in range(draws)])
+
+    assert_as_good_as_paddle(
+        all_normalised, normal(draws, *shape) + 3, normal(draws, channels), normal(draws, channels)
+    )
 
 
 @pytest.mark.parametrize("channels", [5, 22, 45])
@@ -233,6 +240,33 @@ def test_one_value_per_channel(function, gate):
 )
 def test_what_lies_between_the_layers(function):
     assert_as_good_as_paddle(function, normal(3, 6, 4, 5))
+
+
+@pytest.mark.parametrize("shape", [(3, 6, 4, 5), (2, 33, 3, 3), (64, 16, 1, 1)])
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x, y: softmax_blend(image_of(x), image_of(y)),
+        lambda x, y: softmax_blend(image_of(x), image_of(y)) * image_of(x) + image_of(y),
+        lambda x, y: softmax_blend(image_of(x), y),
+    ],
+)
+def test_blending_two_activations(function, shape):
+    assert_as_good_as_paddle(function, normal(*shape), 2 * normal(*shape[::-1]).T)
+
+
+@pytest.mark.parametrize("frozen", [0, 1])
+def test_blending_with_a_frozen_activation(frozen):
+    def gradient(fast):
+        pair = [paddle.to_tensor(normal(*it).astype("float32")) for it in ((2, 4, 3, 3), (3, 3, 4, 2))]
+        pair[1] = pair[1].transpose([3, 2, 1, 0])
+        pair[1 - frozen].stop_gradient = False
+        with backend.enabled() if fast else backend.disabled():
+            softmax_blend(*map(image_of, pair)).square().sum().backward()
+        assert pair[frozen].grad is None
+        return pair[1 - frozen].grad.numpy()
+
+    np.testing.assert_allclose(gradient(fast=True), gradient(fast=False), rtol=1e-5, atol=1e-6)
 
 
 def test_slices_of_one_activation_share_one_cut():
