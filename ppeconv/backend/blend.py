@@ -24,8 +24,10 @@ def softmax_blend(first: Tensor, second: Tensor) -> Tensor:
 
 
 class _Blend(PyLayer):
-    """With g the incoming gradient, a the gate and p the mean of g * (first - second): the first term's gradient is
-    a * g + a * (1 - a) * p, the second's is what that leaves of g.
+    """The blend of rows, differentiated through its gate.
+
+    With g the incoming gradient, a the gate and p the mean of g * (first - second), the first term's gradient is
+    a * g + a * (1 - a) * p, and the second's is what that leaves of g.
     """
 
     @staticmethod
