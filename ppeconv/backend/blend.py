@@ -7,7 +7,9 @@ from paddle.autograd import PyLayer
 from paddle.nn import functional as F
 
 from . import broadcast, layout, onednn
-from .broadcast import applied
+from .onednn import BINARY_ADD as ADD
+from .onednn import BINARY_MULTIPLY as MULTIPLY
+from .onednn import BINARY_SUB as SUBTRACT
 
 
 def softmax_blend(first: Tensor, second: Tensor) -> Tensor:
@@ -35,15 +37,15 @@ class _Blend(PyLayer):
         gate = F.sigmoid(steps.mean(first) - steps.mean(second))
         ctx.save_for_backward(first, second, gate)
         ctx.steps, ctx.wanted = steps, (not first.stop_gradient, not second.stop_gradient)
-        return applied(steps.multiply_and_add, first, gate, applied(steps.multiply, second, 1 - gate))
+        return steps.combined(first, MULTIPLY, gate, ADD, steps.combined(second, MULTIPLY, 1 - gate))
 
     @staticmethod
     def backward(ctx, gradient):
         first, second, gate = ctx.saved_tensor()
         gradient, steps = layout.incoming(gradient), ctx.steps
-        through_gate = steps.mean(applied(steps.subtract_and_multiply, first, second, gradient)) * gate * (1 - gate)
-        to_first = applied(steps.multiply, gradient, gate)
-        steps.add(to_first.data_ptr(), through_gate.data_ptr(), to_first.data_ptr())
+        through_gate = steps.mean(steps.combined(first, SUBTRACT, second, MULTIPLY, gradient)) * gate * (1 - gate)
+        to_first = steps.combined(gradient, MULTIPLY, gate)
+        steps.combined(to_first, ADD, through_gate, into=to_first)
         wants_first, wants_second = ctx.wanted
-        to_second = applied(steps.subtract, gradient, to_first) if wants_second else None
+        to_second = steps.combined(gradient, SUBTRACT, to_first) if wants_second else None
         return to_first if wants_first else None, to_second

@@ -8,10 +8,12 @@ import paddle
 from paddle.autograd import PyLayer
 
 from . import layout, onednn, pool
+from .onednn import BINARY_ADD as ADD
+from .onednn import BINARY_MULTIPLY as MULTIPLY
 
 
 class _Plan:
-    """Primitives that take rows, a gate and other rows in the order of their names, then the result."""
+    """Operations on rows of one shape, other such rows and a gate."""
 
     def __init__(self, shape: tuple[int, ...], samples: int, threads: int):
         n, h, w, c = shape
@@ -19,43 +21,27 @@ class _Plan:
         whole = pool.Geometry((n, c, h, w), (h, w), (1, 1), (0, 0, 0, 0), False, onednn.POOLING_AVERAGE_ALL, threads)
         self._average = pool.plan(whole).forward
         self._shape, self._samples = shape, samples
+        self._primitive = functools.cache(self._build)
 
-    @functools.cached_property
-    def multiply(self) -> onednn.Primitive:
-        """rows * gate"""
-        return self._primitive(onednn.BINARY_MULTIPLY, self._gate)
+    def combined(self, rows: paddle.Tensor, *chain, into: paddle.Tensor | None = None) -> paddle.Tensor:
+        """What a chain of operations makes of rows: `combined(x, MULTIPLY, gate, ADD, y)` is x * gate + y.
 
-    @functools.cached_property
-    def multiply_and_add(self) -> onednn.Primitive:
-        """rows * gate + others"""
-        return self._primitive(onednn.BINARY_MULTIPLY, self._gate, onednn.BINARY_ADD)
+        The first operand is a gate or rows, those behind it are rows. `into` may be an operand.
+        """
+        operations, operands = chain[::2], chain[1::2]
+        result = layout.new(rows.shape) if into is None else into
+        primitive = self._primitive(operations, operands[0].shape != rows.shape)
+        primitive(*[it.data_ptr() for it in (rows, *operands, result)])
+        return result
 
-    @functools.cached_property
-    def add(self) -> onednn.Primitive:
-        """rows + gate"""
-        return self._primitive(onednn.BINARY_ADD, self._gate)
-
-    @functools.cached_property
-    def product(self) -> onednn.Primitive:
-        """rows * others"""
-        return self._primitive(onednn.BINARY_MULTIPLY, self._full)
-
-    @functools.cached_property
-    def subtract(self) -> onednn.Primitive:
-        """rows - others"""
-        return self._primitive(onednn.BINARY_SUB, self._full)
-
-    @functools.cached_property
-    def subtract_and_multiply(self) -> onednn.Primitive:
-        """(rows - others) * still others"""
-        return self._primitive(onednn.BINARY_SUB, self._full, onednn.BINARY_MULTIPLY)
-
-    def _primitive(self, operation: int, second: onednn.Layout, then: int | None = None) -> onednn.Primitive:
-        attributes, inputs = onednn.Attributes(), {onednn.SRC: self._full, onednn.SRC_1: second}
-        if then is not None:
-            attributes.then(then, self._full)
-            inputs[onednn.post_operand(0)] = self._full
-        recipe = onednn.Recipe.of("binary", operation, self._full, second, self._full, attributes=attributes)
+    def _build(self, operations: tuple[int, ...], is_gated: bool) -> onednn.Primitive:
+        first, *others = operations
+        attributes, inputs = onednn.Attributes(), {onednn.SRC: self._full}
+        inputs[onednn.SRC_1] = second = self._gate if is_gated else self._full
+        for position, operation in enumerate(others):
+            attributes.then(operation, self._full)
+            inputs[onednn.post_operand(position)] = self._full
+        recipe = onednn.Recipe.of("binary", first, self._full, second, self._full, attributes=attributes)
         return onednn.Primitive(recipe, inputs, {onednn.DST: self._full})
 
     def mean(self, rows: paddle.Tensor) -> paddle.Tensor:
@@ -78,13 +64,6 @@ def plan(shape: tuple[int, ...], samples: int, threads: int) -> _Plan:
     return _Plan(shape, samples, threads)
 
 
-def applied(primitive: onednn.Primitive, *operands: paddle.Tensor) -> paddle.Tensor:
-    """A primitive's result in the shape of its first operand."""
-    result = layout.new(operands[0].shape)
-    primitive(*[it.data_ptr() for it in operands], result.data_ptr())
-    return result
-
-
 class Multiply(PyLayer):
     """Rows times a gate."""
 
@@ -92,7 +71,7 @@ class Multiply(PyLayer):
     def forward(ctx, rows, gate, steps):
         ctx.save_for_backward(rows, gate)
         ctx.steps, ctx.wanted = steps, (not rows.stop_gradient, not gate.stop_gradient)
-        return applied(steps.multiply, rows, gate)
+        return steps.combined(rows, MULTIPLY, gate)
 
     @staticmethod
     def backward(ctx, gradient):
@@ -100,8 +79,8 @@ class Multiply(PyLayer):
         gradient, steps = layout.incoming(gradient), ctx.steps
         wants_rows, wants_gate = ctx.wanted
         return (
-            applied(steps.multiply, gradient, gate) if wants_rows else None,
-            steps.total(applied(steps.product, gradient, rows)) if wants_gate else None,
+            steps.combined(gradient, MULTIPLY, gate) if wants_rows else None,
+            steps.total(steps.combined(gradient, MULTIPLY, rows)) if wants_gate else None,
         )
 
 
@@ -111,7 +90,7 @@ class Add(PyLayer):
     @staticmethod
     def forward(ctx, rows, gate, steps):
         ctx.steps, ctx.wanted = steps, (not rows.stop_gradient, not gate.stop_gradient)
-        return applied(steps.add, rows, gate)
+        return steps.combined(rows, ADD, gate)
 
     @staticmethod
     def backward(ctx, gradient):

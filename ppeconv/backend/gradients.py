@@ -60,7 +60,7 @@ def grad(original: Callable) -> Callable:
         allow_unused=False, no_grad_vars=None,
     ):  # fmt: skip
         listed = list(inputs) if isinstance(inputs, list | tuple) else [inputs]
-        if any(type(it) is Tensor and layout.is_bypassed(it) for it in listed):
+        if any(layout.is_bypassed(it) for it in listed):
             raise UserError("paddle.grad cannot see what enters a fused ReLU; use backend.disabled() for this network")
         rows = [layout.remembered_rows(it) for it in listed]
         asked = [it if behind is None else behind for it, behind in zip(listed, rows, strict=True)]

@@ -109,8 +109,8 @@ def bypass(tensor: paddle.Tensor) -> None:
     _rows_of.recall(tensor).bypassed = True
 
 
-def is_bypassed(tensor: paddle.Tensor) -> bool:
-    """Whether a ReLU fused with what made this image sends its gradient past it."""
+def is_bypassed(tensor: object) -> bool:
+    """Whether this is an image, and a ReLU fused with what made it sends its gradient past it."""
     behind = _rows_of.recall(tensor)
     return behind is not None and behind.bypassed
 
