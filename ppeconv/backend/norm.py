@@ -97,6 +97,11 @@ class Plan:
         self.rows = _Primitives((rows // together, self._channels * self._lanes, together, 1), epsilon)
 
     @functools.cached_property
+    def _means(self) -> _Primitives:
+        """Statistics of the lanes' means."""
+        return _Primitives((self._lanes, self._channels, 1, 1), self._epsilon)
+
+    @functools.cached_property
     def _ones(self) -> paddle.Tensor:
         return paddle.ones([self._lanes * self._channels])
 
@@ -114,10 +119,11 @@ class Plan:
         """The statistics of a batch."""
         scratch, found, one = layout.new(rows.shape), layout.new([2, self._ones.shape[0]]), self._ones.data_ptr()
         self.rows.measure(rows.data_ptr(), one, one, scratch.data_ptr(), *_addresses(found))
-        means, variances = found.reshape([2, self._lanes, self._channels]).astype("float64").unbind(0)
-        mean = means.mean(0)
-        variance = variances.mean(0) + (means - mean).square().mean(0)
-        return Statistics(mean.astype("float32"), variance.astype("float32"))
+        found = found.reshape([2, self._lanes, self._channels])
+        means, variances = found.unbind(0)
+        centred, mean, variance = layout.new(means.shape), layout.new([self._channels]), layout.new([self._channels])
+        self._means.measure(means.data_ptr(), one, one, *[it.data_ptr() for it in (centred, mean, variance)])
+        return Statistics(mean, variance.add_(variances.mean(0)))
 
     def per_lane(self, *vectors: paddle.Tensor) -> paddle.Tensor:
         """[vectors, lanes C]: the channels' values, repeated for every lane."""
