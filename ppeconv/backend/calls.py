@@ -94,13 +94,14 @@ def batch_norm(original: Callable) -> Callable:
         if steps is None:
             return original(x, mean, variance, scale, shift, is_test, momentum, epsilon, data_format, *rest)
         use_global_stats, trainable_statistics = rest
-        rows, running = layout.to_rows(x), norm.Statistics(mean, variance)
+        rows = layout.to_rows(x)
         fixed = use_global_stats or (is_test and not trainable_statistics)
-        statistics = running if fixed else steps.measure(rows)
-        result = norm.BatchNorm.apply(rows, scale, shift, statistics, steps, not fixed)
+        statistics = norm.Statistics(mean.numpy(), variance.numpy()) if fixed else steps.measure(rows)
+        table = steps.table(scale, shift, statistics)
+        result = norm.BatchNorm.apply(rows, scale, shift, table, steps, not fixed)
         if not fixed:
-            running.update(statistics, momentum)
-            rectify.describe_norm(result, rows, scale, shift, statistics, steps)
+            norm.follow((mean, variance), statistics, momentum)
+            rectify.describe_norm(result, rows, scale, shift, table, steps)
         return layout.image(result), mean, variance, None, None, None
 
     return stand_in

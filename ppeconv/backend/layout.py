@@ -7,11 +7,13 @@ sees an ordinary tensor. An edit in place makes the memory stale, and the image 
 
 from __future__ import annotations
 
+import ctypes
 import dataclasses
 import functools
 import weakref
 from collections.abc import Callable
 
+import numpy as np
 import paddle
 from paddle import _C_ops
 from paddle.autograd import PyLayer
@@ -51,10 +53,9 @@ class _Behind:
     rows: paddle.Tensor
     version: int
     used: bool = False
-    bypassed: bool = False
 
 
-_rows_of, _derived_from, _origin_of, _trained = _Notes(), _Notes(), _Notes(), _Notes()
+_rows_of, _derived_from, _origin_of, _bypassed, _trained = _Notes(), _Notes(), _Notes(), _Notes(), _Notes()
 
 
 def new(shape: list[int]) -> paddle.Tensor:
@@ -65,6 +66,19 @@ def new(shape: list[int]) -> paddle.Tensor:
 def new_bytes(size: int) -> paddle.Tensor:
     """An uninitialised buffer."""
     return _empty([size], paddle.uint8, _CPU)
+
+
+def write(tensor: paddle.Tensor, numbers: np.ndarray) -> None:
+    """Overwrite a contiguous float32 tensor."""
+    numbers = np.ascontiguousarray(numbers, np.float32)
+    ctypes.memmove(tensor.data_ptr(), numbers.ctypes.data, numbers.nbytes)
+
+
+def holding(numbers: np.ndarray) -> paddle.Tensor:
+    """A new float32 tensor on the CPU with these numbers."""
+    tensor = new(list(numbers.shape))
+    write(tensor, numbers)
+    return tensor
 
 
 def view_as_image(rows: paddle.Tensor) -> paddle.Tensor:
@@ -104,15 +118,15 @@ def forget(tensor: paddle.Tensor) -> paddle.Tensor | None:
     return behind.rows if behind.used else None
 
 
-def bypass(tensor: paddle.Tensor) -> None:
-    """Note that gradients go past an image."""
-    _rows_of.recall(tensor).bypassed = True
+def bypass(rows: paddle.Tensor) -> None:
+    """Note that gradients go past rows."""
+    _bypassed.remember(rows, True)
 
 
 def is_bypassed(tensor: object) -> bool:
     """Whether this is an image, and a ReLU fused with what made it sends its gradient past it."""
     behind = _rows_of.recall(tensor)
-    return behind is not None and behind.bypassed
+    return behind is not None and _bypassed.recall(behind.rows) is not None
 
 
 def to_rows(tensor: paddle.Tensor) -> paddle.Tensor:
@@ -137,12 +151,12 @@ def once(rows: paddle.Tensor, key: object, make: Callable[[], object]) -> object
     return derived[key]
 
 
-def describe_origin(rows: paddle.Tensor, origin: Callable) -> None:
+def describe_origin(rows: paddle.Tensor, origin: object) -> None:
     """Remember how rows were made; `origin` must not refer to them, or they would live for ever."""
     _origin_of.remember(rows, origin)
 
 
-def origin(rows: paddle.Tensor) -> Callable | None:
+def origin(rows: paddle.Tensor) -> object:
     """How rows were made, if that was described."""
     return _origin_of.recall(rows)
 

@@ -10,9 +10,11 @@ from __future__ import annotations
 import ctypes
 import functools
 import math
+from collections.abc import Sequence
+from typing import NamedTuple
 
+import numpy as np
 import paddle
-from paddle import _C_ops
 from paddle.autograd import PyLayer
 
 from . import layout, onednn
@@ -97,13 +99,8 @@ class Plan:
         self.rows = _Primitives((rows // together, self._channels * self._lanes, together, 1), epsilon)
 
     @functools.cached_property
-    def _means(self) -> _Primitives:
-        """Statistics of the lanes' means."""
-        return _Primitives((self._lanes, self._channels, 1, 1), self._epsilon)
-
-    @functools.cached_property
-    def _ones(self) -> paddle.Tensor:
-        return paddle.ones([self._lanes * self._channels])
+    def _ones(self) -> np.ndarray:
+        return np.ones(self._lanes * self._channels, np.float32)
 
     @functools.cached_property
     def _affine(self) -> onednn.Primitive:
@@ -117,42 +114,44 @@ class Plan:
 
     def measure(self, rows: paddle.Tensor) -> Statistics:
         """The statistics of a batch."""
-        scratch, found, one = layout.new(rows.shape), layout.new([2, self._ones.shape[0]]), self._ones.data_ptr()
-        self.rows.measure(rows.data_ptr(), one, one, scratch.data_ptr(), *_addresses(found))
-        found = found.reshape([2, self._lanes, self._channels])
-        means, variances = found.unbind(0)
-        centred, mean, variance = layout.new(means.shape), layout.new([self._channels]), layout.new([self._channels])
-        self._means.measure(means.data_ptr(), one, one, *[it.data_ptr() for it in (centred, mean, variance)])
-        return Statistics(mean, variance.add_(variances.mean(0)))
+        unread, found = layout.new(rows.shape), np.empty([2, self._lanes, self._channels], np.float32)
+        one = self._ones.ctypes.data
+        self.rows.measure(rows.data_ptr(), one, one, unread.data_ptr(), *_addresses(found))
+        means, variances = found.astype(np.float64)
+        mean = means.sum(0) / self._lanes
+        off = means - mean
+        return Statistics(mean, (variances + off * off).sum(0) / self._lanes)
 
-    def per_lane(self, *vectors: paddle.Tensor) -> paddle.Tensor:
-        """[vectors, lanes C]: the channels' values, repeated for every lane."""
-        return _C_ops.tile(_C_ops.stack(list(vectors), 0), [1, self._lanes])
+    def table(self, scale: paddle.Tensor, shift: paddle.Tensor, statistics: Statistics) -> np.ndarray:
+        """[4, lanes, C]: scale, shift, mean and variance, repeated for every lane."""
+        return self._per_lane(scale.numpy(), shift.numpy(), *statistics)
 
-    def total(self, sums: paddle.Tensor) -> paddle.Tensor:
-        """[vectors, C]: the lanes added up."""
-        return sums.reshape([-1, self._lanes, self._channels]).sum(1)
+    def _per_lane(self, *vectors: np.ndarray) -> np.ndarray:
+        table = np.empty([len(vectors), self._lanes, self._channels], np.float32)
+        for lanes, vector in zip(table, vectors, strict=True):
+            lanes[:] = vector
+        return table
 
     def follow_statistics(
-        self, gradient: paddle.Tensor, rows: paddle.Tensor, totals: paddle.Tensor, table: paddle.Tensor
+        self, gradient: paddle.Tensor, rows: paddle.Tensor, totals: np.ndarray, table: np.ndarray
     ) -> None:
         """Complete the gradient of rows, in place, by what goes through the mean and the variance.
 
         With x' the normalised rows it is s / deviation * (g - total(g) / positions - x' total(g x') / positions).
         """
-        scale, _, mean, variance = table[:, : self._channels].unbind(0)
-        inverse = (variance + self._epsilon).rsqrt()
-        through_variance, through_mean = (totals * (scale * inverse * (-1 / self._positions))).unbind(0)
+        scale, _, mean, variance = table[:, 0].astype(np.float64)
+        inverse = 1 / np.sqrt(variance + self._epsilon)
+        through_variance, through_mean = totals * (scale * inverse * (-1 / self._positions))
         slope = through_variance * inverse
-        line = self.per_lane(slope, through_mean - slope * mean)
+        line = self._per_lane(slope, through_mean - slope * mean)
         slope, intercept = _addresses(line)
         self._affine(rows.data_ptr(), slope, gradient.data_ptr(), intercept, gradient.data_ptr())
 
 
-def _addresses(table: paddle.Tensor) -> list[int]:
-    """Where each row of a table begins."""
-    (count, size), start = table.shape, table.data_ptr()
-    return [start + 4 * size * row for row in range(count)]
+def _addresses(table: np.ndarray) -> range:
+    """Where each part of a table begins."""
+    start, step = table.__array_interface__["data"][0], table.strides[0]
+    return range(start, start + len(table) * step, step)
 
 
 def _lanes(positions: int, channels: int) -> int:
@@ -171,79 +170,68 @@ def plan(shape: tuple[int, ...], epsilon: float, threads: int) -> Plan | None:
         return None
 
 
-class Statistics:
-    """Mean and variance of each channel; an object, as Paddle would differentiate tensors in a tuple."""
+class Statistics(NamedTuple):
+    """Mean and variance of each channel."""
 
-    def __init__(self, mean: paddle.Tensor, variance: paddle.Tensor):
-        self.tensors = mean, variance
-
-    def update(self, batch: Statistics, momentum: float) -> None:
-        """Blend a batch's statistics into these running ones."""
-        for running, found in zip(self.tensors, batch.tensors, strict=True):
-            blend = _running_average(running.shape[0], momentum, onednn.threads())
-            blend(running.data_ptr(), found.data_ptr(), running.data_ptr())
+    mean: np.ndarray
+    variance: np.ndarray
 
 
-@functools.lru_cache(maxsize=256)
-def _running_average(channels: int, momentum: float, threads: int) -> onednn.Primitive:
-    """(old, new, updated): momentum * old + (1 - momentum) * new."""
-    vector = onednn.dense([channels])
-    weights = (ctypes.c_float * 2)(momentum, 1 - momentum)
-    pointers = (ctypes.c_void_p * 2)(vector.pointer.value, vector.pointer.value)
-    recipe = onednn.Recipe.of("sum", vector, 2, weights, pointers)
-    inputs = {onednn.MULTIPLE_SRC: vector, onednn.MULTIPLE_SRC + 1: vector}
-    return onednn.Primitive(recipe, inputs, {onednn.DST: vector})
+def follow(running: Sequence[paddle.Tensor], batch: Statistics, momentum: float) -> None:
+    """Blend a batch's statistics into the running ones."""
+    for old, found in zip(running, batch, strict=True):
+        layout.write(old, momentum * old.numpy() + (1 - momentum) * found)
 
 
 class BatchNorm(PyLayer):
     """Normalisation by given statistics: constants, or those of rows themselves and then differentiated through."""
 
     @staticmethod
-    def forward(ctx, rows, scale, shift, statistics, steps, of_rows):
-        result, table = layout.new(rows.shape), steps.per_lane(scale, shift, *statistics.tensors)
+    def forward(ctx, rows, scale, shift, table, steps, of_rows):
+        result = layout.new(rows.shape)
         steps.rows.apply(rows.data_ptr(), *_addresses(table), result.data_ptr())
-        _remember(ctx, steps, (rows, scale, shift), table)
-        ctx.of_rows = of_rows
+        remember(ctx, steps, (rows, scale, shift), table, of_rows)
         return result
 
     @staticmethod
     def backward(ctx, gradient):
-        return _gradients(ctx, ctx.steps.rows.backward, gradient, ctx.of_rows)
+        return gradients(ctx, ctx.steps.rows.backward, layout.incoming(gradient), *ctx.saved_tensor())
 
 
 class RectifiedBatchNorm(PyLayer):
     """ReLU of rows normalised by given statistics of their own, differentiated through the statistics."""
 
     @staticmethod
-    def forward(ctx, rows, scale, shift, statistics, steps):
-        run, table = steps.rows.apply_and_rectify, steps.per_lane(scale, shift, *statistics.tensors)
-        result, mask = layout.new(rows.shape), layout.new_bytes(steps.rows.mask_size)
+    def forward(ctx, rows, scale, shift, table, steps):
+        run, result = steps.rows.apply_and_rectify, layout.new(rows.shape)
+        mask = layout.new_bytes(steps.rows.mask_size)
         run(rows.data_ptr(), *_addresses(table), result.data_ptr(), mask.data_ptr())
-        _remember(ctx, steps, (rows, scale, shift), table, mask)
+        remember(ctx, steps, (rows, scale, shift), table, True, mask)
         return result
 
     @staticmethod
     def backward(ctx, gradient):
-        return _gradients(ctx, ctx.steps.rows.masked_backward, gradient, through_statistics=True)
+        return gradients(ctx, ctx.steps.rows.masked_backward, layout.incoming(gradient), *ctx.saved_tensor())
 
 
-def _remember(ctx, steps, inputs, *others) -> None:
-    """Keep what the gradients need."""
+def remember(ctx, steps: Plan, inputs: Sequence[paddle.Tensor], table: np.ndarray, of_rows: bool, *others) -> None:
+    """Keep what the gradients of the inputs (rows, scale and shift) need, and other tensors."""
     layout.trains(*inputs[1:])
-    ctx.steps, ctx.wanted = steps, [not tensor.stop_gradient for tensor in inputs]
+    ctx.steps, ctx.table, ctx.of_rows = steps, table, of_rows
+    ctx.wanted = [not tensor.stop_gradient for tensor in inputs]
     ctx.save_for_backward(inputs[0], *others)
 
 
-def _gradients(ctx, primitive, gradient, through_statistics: bool):
+def gradients(ctx, primitive: onednn.Primitive, gradient: paddle.Tensor, rows: paddle.Tensor, *mask) -> tuple:
     """The gradients of rows, scale and shift, where wanted."""
-    rows, table, *mask = ctx.saved_tensor()
+    table, result = ctx.table, layout.new(rows.shape)
+    sums = np.empty_like(table[:2])
     scale, _, mean, variance = _addresses(table)
-    result, sums = layout.new(rows.shape), layout.new([2, table.shape[1]])
-    gradient = layout.incoming(gradient)
     after = [tensor.data_ptr() for tensor in (*mask, result)]
     primitive(rows.data_ptr(), gradient.data_ptr(), scale, mean, variance, *after, *_addresses(sums))
-    totals = ctx.steps.total(sums)
-    if through_statistics:
+    totals = sums.astype(np.float64).sum(1)
+    if ctx.of_rows:
         ctx.steps.follow_statistics(result, rows, totals, table)
-    outputs = result, *totals.unbind(0)
-    return tuple(out if wanted else None for out, wanted in zip(outputs, ctx.wanted, strict=True))
+    wants_rows, *wants_parameters = ctx.wanted
+    pairs = zip(totals, wants_parameters, strict=True)
+    return result if wants_rows else None, *[layout.holding(total) if wanted else None for total, wanted in pairs]

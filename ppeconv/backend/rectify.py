@@ -2,15 +2,19 @@
 
 The stand-in of ReLU asks how its input was made. Where that was a sum or a normalisation, the gradient skips
 the tensor in between: a rectified sum hands its gradient to both terms, and a rectified normalisation masks
-the gradient while it differentiates the normalisation.
+the gradient while it differentiates the normalisation. Where a term of the sum was normalised, as in a residual
+network, the gradient skips that tensor too.
 """
 
 from __future__ import annotations
 
 import ctypes
 import functools
+import math
 from collections.abc import Callable
+from typing import NamedTuple
 
+import numpy as np
 from paddle import Tensor
 from paddle.autograd import PyLayer
 
@@ -27,32 +31,60 @@ def relu(original: Callable) -> Callable:
         rows = layout.remembered_rows(x)
         if rows is None:
             return original(x)
-        rectified = layout.origin(rows)
-        if rectified is None:
+        made = layout.origin(rows)
+        if made is None:
             return layout.image(original(rows))
-        layout.bypass(x)
-        return layout.image(rectified(rows, original))
+        layout.bypass(rows)
+        return layout.image(made.rectified(rows, original))
 
     return stand_in
 
 
+class _Norm(NamedTuple):
+    """What a normalisation was made of."""
+
+    rows: Tensor
+    scale: Tensor
+    shift: Tensor
+    table: np.ndarray
+    steps: norm.Plan
+
+    def rectified(self, _result: Tensor, _relu: Callable) -> Tensor:
+        return norm.RectifiedBatchNorm.apply(*self)
+
+
+class _Sum(NamedTuple):
+    """What a sum was made of."""
+
+    first: Tensor
+    second: Tensor
+
+    def rectified(self, total: Tensor, relu: Callable) -> Tensor:
+        for term, other in (self, self[::-1]):
+            normalisation = layout.origin(term)
+            if isinstance(normalisation, _Norm):
+                layout.bypass(term)
+                return _RectifiedNormAndSum.apply(*normalisation, other, total.detach(), relu)
+        return _RectifiedSum.apply(*self, total.detach(), relu)
+
+
 def describe_sum(total: Tensor, first: Tensor, second: Tensor) -> None:
     """Remember what a sum was made of, for a ReLU that may follow."""
-    if total.size >= _WORTHWHILE and not total.stop_gradient:
-        layout.describe_origin(total, lambda rows, relu: _RectifiedSum.apply(first, second, rows.detach(), relu))
+    _describe(total, _Sum(first, second))
 
 
-def describe_norm(
-    result: Tensor, rows: Tensor, scale: Tensor, shift: Tensor, statistics: norm.Statistics, steps
-) -> None:
+def describe_norm(result: Tensor, rows: Tensor, scale: Tensor, shift: Tensor, table: np.ndarray, steps) -> None:
     """Remember what a batch normalisation was made of, for a ReLU that may follow."""
-    if result.size >= _WORTHWHILE and not result.stop_gradient:
-        apply = norm.RectifiedBatchNorm.apply
-        layout.describe_origin(result, lambda _rows, _relu: apply(rows, scale, shift, statistics, steps))
+    _describe(result, _Norm(rows, scale, shift, table, steps))
+
+
+def _describe(result: Tensor, origin: _Norm | _Sum) -> None:
+    if math.prod(result.shape) >= _WORTHWHILE and not result.stop_gradient:
+        layout.describe_origin(result, origin)
 
 
 @functools.lru_cache(maxsize=256)
-def _gradient(size: int, threads: int) -> onednn.Primitive:
+def _backward(size: int, threads: int) -> onednn.Primitive:
     """(ReLU's result, its gradient, the gradient of its input)"""
     flat, zero = onednn.dense([size]), ctypes.c_float(0)
     kind = onednn.RELU_FROM_RESULT
@@ -61,10 +93,20 @@ def _gradient(size: int, threads: int) -> onednn.Primitive:
     return onednn.Primitive(back, {onednn.DST: flat, onednn.DIFF_DST: flat}, {onednn.DIFF_SRC: flat})
 
 
+def _masked(result: Tensor, gradient: Tensor) -> Tensor:
+    """The gradient of what became a result by ReLU."""
+    masked = layout.new(result.shape)
+    backward = _backward(math.prod(result.shape), onednn.threads())
+    backward(result.data_ptr(), layout.incoming(gradient).data_ptr(), masked.data_ptr())
+    return masked
+
+
 class _RectifiedSum(PyLayer):
+    """ReLU of a sum."""
+
     @staticmethod
-    def forward(ctx, first, second, total, original):
-        result = original(total)
+    def forward(ctx, first, second, total, relu):
+        result = relu(total)
         ctx.save_for_backward(result)
         ctx.wanted = not first.stop_gradient, not second.stop_gradient
         return result
@@ -72,9 +114,24 @@ class _RectifiedSum(PyLayer):
     @staticmethod
     def backward(ctx, gradient):
         (result,) = ctx.saved_tensor()
-        gradient, masked = layout.incoming(gradient), layout.new(result.shape)
-        primitive = _gradient(result.size, onednn.threads())
-        primitive(result.data_ptr(), gradient.data_ptr(), masked.data_ptr())
-        first, second = ctx.wanted
+        masked, (first, second) = _masked(result, gradient), ctx.wanted
         # Paddle may add to a gradient in place, so two terms cannot share one.
         return masked if first else None, (masked.clone() if first else masked) if second else None, None
+
+
+class _RectifiedNormAndSum(PyLayer):
+    """ReLU of the sum of normalised rows and others."""
+
+    @staticmethod
+    def forward(ctx, rows, scale, shift, table, steps, other, total, relu):
+        result = relu(total)
+        norm.remember(ctx, steps, (rows, scale, shift), table, True, result)
+        ctx.wants_other = not other.stop_gradient
+        return result
+
+    @staticmethod
+    def backward(ctx, gradient):
+        rows, result = ctx.saved_tensor()
+        masked = _masked(result, gradient)
+        gradients = norm.gradients(ctx, ctx.steps.rows.backward, masked, rows)
+        return *gradients, masked if ctx.wants_other else None, None
