@@ -12,6 +12,7 @@ from paddle.nn import functional as F
 from ppeconv import backend
 from ppeconv.backend import conv, layout
 from ppeconv.backend.blend import softmax_blend
+from ppeconv.errors import UserError
 
 pytestmark = pytest.mark.skipif(not backend.available()[0], reason=backend.available()[1])
 
@@ -150,6 +151,39 @@ def test_batch_norm_and_relu_of_channels_that_fill_no_vector(channels):
         found = step()
     for ours, theirs in zip(found, expected, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-4 * np.abs(theirs).max())
+
+
+@pytest.mark.parametrize(
+    "join",
+    [
+        lambda y, z: F.relu(y + image_of(z)),
+        lambda y, z: F.relu(z + y),
+        lambda y, z: F.relu(y + y) * z,
+        lambda y, z: F.relu(y + z) * y,
+        lambda y, z: F.relu(total := y + z) * total,
+        lambda y, z: F.relu(y + F.relu(y)) + z,
+    ],
+)
+def test_a_normalised_term_of_a_rectified_sum(join):
+    channels, size = 16, 40
+
+    def block(x, z, scale, shift):
+        mean, variance = paddle.zeros([channels], x.dtype), paddle.ones([channels], x.dtype)
+        return join(F.batch_norm(x, mean, variance, scale, shift, training=True), z)
+
+    images = [normal(3, channels, size, size), normal(3, channels, size, size) * 0.3]
+    assert_as_good_as_paddle(block, *images, normal(channels), normal(channels))
+
+
+def test_the_gradient_of_a_normalised_term_is_not_a_part_of_it():
+    x, z = paddle.randn([3, 16, 40, 40]), paddle.randn([3, 16, 40, 40])
+    x.stop_gradient = False
+    norm = paddle.nn.BatchNorm2D(16)
+    with backend.enabled():
+        y = norm(x)
+        loss = F.relu(y + z).sum()
+        with pytest.raises(UserError, match="fused ReLU"):
+            paddle.grad(loss, y)
 
 
 @pytest.mark.parametrize("mode", [{"training": False}, {"training": True, "use_global_stats": True}])
