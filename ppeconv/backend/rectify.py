@@ -95,9 +95,9 @@ def _backward(size: int, threads: int) -> onednn.Primitive:
 
 def _masked(result: Tensor, gradient: Tensor) -> Tensor:
     """The gradient of what became a result by ReLU."""
-    masked = layout.new(result.shape)
+    gradient, masked = layout.incoming(gradient), layout.new(result.shape)
     backward = _backward(math.prod(result.shape), onednn.threads())
-    backward(result.data_ptr(), layout.incoming(gradient).data_ptr(), masked.data_ptr())
+    backward(result.data_ptr(), gradient.data_ptr(), masked.data_ptr())
     return masked
 
 
