@@ -12,6 +12,7 @@ from paddle.nn import functional as F
 from ppeconv import backend
 from ppeconv.backend import conv, layout
 from ppeconv.backend.blend import softmax_blend
+from ppeconv.backend.window import Geometry, explicit_padding
 from ppeconv.errors import UserError
 
 pytestmark = pytest.mark.skipif(not backend.available()[0], reason=backend.available()[1])
@@ -116,7 +117,7 @@ def check_convolution(case):
 
 def test_a_strided_1x1_of_few_channels_is_left_to_paddle():
     """oneDNN overruns its scratch memory there."""
-    geometry = conv.Geometry((1, 3, 8, 8), (8, 3, 1, 1), (2, 1), (0, 0, 0, 0), (1, 1), 1, False, 2)
+    geometry = Geometry((1, 3, 8, 8), (8, 3, 1, 1), (2, 1), (0, 0, 0, 0), (1, 1), 1, False, 2)
     assert conv.plan(geometry) is None
     assert conv.plan(geometry._replace(stride=(1, 1))) is not None
     assert conv.plan(geometry._replace(image=(1, 16, 8, 8), weight=(8, 16, 1, 1))) is not None
@@ -361,4 +362,4 @@ def test_wrong_arguments_get_paddles_own_error():
 
 
 def test_same_padding_matches_its_definition():
-    assert conv.explicit_padding([0, 0], "SAME", [7, 8], [3, 4], [2, 1]) == (1, 1, 1, 2)
+    assert explicit_padding([0, 0], "SAME", [7, 8], [3, 4], [2, 1]) == (1, 1, 1, 2)

@@ -14,6 +14,7 @@ from paddle import Tensor
 from paddle.nn import functional
 
 from . import channels, conv, layout, norm, onednn, pool, rectify
+from .window import Geometry, explicit_padding
 
 _waiting = threading.local()
 
@@ -31,9 +32,9 @@ def _convolve(x, weight, stride, padding, algorithm, dilation, groups, data_form
     if data_format != "NCHW" or not _serves(x, weight, bias):
         return None
     shape, kernel = x.shape, weight.shape
-    geometry = conv.Geometry(
+    geometry = Geometry(
         tuple(shape), tuple(kernel), tuple(stride),
-        conv.explicit_padding(padding, algorithm, shape[2:], kernel[2:], stride),
+        explicit_padding(padding, algorithm, shape[2:], kernel[2:], stride),
         (1, 1) if algorithm == "SAME" else tuple(dilation),
         groups, bias is not None, onednn.threads(),
     )  # fmt: skip
@@ -130,7 +131,7 @@ def _pooling(shape, kernel, stride, padding, ceil, exclusive, kind, whole, adapt
         kernel, stride, padding = size, [1, 1], [0, 0]
     elif adaptive or (ceil and kind == "avg" and not exclusive):
         return None
-    around = conv.explicit_padding(padding, algorithm, size, kernel, stride)
+    around = explicit_padding(padding, algorithm, size, kernel, stride)
     average = onednn.POOLING_AVERAGE_VALID if exclusive else onednn.POOLING_AVERAGE_ALL
     return pool.Geometry(
         tuple(shape), tuple(kernel), tuple(stride), around, ceil,

@@ -13,6 +13,7 @@ from pathlib import Path
 import paddle
 
 FLOAT32, UINT8 = 3, 6
+_SAME_TYPE = 0
 ANY_FORMAT = 1
 FORWARD_TRAINING, FORWARD_INFERENCE, BACKWARD = 64, 96, 128
 CONVOLUTION_DIRECT = 1
@@ -68,7 +69,8 @@ def library() -> ctypes.CDLL:
 
 
 @functools.cache
-def _openmp() -> ctypes.CDLL:
+def openmp() -> ctypes.CDLL:
+    """The OpenMP library that oneDNN and Paddle share."""
     return ctypes.CDLL(str(library_folder() / "libiomp5.so"))
 
 
@@ -82,18 +84,18 @@ def version() -> tuple[int, int, int]:
 
 def threads() -> int:
     """How many threads a primitive built now would use."""
-    return _openmp().omp_get_max_threads()
+    return openmp().omp_get_max_threads()
 
 
 @contextmanager
 def using_threads(count: int) -> Iterator[None]:
     """While this is open, primitives use that many threads."""
     before = threads()
-    _openmp().omp_set_num_threads(count)
+    openmp().omp_set_num_threads(count)
     try:
         yield
     finally:
-        _openmp().omp_set_num_threads(before)
+        openmp().omp_set_num_threads(before)
 
 
 def _call(name: str, *arguments: object) -> None:
@@ -177,6 +179,10 @@ class Attributes(_Handle):
     def then_apply(self, kind: int, alpha: float, beta: float) -> Attributes:
         """A function of each number."""
         return self._append("eltwise", kind, ctypes.c_float(alpha), ctypes.c_float(beta))
+
+    def then_add_to_result(self) -> Attributes:
+        """The sum with what the result's memory holds."""
+        return self._append("sum", ctypes.c_float(1), 0, _SAME_TYPE)
 
     def _append(self, operation: str, *arguments: object) -> Attributes:
         _call(f"post_ops_append_{operation}", self._operations.pointer, *arguments)
@@ -272,19 +278,20 @@ class Execution:
             raise OneDNNError(f"oneDNN could not run a primitive (status {status})")
 
 
-class _Scratch:
+class Scratch:
     """One growing buffer, valid during one call."""
 
     def __init__(self):
         self._buffer = None
 
     def address(self, size: int) -> int:
+        """Where that many bytes lie."""
         if self._buffer is None or self._buffer.shape[0] < size:
             self._buffer = paddle.empty([size], "uint8")
         return self._buffer.data_ptr()
 
 
-_operands, _working = _Scratch(), _Scratch()
+_operands, _working = Scratch(), Scratch()
 """Operands in the format a primitive prefers, and what a primitive needs besides."""
 
 

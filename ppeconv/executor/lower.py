@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ppeconv.backend import onednn
-from ppeconv.backend.conv import explicit_padding
+from ppeconv.backend.window import explicit_padding
 from ppeconv.errors import UserError
 from ppeconv.executor.graph import Graph, Step, Value
 from ppeconv.executor.program import Operation, Program

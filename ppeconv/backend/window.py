@@ -1,0 +1,56 @@
+"""The window of a convolution or pooling as the fast layers describe it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+
+class Geometry(NamedTuple):
+    """All that a convolution's primitives depend on."""
+
+    image: tuple[int, ...]
+    weight: tuple[int, ...]
+    stride: tuple[int, int]
+    padding: tuple[int, int, int, int]
+    dilation: tuple[int, int]
+    groups: int
+    biased: bool
+    threads: int
+
+    @property
+    def result(self) -> tuple[int, int, int, int]:
+        """The shape of the convolution's result."""
+        n, _, h, w = self.image
+        m, _, kh, kw = self.weight
+        top, bottom, left, right = self.padding
+        height = _extent(h + top + bottom, kh, self.stride[0], self.dilation[0])
+        return n, m, height, _extent(w + left + right, kw, self.stride[1], self.dilation[1])
+
+
+def _extent(padded: int, kernel: int, stride: int, dilation: int) -> int:
+    return (padded - dilation * (kernel - 1) - 1) // stride + 1
+
+
+def explicit_padding(
+    padding: Sequence[int] | int,
+    algorithm: str,
+    size: Sequence[int],
+    kernel: Sequence[int],
+    stride: Sequence[int],
+) -> tuple[int, int, int, int]:
+    """Paddle's padding arguments as (top, bottom, left, right)."""
+    if algorithm == "VALID":
+        return 0, 0, 0, 0
+    if algorithm == "SAME":
+        return _same(size[0], kernel[0], stride[0]) + _same(size[1], kernel[1], stride[1])
+    if isinstance(padding, int):
+        return (padding,) * 4
+    if len(padding) == 4:
+        return tuple(padding)
+    return padding[0], padding[0], padding[1], padding[1]
+
+
+def _same(size: int, kernel: int, stride: int) -> tuple[int, int]:
+    total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
+    return total // 2, total - total // 2

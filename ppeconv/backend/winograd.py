@@ -1,0 +1,370 @@
+"""3x3 convolution of stride 1 with 16 multiplications in place of 36: Winograd's minimal filtering F(2x2, 3x3).
+
+A tile of 4x4 positions of the image becomes 16 numbers, so does a 3x3 kernel; their products, summed over the
+channels by matrix multiplications, are 16 numbers of which 2x2 positions of the result are made. Tiles overlap by two
+positions. Both gradients are made of the same parts. The shorter sums lose fewer digits than a direct convolution's.
+
+Source: Lavin, Gray, Fast Algorithms for Convolutional Neural Networks, arXiv 1509.09308. Here the last row of the
+transforms of image and result has the other sign, so that a gradient's transform is additions and copies alone.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import itertools
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+
+from . import onednn
+from .threads import in_shares
+from .window import Geometry
+
+_PRODUCTS = 16
+_OF_KERNEL = np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]], np.float32)
+_KERNEL = np.kron(_OF_KERNEL, _OF_KERNEL)
+_TURNED_KERNEL = np.ascontiguousarray(_KERNEL[:, ::-1])
+# Tiles that a thread works on at a time: more leave the caches, fewer make slow products.
+_TOGETHER = 256
+_CROWDED = 256
+# Below these the transforms cost more than they save.
+_FEWEST_CHANNELS_FILTERED, _FEWEST_CHANNELS_OF_GRADIENT, _FEWEST_TILES = 128, 64, 32
+_PARITIES = tuple(itertools.product((0, 1), repeat=2))
+
+_workspace = onednn.Scratch()
+
+
+def _transform_image(image: np.ndarray, padding: tuple[int, int], tiles: tuple[int, int], room: _Room) -> np.ndarray:
+    """[4, 4, N, tiles down, tiles across, width of C] of [N, H, W, C] with zeros before its first row and column."""
+    n, _, _, c = image.shape
+    down, across = tiles
+    top, left = padding
+    wide = _width(c)
+    parts = room.array(2, 2, n, down + 1, across + 1, wide)
+    parts.fill(0)
+    for row, column in _PARITIES:
+        seen = image[:, (row - top) % 2 :: 2, (column - left) % 2 :: 2]
+        y, x = (top + 1 - row) // 2, (left + 1 - column) // 2
+        parts[row, column, :, y : y + seen.shape[1], x : x + seen.shape[2], :c] = seen
+    half = room.array(4, 2, n, down, across + 1, wide)
+    _two_to_four(parts[..., :-1, :, :], parts[..., 1:, :, :], half)
+    whole, half = room.array(4, 4, n, down, across, wide), half.swapaxes(0, 1)
+    _two_to_four(half[..., :-1, :], half[..., 1:, :], whole.swapaxes(0, 1))
+    return whole
+
+
+def _two_to_four(here: np.ndarray, next_tile: np.ndarray, result: np.ndarray) -> None:
+    np.subtract(here[0], next_tile[0], out=result[0])
+    np.add(here[1], next_tile[0], out=result[1])
+    np.subtract(next_tile[0], here[1], out=result[2])
+    np.subtract(next_tile[1], here[1], out=result[3])
+
+
+def _transform_gradient(gradient: np.ndarray, tiles: tuple[int, int], room: _Room) -> np.ndarray:
+    """[4, 4, N, tiles down, tiles across, width of M] of [N, H, W, M]."""
+    n, h, w, m = gradient.shape
+    whole = room.array(4, 4, n, *tiles, _width(m))
+    corners = whole[::3, ::3]
+    if h % 2 or w % 2:
+        corners.fill(0)
+    corners[..., m:] = 0
+    for row, column in _PARITIES:
+        seen = gradient[:, row::2, column::2]
+        corners[row, column, :, : seen.shape[1], : seen.shape[2], :m] = seen
+    for four in (whole[::3].swapaxes(0, 1), whole):
+        np.add(four[0], four[3], out=four[1])
+        np.subtract(four[0], four[3], out=four[2])
+    return whole
+
+
+def _transform_back(products: np.ndarray, result: np.ndarray) -> None:
+    """[N, H, W, M] of [4, 4, N, tiles down, tiles across, M], which are overwritten."""
+    for four in (products, products[::3].swapaxes(0, 1)):
+        four[0] += four[1]
+        four[0] += four[2]
+        four[3] -= four[2]
+        four[3] += four[1]
+    for row, column in _PARITIES:
+        part = result[:, row::2, column::2]
+        part[...] = products[3 * row, 3 * column, :, : part.shape[1], : part.shape[2]]
+
+
+class _Room:
+    """Arrays in a stretch of memory, one behind the other."""
+
+    def __init__(self, address: int):
+        self.end = address
+
+    def array(self, *shape: int) -> np.ndarray:
+        """The next float32 array."""
+        address, self.end = self.end, self.end + _aligned(4 * math.prod(shape))
+        return _array_at(address, shape)
+
+
+def _aligned(size: int) -> int:
+    return -(-size // 64) * 64
+
+
+def _array_at(address: int, shape: Sequence[int]) -> np.ndarray:
+    return np.frombuffer((ctypes.c_float * math.prod(shape)).from_address(address), np.float32).reshape(shape)
+
+
+@contextmanager
+def _operands_uncopied() -> Iterator[None]:
+    """Where an operand has gaps, NumPy collects that many of its numbers in a buffer before it computes."""
+    before = np.setbufsize(16)
+    try:
+        yield
+    finally:
+        np.setbufsize(before)
+
+
+class _Products:
+    """16 matrix products for each group.
+
+    Of left, right and result it takes the strides of [16, rows, columns] and how many floats lie between one group's
+    and the next.
+    """
+
+    def __init__(self, shape: Sequence[int], operands: Sequence[tuple], groups: int, adds: bool = False):
+        rows, depth, columns = shape
+        shapes = (rows, depth), (depth, columns), (rows, columns)
+        layouts = [onednn.Layout([_PRODUCTS, *it], strides) for it, (strides, _) in zip(shapes, operands, strict=True)]
+        attributes = onednn.Attributes().then_add_to_result() if adds else None
+        recipe = onednn.Recipe.of("matmul", *layouts[:2], None, layouts[2], attributes=attributes)
+        kinds = onednn.SRC, onednn.WEIGHTS, onednn.DST
+        self._run = onednn.Execution(recipe, {kind: recipe.layout(kind) for kind in kinds})
+        self._offsets = [[4 * group * step for _, step in operands] for group in range(groups)]
+        self.scratch_size = self._run.scratch_size
+
+    def __call__(self, *addresses: int, scratch: int) -> None:
+        self._run.work_at(scratch)
+        for offsets in self._offsets:
+            self._run.place([address + offset for address, offset in zip(addresses, offsets, strict=True)])
+            self._run.run()
+
+
+class _Batch:
+    """The images of a batch, dealt out to threads, and how many of them a thread takes at a time."""
+
+    def __init__(self, images: int, tiles: tuple[int, int], threads: int):
+        self.tiles, self.shares, self._threads = tiles, min(threads, images), threads
+        together = max(1, _TOGETHER // math.prod(tiles))
+        bounds = [images * share // self.shares for share in range(self.shares + 1)]
+        self.pieces = [
+            [slice(start, min(start + together, end)) for start in range(first, end, together)]
+            for first, end in itertools.pairwise(bounds)
+        ]
+        """Of each share, the images of one step after the other."""
+        self._sizes = {it.stop - it.start for pieces in self.pieces for it in pieces}
+
+    def for_each_size(self, make: Callable[[int], _Products]) -> list[dict[int, _Products]]:
+        """For each share what is made for as many tiles as a step has, by its number of images."""
+        with onednn.using_threads(self._threads if self.shares == 1 else 1):
+            count = math.prod(self.tiles)
+            return [{size: make(size * count) for size in self._sizes} for _ in range(self.shares)]
+
+    def room(self, channels: int, gradient_channels: int, scratch_size: int) -> int:
+        """Bytes of the arrays of one step: transformed images of so many channels and products or gradients."""
+        down, across = self.tiles
+        whole = _PRODUCTS * down * across
+        image = 4 * (down + 1) * (across + 1) + 8 * down * (across + 1) + whole
+        return max(self._sizes) * 4 * (image * channels + whole * gradient_channels) + scratch_size + 5 * 64
+
+
+class _Filter:
+    """Images [N, H, W, C] filtered by kernels to [N, H', W', M].
+
+    `right` is the kernels' operand of the matrix products, of which `matrix` makes them.
+    """
+
+    def __init__(self, source, target, padding, right, matrix, weight, groups, threads):
+        n, _, _, c = source
+        _, height, width, m = target
+        self._source, self._target, self._padding = source, target, padding
+        self._batch = batch = _Batch(n, (_halved(height), _halved(width)), threads)
+        self._products = batch.for_each_size(
+            lambda tiles: _Products(
+                (tiles, c // groups, m // groups),
+                (_operand(tiles, _width(c), c // groups), right, _operand(tiles, m, m // groups)),
+                groups,
+            )
+        )
+        self._matrix, numbers = matrix, math.prod(weight)
+        self._transform_kernels = _matrix_product(
+            _dense(_PRODUCTS, 9), ([9, numbers], [1, 9]), _dense(_PRODUCTS, numbers)
+        )
+        self._kernels_size = _aligned(4 * _PRODUCTS * numbers)
+        scratch_size = max(it.scratch_size for it in self._products[0].values())
+        self._room = _aligned(batch.room(_width(c), _width(m), scratch_size))
+
+    def __call__(self, source: int, weight: int, target: int, bias: int | None = None) -> None:
+        with onednn.exclusive:
+            kernels = _workspace.address(self._kernels_size + self._batch.shares * self._room)
+            self._transform_kernels(self._matrix.ctypes.data, weight, kernels)
+            images, results = _array_at(source, self._source), _array_at(target, self._target)
+            shift = None if bias is None else _array_at(bias, self._target[-1:])
+            in_shares(functools.partial(self._share, images, kernels, shift, results), self._batch.shares)
+
+    def _share(self, images, kernels, shift, results, share: int) -> None:
+        tiles, channels = self._batch.tiles, self._target[-1]
+        with _operands_uncopied():
+            for piece in self._batch.pieces[share]:
+                room = _Room(kernels + self._kernels_size + share * self._room)
+                transformed = _transform_image(images[piece], self._padding, tiles, room)
+                count = transformed.shape[2]
+                products = room.array(4, 4, count, *tiles, channels)
+                multiply = self._products[share][count]
+                multiply(transformed.ctypes.data, kernels, products.ctypes.data, scratch=room.end)
+                if shift is not None:
+                    products[1, 1] += shift
+                _transform_back(products, results[piece])
+
+
+class _WeightGradient:
+    """The gradient of the weight [M, C / groups, 3, 3], and of the bias, of what was filtered."""
+
+    def __init__(self, image, result, padding, weight, groups, threads):
+        n, _, _, c = image
+        _, height, width, m = result
+        per_group = c // groups
+        self._image, self._result, self._padding = image, result, padding
+        self._batch = batch = _Batch(n, (_halved(height), _halved(width)), threads)
+        sums = [m * per_group, per_group, 1], m // groups * per_group
+        self._products, self._adding = (
+            batch.for_each_size(
+                lambda tiles, adds=adds: _Products(
+                    (m // groups, tiles, per_group),
+                    (_transposed(_operand(tiles, _width(m), m // groups)), _operand(tiles, _width(c), per_group), sums),
+                    groups,
+                    adds,
+                )
+            )
+            for adds in (False, True)
+        )
+        numbers, terms = math.prod(weight), batch.shares * _PRODUCTS
+        self._matrix = np.tile(_KERNEL, (batch.shares, 1))
+        self._transform_back = _matrix_product(([numbers, terms], [1, numbers]), _dense(terms, 9), _dense(numbers, 9))
+        self._sums_size = 4 * _PRODUCTS * numbers
+        scratch_size = max(it.scratch_size for it in (*self._products[0].values(), *self._adding[0].values()))
+        self._room = _aligned(batch.room(_width(c), _width(m), scratch_size))
+
+    def __call__(self, image: int, gradient: int, weight_gradient: int, bias_gradient: int | None = None) -> None:
+        with onednn.exclusive:
+            shares = self._batch.shares
+            sums = _workspace.address(shares * (self._sums_size + self._room))
+            images, gradients = _array_at(image, self._image), _array_at(gradient, self._result)
+            totals = None if bias_gradient is None else np.zeros([shares, self._result[-1]])
+            in_shares(functools.partial(self._share, images, gradients, sums, totals), shares)
+            self._transform_back(sums, self._matrix.ctypes.data, weight_gradient)
+            if totals is not None:
+                _array_at(bias_gradient, totals.shape[1:])[:] = totals.sum(0)
+
+    def _share(self, images, gradients, sums, totals, share: int) -> None:
+        tiles, products = self._batch.tiles, self._products
+        behind = sums + self._batch.shares * self._sums_size + share * self._room
+        with _operands_uncopied():
+            for piece in self._batch.pieces[share]:
+                room = _Room(behind)
+                image = _transform_image(images[piece], self._padding, tiles, room)
+                gradient = _transform_gradient(gradients[piece], tiles, room)
+                multiply = products[share][image.shape[2]]
+                own = sums + share * self._sums_size
+                multiply(gradient.ctypes.data, image.ctypes.data, own, scratch=room.end)
+                products = self._adding
+                if totals is not None:
+                    totals[share] += gradient[1, 1, ..., : totals.shape[1]].sum((0, 1, 2))
+
+
+def _width(channels: int) -> int:
+    """Floats between one position's channels and the next one's: powers of two would share too few lines of a cache."""
+    return channels if channels % _CROWDED else channels + 16
+
+
+def _halved(extent: int) -> int:
+    return -(-extent // 2)
+
+
+def _operand(rows: int, width: int, per_group: int) -> tuple[list[int], int]:
+    return [rows * width, width, 1], per_group
+
+
+def _transposed(operand: tuple[list[int], int]) -> tuple[list[int], int]:
+    (product, row, column), step = operand
+    return [product, column, row], step
+
+
+def _dense(rows: int, columns: int) -> tuple[list[int], list[int]]:
+    return [rows, columns], [columns, 1]
+
+
+def _matrix_product(left, right, result) -> onednn.Primitive:
+    """(left, right, result), each given as shape and strides."""
+    left, right, result = (onednn.Layout(*it) for it in (left, right, result))
+    recipe = onednn.Recipe.of("matmul", left, right, None, result)
+    return onednn.Primitive(recipe, {onednn.SRC: left, onednn.WEIGHTS: right}, {onednn.DST: result})
+
+
+def pays_in_filtering(geometry: Geometry) -> bool:
+    """Whether the result and the gradient of the image take less time this way."""
+    return geometry.groups == 1 and _pays(geometry, _FEWEST_CHANNELS_FILTERED)
+
+
+def pays_in_weight_gradient(geometry: Geometry) -> bool:
+    """Whether the gradient of the weight takes less time this way."""
+    return _pays(geometry, _FEWEST_CHANNELS_OF_GRADIENT)
+
+
+def _pays(geometry: Geometry, fewest_channels: int) -> bool:
+    m, per_group, *kernel = geometry.weight
+    n, _, height, width = geometry.result
+    return (
+        kernel == [3, 3]
+        and geometry.stride == geometry.dilation == (1, 1)
+        and max(geometry.padding) <= 2
+        and min(per_group, m // geometry.groups) >= fewest_channels
+        and n * _halved(height) * _halved(width) >= _FEWEST_TILES
+    )
+
+
+class Steps:
+    """The functions of one geometry, called with addresses as oneDNN's primitives are."""
+
+    def __init__(self, geometry: Geometry):
+        n, c, h, w = geometry.image
+        _, m, height, width = geometry.result
+        top, _, left, _ = geometry.padding
+        self._image, self._result, self._padding = (n, h, w, c), (n, height, width, m), (top, left)
+        self._weight, self._biased = geometry.weight[:2], geometry.biased
+        self._groups, self._threads = geometry.groups, geometry.threads
+        per_group = c // self._groups
+        self._kernels = [m * per_group, per_group, 1], m // self._groups * per_group
+
+    @functools.cached_property
+    def _filter(self) -> _Filter:
+        return _Filter(
+            self._image, self._result, self._padding, _transposed(self._kernels), _KERNEL,
+            self._weight, self._groups, self._threads,
+        )  # fmt: skip
+
+    @functools.cached_property
+    def image_gradient(self) -> _Filter:
+        """(gradient of the result, weight, gradient of the image)"""
+        top, left = self._padding
+        return _Filter(
+            self._result, self._image, (2 - top, 2 - left), self._kernels, _TURNED_KERNEL,
+            self._weight, self._groups, self._threads,
+        )  # fmt: skip
+
+    @functools.cached_property
+    def weight_gradient(self) -> _WeightGradient:
+        """(image, gradient of the result, gradient of the weight, [gradient of the bias])"""
+        return _WeightGradient(self._image, self._result, self._padding, self._weight, self._groups, self._threads)
+
+    def forward(self, image: int, weight: int, *others: int) -> None:
+        """(image, weight, [bias], result)"""
+        *bias, result = others
+        self._filter(image, weight, result, *bias)
