@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import ctypes
 import functools
+import math
+
+import numpy as np
 
 from . import onednn
+from .threads import Pieces, in_shares
 from .window import Geometry
 
 # With several threads, oneDNN 3.6's strided 1x1 convolution overruns its scratch memory below 16 channels.
 _FEWEST_CHANNELS_STRIDED = 16
+# Multiplications below which a call takes more time than they do.
+_FEWEST_PRODUCTS = 1 << 20
+
+_workspace = onednn.Scratch()
 
 
 class Steps:
     """The three primitives of one geometry, built when first needed."""
 
     def __init__(self, geometry: Geometry):
-        self._biased = geometry.biased
+        self._geometry, self._biased = geometry, geometry.biased
         n, m, height, width = geometry.result
         _, per_group, kh, kw = geometry.weight
         top, bottom, left, right = geometry.padding
@@ -27,7 +36,7 @@ class Steps:
         self._result = onednn.channels_last(geometry.result)
         groups = geometry.groups
         shape = [m, per_group, kh, kw] if groups == 1 else [groups, m // groups, per_group, kh, kw]
-        self._weight, self._any_weight = onednn.dense(shape), onednn.Layout(shape, None)
+        self.weight, self.any_weight = onednn.dense(shape), onednn.Layout(shape, None)
         self._bias = onednn.dense([m]) if self._biased else None
         self._window = (
             onednn.int64s(geometry.stride),
@@ -37,7 +46,7 @@ class Steps:
         )
         self._recipe = self._fast(
             "convolution_forward", onednn.FORWARD_TRAINING, onednn.CONVOLUTION_DIRECT,
-            self._image, self._any_weight, self._bias, self._result, *self._window,
+            self._image, self.any_weight, self._bias, self._result, *self._window,
         )  # fmt: skip
 
     @staticmethod
@@ -50,7 +59,7 @@ class Steps:
     @functools.cached_property
     def forward(self) -> onednn.Primitive:
         """(image, weight, [bias], result)"""
-        inputs = {onednn.SRC: self._image, onednn.WEIGHTS: self._weight}
+        inputs = {onednn.SRC: self._image, onednn.WEIGHTS: self.weight}
         if self._biased:
             inputs[onednn.BIAS] = self._bias
         return onednn.Primitive(self._recipe, inputs, {onednn.DST: self._result})
@@ -60,19 +69,82 @@ class Steps:
         """(gradient of the result, weight, gradient of the image)"""
         recipe = onednn.Recipe.of(
             "convolution_backward_data", onednn.CONVOLUTION_DIRECT,
-            self._image, self._any_weight, self._result, *self._window, self._recipe,
+            self._image, self.any_weight, self._result, *self._window, self._recipe,
         )  # fmt: skip
-        inputs = {onednn.DIFF_DST: self._result, onednn.WEIGHTS: self._weight}
+        inputs = {onednn.DIFF_DST: self._result, onednn.WEIGHTS: self.weight}
         return onednn.Primitive(recipe, inputs, {onednn.DIFF_SRC: self._image})
 
     @functools.cached_property
-    def weight_gradient(self) -> onednn.Primitive:
+    def weight_gradient(self) -> _WeightGradient:
         """(image, gradient of the result, gradient of the weight, [gradient of the bias])"""
-        recipe = onednn.Recipe.of(
+        return _WeightGradient(self._geometry)
+
+    def weight_recipe(self, weight: onednn.Layout | ctypes.c_void_p) -> onednn.Recipe:
+        """How the gradients of weight, in this layout, and bias are computed."""
+        return onednn.Recipe.of(
             "convolution_backward_weights", onednn.CONVOLUTION_DIRECT,
-            self._image, self._any_weight, self._bias, self._result, *self._window, self._recipe,
+            self._image, weight, self._bias, self._result, *self._window, self._recipe,
         )  # fmt: skip
-        outputs = {onednn.DIFF_WEIGHTS: self._weight}
-        if self._biased:
-            outputs[onednn.DIFF_BIAS] = self._bias
-        return onednn.Primitive(recipe, {onednn.SRC: self._image, onednn.DIFF_DST: self._result}, outputs)
+
+
+class _WeightGradient:
+    """The gradients of weight and bias; each thread adds up those of a few images after the other.
+
+    oneDNN's own sums go through all positions of all images in one chain (of 1x1 kernels in several), which loses
+    digits. Stock Paddle's begin anew with each image; chains of 64 times the square root of an image's positions lose
+    about as few.
+    """
+
+    def __init__(self, geometry: Geometry):
+        n, m, height, width = geometry.result
+        positions, numbers = height * width, math.prod(geometry.weight)
+        chain = (64 if max(geometry.weight[2:]) > 1 else 1024) / math.sqrt(positions)
+        together = max(1, round(chain), -(-_FEWEST_PRODUCTS // (positions * numbers)))
+        self._pieces = pieces = Pieces(n, geometry.threads, together)
+        self._image, self._result = (4 * math.prod(it[1:]) for it in (geometry.image, geometry.result))
+
+        def steps(images: int) -> Steps:
+            return Steps(geometry._replace(image=(images, *geometry.image[1:])))
+
+        with onednn.using_threads(1):
+            largest = steps(max(pieces.sizes))
+            self._own = own = largest.weight_recipe(largest.any_weight)
+        kinds = onednn.SRC, onednn.DIFF_DST, onednn.DIFF_WEIGHTS, *([onednn.DIFF_BIAS] if geometry.biased else ())
+
+        def run(images: int) -> onednn.Execution:
+            recipe = steps(images).weight_recipe(own.layout(onednn.DIFF_WEIGHTS))
+            return onednn.Execution(recipe, {kind: recipe.layout(kind) for kind in kinds})
+
+        self._runs = pieces.tools(run)
+        self._bias = m if geometry.biased else 0
+        self._weight = own.size(onednn.DIFF_WEIGHTS)
+        self._numbers = self._weight // 4 + self._bias
+        self._sums = onednn.aligned(4 * self._numbers)
+        self._scratch = max(onednn.aligned(it.scratch_size) for by_size in self._runs for it in by_size.values())
+        self._unblock = onednn.reorder(own.layout(onednn.DIFF_WEIGHTS), largest.weight)
+
+    def __call__(self, image: int, gradient: int, weight_gradient: int, bias_gradient: int | None = None) -> None:
+        shares = self._pieces.shares
+        with onednn.exclusive:
+            start = _workspace.address(shares * (2 * self._sums + self._scratch))
+            sums = onednn.array_at(start, [shares, 2, self._sums // 4])[..., : self._numbers]
+            in_shares(functools.partial(self._share, image, gradient, sums, start + 2 * shares * self._sums), shares)
+            total = sums[0, 0]
+            for others in sums[1:, 0]:
+                total += others
+            self._unblock((start, weight_gradient))
+            if bias_gradient is not None:
+                onednn.array_at(bias_gradient, [self._bias])[:] = total[self._weight // 4 :]
+
+    def _share(self, image: int, gradient: int, sums: np.ndarray, scratch: int, share: int) -> None:
+        own, further = sums[share]
+        result = own
+        for piece in self._pieces.of_share[share]:
+            run, start = self._runs[share][piece.stop - piece.start], result.ctypes.data
+            results = (start, start + self._weight) if self._bias else (start,)
+            run.work_at(scratch + share * self._scratch)
+            run.place([image + piece.start * self._image, gradient + piece.start * self._result, *results])
+            run.run()
+            if result is further:
+                own += further
+            result = further

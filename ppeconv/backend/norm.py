@@ -2,7 +2,8 @@
 
 One running sum over every position of a batch loses digits that Paddle's per-image sums keep. So the positions are
 dealt out to lanes: [N, H, W, C] rows are also [N H W / lanes, lanes C] rows, of which oneDNN sums every column by
-itself, and the lanes' short sums are added up afterwards.
+itself, and the lanes' short sums are added up afterwards. Statistics are those of pieces that fit a core's cache,
+where they are read once for the mean and once for the variance, put together.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import paddle
 from paddle.autograd import PyLayer
 
 from . import layout, onednn
+from .threads import Pieces, in_shares
 
 # Sums of sqrt(positions) / lanes beyond this lose more digits than stock Paddle's.
 _LONGEST = 2
@@ -25,6 +27,10 @@ _LONGEST = 2
 _VECTOR = 16
 # Rows that oneDNN is told form an image: with fewer or many more it takes up to twice the time.
 _TOGETHER = 8
+# Numbers whose statistics are taken at a time, and columns that keep oneDNN's loops long.
+_PIECE, _COLUMNS = 1 << 16, 512
+
+_workspace = onednn.Scratch()
 
 
 class _Primitives:
@@ -39,12 +45,6 @@ class _Primitives:
         self._statistics = {onednn.MEAN: self._channels, onednn.VARIANCE: self._channels}
         self._parameters = {onednn.SCALE: self._channels, onednn.SHIFT: self._channels}
         self.mask_size = 0
-
-    @functools.cached_property
-    def measure(self) -> onednn.Primitive:
-        """(rows, scale, shift, result, mean, variance): normalised by the statistics found."""
-        inputs = {onednn.SRC: self._rows, **self._parameters}
-        return onednn.Primitive(self._recipe, inputs, {onednn.DST: self._rows, **self._statistics})
 
     @functools.cached_property
     def apply(self) -> onednn.Primitive:
@@ -87,20 +87,66 @@ class _Primitives:
         )
 
 
+class _Measure:
+    """The statistics of rows at an address."""
+
+    def __init__(self, positions: int, channels: int, threads: int):
+        lanes = _lanes(positions, channels, _COLUMNS / channels)
+        self._columns, self._rows = [lanes, channels], positions // lanes
+        columns = lanes * channels
+        threads = threads if self._rows * columns > threads * _PIECE else 1
+        self._pieces = Pieces(self._rows, threads, max(1, _PIECE // columns))
+
+        def run(rows: int) -> onednn.Execution:
+            image, column = onednn.channels_last([1, columns, rows, 1]), onednn.dense([columns])
+            flags, no_epsilon = 0, ctypes.c_float(0)
+            recipe = onednn.Recipe.of(
+                "batch_normalization_forward", onednn.FORWARD_TRAINING, image, image, no_epsilon, flags
+            )
+            layouts = {onednn.SRC: image, onednn.DST: image, onednn.MEAN: column, onednn.VARIANCE: column}
+            return onednn.Execution(recipe, {kind: layout.pointer for kind, layout in layouts.items()})
+
+        self._runs = self._pieces.tools(run)
+        self._unread = onednn.aligned(4 * columns * max(self._pieces.sizes))
+        self._scratch = max(onednn.aligned(it.scratch_size) for by_size in self._runs for it in by_size.values())
+
+    def __call__(self, address: int) -> Statistics:
+        sizes = [piece.stop - piece.start for share in self._pieces.of_share for piece in share]
+        found = np.empty([len(sizes), 2, *self._columns], np.float32)
+        with onednn.exclusive:
+            room = _workspace.address(self._pieces.shares * (self._unread + self._scratch))
+            in_shares(functools.partial(self._share, address, found, room), self._pieces.shares)
+        weights = np.array(sizes)[:, None, None] / (self._rows * self._columns[0])
+        means, variances = found.swapaxes(0, 1).astype(np.float64)
+        mean = (weights * means).sum((0, 1))
+        off = means - mean
+        return Statistics(mean, (weights * (variances + off * off)).sum((0, 1)))
+
+    def _share(self, address: int, found: np.ndarray, room: int, share: int) -> None:
+        unread = room + share * (self._unread + self._scratch)
+        first = sum(map(len, self._pieces.of_share[:share]))
+        for number, piece in enumerate(self._pieces.of_share[share], first):
+            run, results = self._runs[share][piece.stop - piece.start], _addresses(found[number])
+            run.work_at(unread + self._unread)
+            run.place([address + piece.start * found.strides[1], unread, *results])
+            run.run()
+
+
 class Plan:
     """How rows of one shape are normalised."""
 
-    def __init__(self, shape: tuple[int, ...], epsilon: float):
+    def __init__(self, shape: tuple[int, ...], epsilon: float, threads: int):
         n, self._channels, h, w = shape
         self._epsilon, self._positions = epsilon, n * h * w
-        self._lanes = _lanes(self._positions, self._channels)
+        self._lanes = _lanes(self._positions, self._channels, math.sqrt(self._positions) / _LONGEST)
         rows = self._positions // self._lanes
         together = next(it for it in range(min(rows, _TOGETHER), rows + 1) if rows % it == 0)
         self.rows = _Primitives((rows // together, self._channels * self._lanes, together, 1), epsilon)
+        self._threads = threads
 
     @functools.cached_property
-    def _ones(self) -> np.ndarray:
-        return np.ones(self._lanes * self._channels, np.float32)
+    def _measured(self) -> _Measure:
+        return _Measure(self._positions, self._channels, self._threads)
 
     @functools.cached_property
     def _affine(self) -> onednn.Primitive:
@@ -114,13 +160,7 @@ class Plan:
 
     def measure(self, rows: paddle.Tensor) -> Statistics:
         """The statistics of a batch."""
-        unread, found = layout.new(rows.shape), np.empty([2, self._lanes, self._channels], np.float32)
-        one = self._ones.ctypes.data
-        self.rows.measure(rows.data_ptr(), one, one, unread.data_ptr(), *_addresses(found))
-        means, variances = found.astype(np.float64)
-        mean = means.sum(0) / self._lanes
-        off = means - mean
-        return Statistics(mean, (variances + off * off).sum(0) / self._lanes)
+        return self._measured(rows.data_ptr())
 
     def table(self, scale: paddle.Tensor, shift: paddle.Tensor, statistics: Statistics) -> np.ndarray:
         """[4, lanes, C]: scale, shift, mean and variance, repeated for every lane."""
@@ -154,9 +194,9 @@ def _addresses(table: np.ndarray) -> range:
     return range(start, start + len(table) * step, step)
 
 
-def _lanes(positions: int, channels: int) -> int:
-    """The smallest divisor of the positions that keeps the sums short, and the columns whole vectors if it can be."""
-    wanted = max(1, math.ceil(math.sqrt(positions) / _LONGEST))
+def _lanes(positions: int, channels: int, fewest: float) -> int:
+    """The smallest divisor of the positions, of at least the fewest, that makes the columns whole vectors if it can."""
+    wanted = max(1, math.ceil(fewest))
     enough = [it for it in range(wanted, _VECTOR * wanted + 1) if positions % it == 0] or [positions]
     return next((it for it in enough if it * channels % _VECTOR == 0), enough[0])
 
@@ -165,7 +205,7 @@ def _lanes(positions: int, channels: int) -> int:
 def plan(shape: tuple[int, ...], epsilon: float, threads: int) -> Plan | None:
     """The plan of a shape; None where oneDNN has no fast primitives."""
     try:
-        return Plan(shape, epsilon)
+        return Plan(shape, epsilon, threads)
     except onednn.Unsupported:
         return None
 

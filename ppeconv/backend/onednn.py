@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import math
 import os
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import paddle
 
 FLOAT32, UINT8 = 3, 6
@@ -295,6 +297,16 @@ _operands, _working = Scratch(), Scratch()
 """Operands in the format a primitive prefers, and what a primitive needs besides."""
 
 
+def aligned(size: int) -> int:
+    """Bytes to the next place where oneDNN likes memory to begin."""
+    return -(-size // 64) * 64
+
+
+def array_at(address: int, shape: Sequence[int]) -> np.ndarray:
+    """The float32 array that lies at an address."""
+    return np.frombuffer((ctypes.c_float * math.prod(shape)).from_address(address), np.float32).reshape(shape)
+
+
 class Primitive:
     """Runs a recipe on tensors in the caller's layouts, converting where the recipe prefers others.
 
@@ -311,7 +323,7 @@ class Primitive:
             if layout is None or library().dnnl_memory_desc_equal(layout.pointer, preferred):
                 continue
             entry = position, self._operands_size, layout, preferred, kind in inputs
-            self._operands_size += -(-recipe.size(kind) // 64) * 64
+            self._operands_size += aligned(recipe.size(kind))
             self._convert(*entry)
 
     def _convert(self, position, offset, layout, preferred, is_input) -> None:

@@ -7,9 +7,13 @@ operation, waiting for the next one.
 from __future__ import annotations
 
 import ctypes
+import itertools
 from collections.abc import Callable
+from typing import TypeVar
 
 from . import onednn
+
+Tool = TypeVar("Tool")
 
 _WORK = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 
@@ -30,3 +34,23 @@ def in_shares(work: Callable[[int], None], shares: int) -> None:
     openmp.GOMP_parallel(_WORK(part), None, shares, 0)
     if failures:
         raise failures[0]
+
+
+class Pieces:
+    """A batch of images dealt out to threads, of which each takes its share a few images at a time."""
+
+    def __init__(self, images: int, threads: int, together: int):
+        self.shares, self._threads = min(threads, images), threads
+        bounds = [images * share // self.shares for share in range(self.shares + 1)]
+        self.of_share = [
+            [slice(start, min(start + together, end)) for start in range(first, end, together)]
+            for first, end in itertools.pairwise(bounds)
+        ]
+        """Of each share, the images of one step after the other."""
+        self.sizes = sorted({it.stop - it.start for share in self.of_share for it in share})
+        """The numbers of images that a step may have."""
+
+    def tools(self, make: Callable[[int], Tool]) -> list[dict[int, Tool]]:
+        """For each share what is made to work on a number of images, by that number."""
+        with onednn.using_threads(self._threads if self.shares == 1 else 1):
+            return [{size: make(size) for size in self.sizes} for _ in range(self.shares)]

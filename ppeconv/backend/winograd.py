@@ -10,17 +10,16 @@ transforms of image and result has the other sign, so that a gradient's transfor
 
 from __future__ import annotations
 
-import ctypes
 import functools
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
 
 from . import onednn
-from .threads import in_shares
+from .threads import Pieces, in_shares
 from .window import Geometry
 
 _PRODUCTS = 16
@@ -100,16 +99,8 @@ class _Room:
 
     def array(self, *shape: int) -> np.ndarray:
         """The next float32 array."""
-        address, self.end = self.end, self.end + _aligned(4 * math.prod(shape))
-        return _array_at(address, shape)
-
-
-def _aligned(size: int) -> int:
-    return -(-size // 64) * 64
-
-
-def _array_at(address: int, shape: Sequence[int]) -> np.ndarray:
-    return np.frombuffer((ctypes.c_float * math.prod(shape)).from_address(address), np.float32).reshape(shape)
+        address, self.end = self.end, self.end + onednn.aligned(4 * math.prod(shape))
+        return onednn.array_at(address, shape)
 
 
 @contextmanager
@@ -147,32 +138,23 @@ class _Products:
             self._run.run()
 
 
-class _Batch:
-    """The images of a batch, dealt out to threads, and how many of them a thread takes at a time."""
+class _Tiles:
+    """The images of a batch cut into tiles, as many images at a time as fit."""
 
-    def __init__(self, images: int, tiles: tuple[int, int], threads: int):
-        self.tiles, self.shares, self._threads = tiles, min(threads, images), threads
-        together = max(1, _TOGETHER // math.prod(tiles))
-        bounds = [images * share // self.shares for share in range(self.shares + 1)]
-        self.pieces = [
-            [slice(start, min(start + together, end)) for start in range(first, end, together)]
-            for first, end in itertools.pairwise(bounds)
-        ]
-        """Of each share, the images of one step after the other."""
-        self._sizes = {it.stop - it.start for pieces in self.pieces for it in pieces}
+    def __init__(self, result: Sequence[int], threads: int):
+        n, height, width, _ = result
+        self.grid = _halved(height), _halved(width)
+        self.count = math.prod(self.grid)
+        self.pieces = Pieces(n, threads, max(1, _TOGETHER // self.count))
 
-    def for_each_size(self, make: Callable[[int], _Products]) -> list[dict[int, _Products]]:
-        """For each share what is made for as many tiles as a step has, by its number of images."""
-        with onednn.using_threads(self._threads if self.shares == 1 else 1):
-            count = math.prod(self.tiles)
-            return [{size: make(size * count) for size in self._sizes} for _ in range(self.shares)]
-
-    def room(self, channels: int, gradient_channels: int, scratch_size: int) -> int:
+    def room(self, channels: int, gradient_channels: int, tools: Sequence[dict[int, _Products]]) -> int:
         """Bytes of the arrays of one step: transformed images of so many channels and products or gradients."""
-        down, across = self.tiles
-        whole = _PRODUCTS * down * across
+        down, across = self.grid
+        whole = _PRODUCTS * self.count
         image = 4 * (down + 1) * (across + 1) + 8 * down * (across + 1) + whole
-        return max(self._sizes) * 4 * (image * channels + whole * gradient_channels) + scratch_size + 5 * 64
+        arrays = 4 * max(self.pieces.sizes) * (image * channels + whole * gradient_channels)
+        scratch_size = max(it.scratch_size for by_size in tools for it in by_size.values())
+        return onednn.aligned(arrays + scratch_size) + 5 * onednn.aligned(1)
 
 
 class _Filter:
@@ -182,37 +164,35 @@ class _Filter:
     """
 
     def __init__(self, source, target, padding, right, matrix, weight, groups, threads):
-        n, _, _, c = source
-        _, height, width, m = target
+        c, m = source[-1], target[-1]
         self._source, self._target, self._padding = source, target, padding
-        self._batch = batch = _Batch(n, (_halved(height), _halved(width)), threads)
-        self._products = batch.for_each_size(
-            lambda tiles: _Products(
-                (tiles, c // groups, m // groups),
-                (_operand(tiles, _width(c), c // groups), right, _operand(tiles, m, m // groups)),
-                groups,
-            )
-        )
+        self._tiles = tiles = _Tiles(target, threads)
+
+        def products(images: int) -> _Products:
+            rows = images * tiles.count
+            operands = _operand(rows, _width(c), c // groups), right, _operand(rows, m, m // groups)
+            return _Products((rows, c // groups, m // groups), operands, groups)
+
+        self._products = tiles.pieces.tools(products)
         self._matrix, numbers = matrix, math.prod(weight)
         self._transform_kernels = _matrix_product(
             _dense(_PRODUCTS, 9), ([9, numbers], [1, 9]), _dense(_PRODUCTS, numbers)
         )
-        self._kernels_size = _aligned(4 * _PRODUCTS * numbers)
-        scratch_size = max(it.scratch_size for it in self._products[0].values())
-        self._room = _aligned(batch.room(_width(c), _width(m), scratch_size))
+        self._kernels_size = onednn.aligned(4 * _PRODUCTS * numbers)
+        self._room = tiles.room(_width(c), m, self._products)
 
     def __call__(self, source: int, weight: int, target: int, bias: int | None = None) -> None:
         with onednn.exclusive:
-            kernels = _workspace.address(self._kernels_size + self._batch.shares * self._room)
+            kernels = _workspace.address(self._kernels_size + self._tiles.pieces.shares * self._room)
             self._transform_kernels(self._matrix.ctypes.data, weight, kernels)
-            images, results = _array_at(source, self._source), _array_at(target, self._target)
-            shift = None if bias is None else _array_at(bias, self._target[-1:])
-            in_shares(functools.partial(self._share, images, kernels, shift, results), self._batch.shares)
+            images, results = onednn.array_at(source, self._source), onednn.array_at(target, self._target)
+            shift = None if bias is None else onednn.array_at(bias, self._target[-1:])
+            in_shares(functools.partial(self._share, images, kernels, shift, results), self._tiles.pieces.shares)
 
     def _share(self, images, kernels, shift, results, share: int) -> None:
-        tiles, channels = self._batch.tiles, self._target[-1]
+        tiles, channels = self._tiles.grid, self._target[-1]
         with _operands_uncopied():
-            for piece in self._batch.pieces[share]:
+            for piece in self._tiles.pieces.of_share[share]:
                 room = _Room(kernels + self._kernels_size + share * self._room)
                 transformed = _transform_image(images[piece], self._padding, tiles, room)
                 count = transformed.shape[2]
@@ -227,54 +207,47 @@ class _Filter:
 class _WeightGradient:
     """The gradient of the weight [M, C / groups, 3, 3], and of the bias, of what was filtered."""
 
-    def __init__(self, image, result, padding, weight, groups, threads):
-        n, _, _, c = image
-        _, height, width, m = result
-        per_group = c // groups
+    def __init__(self, image, result, padding, sums, weight, groups, threads):
+        c, m = image[-1], result[-1]
         self._image, self._result, self._padding = image, result, padding
-        self._batch = batch = _Batch(n, (_halved(height), _halved(width)), threads)
-        sums = [m * per_group, per_group, 1], m // groups * per_group
-        self._products, self._adding = (
-            batch.for_each_size(
-                lambda tiles, adds=adds: _Products(
-                    (m // groups, tiles, per_group),
-                    (_transposed(_operand(tiles, _width(m), m // groups)), _operand(tiles, _width(c), per_group), sums),
-                    groups,
-                    adds,
-                )
-            )
-            for adds in (False, True)
+        self._tiles = tiles = _Tiles(result, threads)
+
+        def products(images: int, adds: bool) -> _Products:
+            rows = images * tiles.count
+            left, right = _operand(rows, _width(m), m // groups), _operand(rows, _width(c), c // groups)
+            return _Products((m // groups, rows, c // groups), (_transposed(left), right, sums), groups, adds)
+
+        self._first, self._further = (
+            tiles.pieces.tools(functools.partial(products, adds=adds)) for adds in (False, True)
         )
-        numbers, terms = math.prod(weight), batch.shares * _PRODUCTS
-        self._matrix = np.tile(_KERNEL, (batch.shares, 1))
+        numbers, terms = math.prod(weight), tiles.pieces.shares * _PRODUCTS
+        self._matrix = np.tile(_KERNEL, (tiles.pieces.shares, 1))
         self._transform_back = _matrix_product(([numbers, terms], [1, numbers]), _dense(terms, 9), _dense(numbers, 9))
         self._sums_size = 4 * _PRODUCTS * numbers
-        scratch_size = max(it.scratch_size for it in (*self._products[0].values(), *self._adding[0].values()))
-        self._room = _aligned(batch.room(_width(c), _width(m), scratch_size))
+        self._room = tiles.room(_width(c), _width(m), self._first + self._further)
 
     def __call__(self, image: int, gradient: int, weight_gradient: int, bias_gradient: int | None = None) -> None:
         with onednn.exclusive:
-            shares = self._batch.shares
+            shares = self._tiles.pieces.shares
             sums = _workspace.address(shares * (self._sums_size + self._room))
-            images, gradients = _array_at(image, self._image), _array_at(gradient, self._result)
+            images, gradients = onednn.array_at(image, self._image), onednn.array_at(gradient, self._result)
             totals = None if bias_gradient is None else np.zeros([shares, self._result[-1]])
             in_shares(functools.partial(self._share, images, gradients, sums, totals), shares)
             self._transform_back(sums, self._matrix.ctypes.data, weight_gradient)
             if totals is not None:
-                _array_at(bias_gradient, totals.shape[1:])[:] = totals.sum(0)
+                onednn.array_at(bias_gradient, totals.shape[1:])[:] = totals.sum(0)
 
     def _share(self, images, gradients, sums, totals, share: int) -> None:
-        tiles, products = self._batch.tiles, self._products
-        behind = sums + self._batch.shares * self._sums_size + share * self._room
+        tiles, pieces, products = self._tiles.grid, self._tiles.pieces, self._first
+        own, behind = sums + share * self._sums_size, sums + pieces.shares * self._sums_size + share * self._room
         with _operands_uncopied():
-            for piece in self._batch.pieces[share]:
+            for piece in pieces.of_share[share]:
                 room = _Room(behind)
                 image = _transform_image(images[piece], self._padding, tiles, room)
                 gradient = _transform_gradient(gradients[piece], tiles, room)
                 multiply = products[share][image.shape[2]]
-                own = sums + share * self._sums_size
                 multiply(gradient.ctypes.data, image.ctypes.data, own, scratch=room.end)
-                products = self._adding
+                products = self._further
                 if totals is not None:
                     totals[share] += gradient[1, 1, ..., : totals.shape[1]].sum((0, 1, 2))
 
@@ -362,7 +335,9 @@ class Steps:
     @functools.cached_property
     def weight_gradient(self) -> _WeightGradient:
         """(image, gradient of the result, gradient of the weight, [gradient of the bias])"""
-        return _WeightGradient(self._image, self._result, self._padding, self._weight, self._groups, self._threads)
+        return _WeightGradient(
+            self._image, self._result, self._padding, self._kernels, self._weight, self._groups, self._threads
+        )
 
     def forward(self, image: int, weight: int, *others: int) -> None:
         """(image, weight, [bias], result)"""
