@@ -1,11 +1,10 @@
 """3x3 convolution of stride 1 with 16 multiplications in place of 36: Winograd's minimal filtering F(2x2, 3x3).
 
-A tile of 4x4 positions of the image becomes 16 numbers, so does a 3x3 kernel; their products, summed over the
-channels by matrix multiplications, are 16 numbers of which 2x2 positions of the result are made. Tiles overlap by two
-positions. Both gradients are made of the same parts. The shorter sums lose fewer digits than a direct convolution's.
+Each tile of the image becomes 16 numbers, so does each kernel; their products, summed over the channels by matrix
+multiplications, are turned into a tile of the result. Both gradients are made of the same parts. The shorter sums lose
+fewer digits than a direct convolution's.
 
-Source: Lavin, Gray, Fast Algorithms for Convolutional Neural Networks, arXiv 1509.09308. Here the last row of the
-transforms of image and result has the other sign, so that a gradient's transform is additions and copies alone.
+Source: Lavin, Gray, Fast Algorithms for Convolutional Neural Networks, arXiv 1509.09308.
 """
 
 from __future__ import annotations
@@ -13,13 +12,13 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import numpy as np
 
 from . import onednn
 from .threads import Pieces, in_shares
+from .tiles import Room, gradient_tiles, image_tiles, operands_uncopied, result_of, width
 from .window import Geometry
 
 _PRODUCTS = 16
@@ -28,114 +27,46 @@ _KERNEL = np.kron(_OF_KERNEL, _OF_KERNEL)
 _TURNED_KERNEL = np.ascontiguousarray(_KERNEL[:, ::-1])
 # Tiles that a thread works on at a time: more leave the caches, fewer make slow products.
 _TOGETHER = 256
-_CROWDED = 256
+# Channels summed up in one go: more lose more digits.
+_CHAIN = 128
 # Below these the transforms cost more than they save.
-_FEWEST_CHANNELS_FILTERED, _FEWEST_CHANNELS_OF_GRADIENT, _FEWEST_TILES = 128, 64, 32
-_PARITIES = tuple(itertools.product((0, 1), repeat=2))
+_FEWEST_CHANNELS, _FEWEST_TILES = 64, 32
 
 _workspace = onednn.Scratch()
 
 
-def _transform_image(image: np.ndarray, padding: tuple[int, int], tiles: tuple[int, int], room: _Room) -> np.ndarray:
-    """[4, 4, N, tiles down, tiles across, width of C] of [N, H, W, C] with zeros before its first row and column."""
-    n, _, _, c = image.shape
-    down, across = tiles
-    top, left = padding
-    wide = _width(c)
-    parts = room.array(2, 2, n, down + 1, across + 1, wide)
-    parts.fill(0)
-    for row, column in _PARITIES:
-        seen = image[:, (row - top) % 2 :: 2, (column - left) % 2 :: 2]
-        y, x = (top + 1 - row) // 2, (left + 1 - column) // 2
-        parts[row, column, :, y : y + seen.shape[1], x : x + seen.shape[2], :c] = seen
-    half = room.array(4, 2, n, down, across + 1, wide)
-    _two_to_four(parts[..., :-1, :, :], parts[..., 1:, :, :], half)
-    whole, half = room.array(4, 4, n, down, across, wide), half.swapaxes(0, 1)
-    _two_to_four(half[..., :-1, :], half[..., 1:, :], whole.swapaxes(0, 1))
-    return whole
-
-
-def _two_to_four(here: np.ndarray, next_tile: np.ndarray, result: np.ndarray) -> None:
-    np.subtract(here[0], next_tile[0], out=result[0])
-    np.add(here[1], next_tile[0], out=result[1])
-    np.subtract(next_tile[0], here[1], out=result[2])
-    np.subtract(next_tile[1], here[1], out=result[3])
-
-
-def _transform_gradient(gradient: np.ndarray, tiles: tuple[int, int], room: _Room) -> np.ndarray:
-    """[4, 4, N, tiles down, tiles across, width of M] of [N, H, W, M]."""
-    n, h, w, m = gradient.shape
-    whole = room.array(4, 4, n, *tiles, _width(m))
-    corners = whole[::3, ::3]
-    if h % 2 or w % 2:
-        corners.fill(0)
-    corners[..., m:] = 0
-    for row, column in _PARITIES:
-        seen = gradient[:, row::2, column::2]
-        corners[row, column, :, : seen.shape[1], : seen.shape[2], :m] = seen
-    for four in (whole[::3].swapaxes(0, 1), whole):
-        np.add(four[0], four[3], out=four[1])
-        np.subtract(four[0], four[3], out=four[2])
-    return whole
-
-
-def _transform_back(products: np.ndarray, result: np.ndarray) -> None:
-    """[N, H, W, M] of [4, 4, N, tiles down, tiles across, M], which are overwritten."""
-    for four in (products, products[::3].swapaxes(0, 1)):
-        four[0] += four[1]
-        four[0] += four[2]
-        four[3] -= four[2]
-        four[3] += four[1]
-    for row, column in _PARITIES:
-        part = result[:, row::2, column::2]
-        part[...] = products[3 * row, 3 * column, :, : part.shape[1], : part.shape[2]]
-
-
-class _Room:
-    """Arrays in a stretch of memory, one behind the other."""
-
-    def __init__(self, address: int):
-        self.end = address
-
-    def array(self, *shape: int) -> np.ndarray:
-        """The next float32 array."""
-        address, self.end = self.end, self.end + onednn.aligned(4 * math.prod(shape))
-        return onednn.array_at(address, shape)
-
-
-@contextmanager
-def _operands_uncopied() -> Iterator[None]:
-    """Where an operand has gaps, NumPy collects that many of its numbers in a buffer before it computes."""
-    before = np.setbufsize(16)
-    try:
-        yield
-    finally:
-        np.setbufsize(before)
-
-
 class _Products:
-    """16 matrix products for each group.
+    """16 matrix products for each group, their sums begun anew after every `chain` terms.
 
     Of left, right and result it takes the strides of [16, rows, columns] and how many floats lie between one group's
-    and the next.
+    and the next. `adds` them to what the result's memory holds.
     """
 
-    def __init__(self, shape: Sequence[int], operands: Sequence[tuple], groups: int, adds: bool = False):
+    def __init__(self, shape: Sequence[int], operands: Sequence[tuple], groups: int, chain: int, adds: bool = False):
         rows, depth, columns = shape
-        shapes = (rows, depth), (depth, columns), (rows, columns)
-        layouts = [onednn.Layout([_PRODUCTS, *it], strides) for it, (strides, _) in zip(shapes, operands, strict=True)]
-        attributes = onednn.Attributes().then_add_to_result() if adds else None
-        recipe = onednn.Recipe.of("matmul", *layouts[:2], None, layouts[2], attributes=attributes)
-        kinds = onednn.SRC, onednn.WEIGHTS, onednn.DST
-        self._run = onednn.Execution(recipe, {kind: recipe.layout(kind) for kind in kinds})
-        self._offsets = [[4 * group * step for _, step in operands] for group in range(groups)]
-        self.scratch_size = self._run.scratch_size
+        (left, right, result), steps = zip(*operands, strict=True)
+        build = functools.cache(functools.partial(_product, rows, columns, left, right, result))
+        self._runs = []
+        for group, start in itertools.product(range(groups), range(0, depth, chain)):
+            first = left[2] * start, right[1] * start, 0
+            offsets = [4 * (group * step + offset) for step, offset in zip(steps, first, strict=True)]
+            self._runs.append((build(min(chain, depth - start), adds or start > 0), offsets))
+        self.scratch_size = max(run.scratch_size for run, _ in self._runs)
 
     def __call__(self, *addresses: int, scratch: int) -> None:
-        self._run.work_at(scratch)
-        for offsets in self._offsets:
-            self._run.place([address + offset for address, offset in zip(addresses, offsets, strict=True)])
-            self._run.run()
+        for run, offsets in self._runs:
+            run.work_at(scratch)
+            run.place([address + offset for address, offset in zip(addresses, offsets, strict=True)])
+            run.run()
+
+
+def _product(rows, columns, left, right, result, depth, adds) -> onednn.Execution:
+    shapes = (rows, depth), (depth, columns), (rows, columns)
+    strides = left, right, result
+    layouts = [onednn.Layout([_PRODUCTS, *it], by) for it, by in zip(shapes, strides, strict=True)]
+    attributes = onednn.Attributes().then_add_to_result() if adds else None
+    recipe = onednn.Recipe.of("matmul", *layouts[:2], None, layouts[2], attributes=attributes)
+    return onednn.Execution(recipe, {kind: recipe.layout(kind) for kind in (onednn.SRC, onednn.WEIGHTS, onednn.DST)})
 
 
 class _Tiles:
@@ -170,8 +101,8 @@ class _Filter:
 
         def products(images: int) -> _Products:
             rows = images * tiles.count
-            operands = _operand(rows, _width(c), c // groups), right, _operand(rows, m, m // groups)
-            return _Products((rows, c // groups, m // groups), operands, groups)
+            operands = _operand(rows, width(c), c // groups), right, _operand(rows, m, m // groups)
+            return _Products((rows, c // groups, m // groups), operands, groups, _CHAIN)
 
         self._products = tiles.pieces.tools(products)
         self._matrix, numbers = matrix, math.prod(weight)
@@ -179,7 +110,7 @@ class _Filter:
             _dense(_PRODUCTS, 9), ([9, numbers], [1, 9]), _dense(_PRODUCTS, numbers)
         )
         self._kernels_size = onednn.aligned(4 * _PRODUCTS * numbers)
-        self._room = tiles.room(_width(c), m, self._products)
+        self._room = tiles.room(width(c), m, self._products)
 
     def __call__(self, source: int, weight: int, target: int, bias: int | None = None) -> None:
         with onednn.exclusive:
@@ -191,17 +122,17 @@ class _Filter:
 
     def _share(self, images, kernels, shift, results, share: int) -> None:
         tiles, channels = self._tiles.grid, self._target[-1]
-        with _operands_uncopied():
+        with operands_uncopied():
             for piece in self._tiles.pieces.of_share[share]:
-                room = _Room(kernels + self._kernels_size + share * self._room)
-                transformed = _transform_image(images[piece], self._padding, tiles, room)
+                room = Room(kernels + self._kernels_size + share * self._room)
+                transformed = image_tiles(images[piece], self._padding, tiles, room)
                 count = transformed.shape[2]
                 products = room.array(4, 4, count, *tiles, channels)
                 multiply = self._products[share][count]
                 multiply(transformed.ctypes.data, kernels, products.ctypes.data, scratch=room.end)
                 if shift is not None:
                     products[1, 1] += shift
-                _transform_back(products, results[piece])
+                result_of(products, results[piece])
 
 
 class _WeightGradient:
@@ -214,8 +145,8 @@ class _WeightGradient:
 
         def products(images: int, adds: bool) -> _Products:
             rows = images * tiles.count
-            left, right = _operand(rows, _width(m), m // groups), _operand(rows, _width(c), c // groups)
-            return _Products((m // groups, rows, c // groups), (_transposed(left), right, sums), groups, adds)
+            left, right = _operand(rows, width(m), m // groups), _operand(rows, width(c), c // groups)
+            return _Products((m // groups, rows, c // groups), (_transposed(left), right, sums), groups, rows, adds)
 
         self._first, self._further = (
             tiles.pieces.tools(functools.partial(products, adds=adds)) for adds in (False, True)
@@ -224,7 +155,7 @@ class _WeightGradient:
         self._matrix = np.tile(_KERNEL, (tiles.pieces.shares, 1))
         self._transform_back = _matrix_product(([numbers, terms], [1, numbers]), _dense(terms, 9), _dense(numbers, 9))
         self._sums_size = 4 * _PRODUCTS * numbers
-        self._room = tiles.room(_width(c), _width(m), self._first + self._further)
+        self._room = tiles.room(width(c), width(m), self._first + self._further)
 
     def __call__(self, image: int, gradient: int, weight_gradient: int, bias_gradient: int | None = None) -> None:
         with onednn.exclusive:
@@ -240,21 +171,16 @@ class _WeightGradient:
     def _share(self, images, gradients, sums, totals, share: int) -> None:
         tiles, pieces, products = self._tiles.grid, self._tiles.pieces, self._first
         own, behind = sums + share * self._sums_size, sums + pieces.shares * self._sums_size + share * self._room
-        with _operands_uncopied():
+        with operands_uncopied():
             for piece in pieces.of_share[share]:
-                room = _Room(behind)
-                image = _transform_image(images[piece], self._padding, tiles, room)
-                gradient = _transform_gradient(gradients[piece], tiles, room)
+                room = Room(behind)
+                image = image_tiles(images[piece], self._padding, tiles, room)
+                gradient = gradient_tiles(gradients[piece], tiles, room)
                 multiply = products[share][image.shape[2]]
                 multiply(gradient.ctypes.data, image.ctypes.data, own, scratch=room.end)
                 products = self._further
                 if totals is not None:
                     totals[share] += gradient[1, 1, ..., : totals.shape[1]].sum((0, 1, 2))
-
-
-def _width(channels: int) -> int:
-    """Floats between one position's channels and the next one's: powers of two would share too few lines of a cache."""
-    return channels if channels % _CROWDED else channels + 16
 
 
 def _halved(extent: int) -> int:
@@ -282,23 +208,19 @@ def _matrix_product(left, right, result) -> onednn.Primitive:
 
 
 def pays_in_filtering(geometry: Geometry) -> bool:
-    """Whether the result and the gradient of the image take less time this way."""
-    return geometry.groups == 1 and _pays(geometry, _FEWEST_CHANNELS_FILTERED)
+    """Whether the result and the gradient of the image are better computed this way."""
+    return geometry.groups == 1 and pays_in_weight_gradient(geometry)
 
 
 def pays_in_weight_gradient(geometry: Geometry) -> bool:
-    """Whether the gradient of the weight takes less time this way."""
-    return _pays(geometry, _FEWEST_CHANNELS_OF_GRADIENT)
-
-
-def _pays(geometry: Geometry, fewest_channels: int) -> bool:
+    """Whether the gradient of the weight is better computed this way: in less time, with fewer digits lost."""
     m, per_group, *kernel = geometry.weight
     n, _, height, width = geometry.result
     return (
         kernel == [3, 3]
         and geometry.stride == geometry.dilation == (1, 1)
         and max(geometry.padding) <= 2
-        and min(per_group, m // geometry.groups) >= fewest_channels
+        and min(per_group, m // geometry.groups) >= _FEWEST_CHANNELS
         and n * _halved(height) * _halved(width) >= _FEWEST_TILES
     )
 

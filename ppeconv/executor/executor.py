@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import functools
 import math
-import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 
 from ppeconv.backend import onednn
+from ppeconv.backend.threads import in_shares
 from ppeconv.errors import UserError
 from ppeconv.executor.graph import Graph
 from ppeconv.executor.lower import lower
@@ -59,15 +57,14 @@ class Executor:
         return threads > 1 and batch >= 2 * threads and batch * self._written >= threads * _WORTH_SHARING
 
     def _shared(self, values: np.ndarray) -> np.ndarray:
-        first, *rest = np.array_split(values, len(self._alone))
-        others = _helpers(len(rest), os.getpid()).map(_Line.__call__, self._alone[1:], rest)
-        return np.concatenate([self._alone[0](first), *others])
+        parts = np.array_split(values, len(self._alone))
+        results = [None] * len(parts)
 
+        def work(share: int) -> None:
+            results[share] = self._alone[share](parts[share])
 
-@functools.cache
-def _helpers(count: int, process: int) -> ThreadPoolExecutor:
-    """Threads beside the calling one; a forked process does not inherit those of its parent."""
-    return ThreadPoolExecutor(count)
+        in_shares(work, len(parts))
+        return np.concatenate(results)
 
 
 class _Line:

@@ -1,0 +1,178 @@
+"""3x3 convolutions by Winograd's minimal filtering, and the work that threads share."""
+
+from __future__ import annotations
+
+import numpy as np
+import paddle
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from paddle.nn import functional as F
+
+from ppeconv import backend
+from ppeconv.backend import conv, direct, onednn, winograd
+from ppeconv.backend.threads import Pieces, in_shares
+from ppeconv.backend.window import Geometry
+from tests.precision import assert_as_good_as_paddle, normal
+
+pytestmark = pytest.mark.skipif(not backend.available()[0], reason=backend.available()[1])
+
+
+def rows_of(array):
+    return np.ascontiguousarray(array.transpose(0, 2, 3, 1))
+
+
+@st.composite
+def geometries(draw):
+    groups, padding = draw(st.sampled_from([1, 1, 2, 3])), draw(st.tuples(*[st.integers(0, 2)] * 4))
+    size = [draw(st.integers(max(1, 3 - sum(it)), 9)) for it in (padding[:2], padding[2:])]
+    image = (draw(st.integers(1, 5)), groups * draw(st.integers(1, 9)), *size)
+    weight = (groups * draw(st.integers(1, 9)), image[1] // groups, 3, 3)
+    return Geometry(image, weight, (1, 1), padding, (1, 1), groups, draw(st.booleans()), draw(st.integers(1, 3)))
+
+
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(geometries())
+def test_any_geometry(geometry):
+    check_steps(winograd.Steps(geometry), geometry)
+
+
+@settings(max_examples=50, deadline=None, derandomize=True)
+@given(geometries())
+def test_any_geometry_directly(geometry):
+    check_steps(direct.Steps(geometry), geometry)
+
+
+def check_steps(steps, geometry):
+    """Result and gradients are float64's up to float32's rounding."""
+    image, weight, result = normal(*geometry.image), normal(*geometry.weight), normal(*geometry.result)
+    bias = normal(geometry.weight[0])
+    tensors = [paddle.to_tensor(it) for it in (image, weight, bias)]
+    for tensor in tensors:
+        tensor.stop_gradient = False
+    operands = tensors if geometry.biased else [*tensors[:2], None]
+    expected = F.conv2d(*operands, padding=list(geometry.padding), groups=geometry.groups)
+    (expected * paddle.to_tensor(result)).sum().backward()
+
+    given_arrays = [np.ascontiguousarray(it, np.float32) for it in (rows_of(image), weight, bias, rows_of(result))]
+    found = [np.full_like(it, np.nan) for it in given_arrays]
+    image, weight, bias, gradient = (it.ctypes.data for it in given_arrays)
+    to_image, to_weight, to_bias, to_result = (it.ctypes.data for it in found)
+    biased = geometry.biased
+    steps.forward(image, weight, *[bias] * biased, to_result)
+    steps.image_gradient(gradient, weight, to_image)
+    steps.weight_gradient(image, gradient, to_weight, *[to_bias] * biased)
+    truth = rows_of(tensors[0].grad.numpy()), tensors[1].grad.numpy(), None, rows_of(expected.numpy())
+    for ours, exact in zip(found, truth, strict=True):
+        if exact is not None:
+            np.testing.assert_allclose(ours, exact, rtol=1e-5, atol=1e-5 * np.abs(exact).max())
+    if biased:
+        np.testing.assert_allclose(found[2], tensors[2].grad.numpy(), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("image", "outputs", "padding", "factor"),
+    [
+        ((8, 64, 9, 11), 64, 1, 2),
+        ((8, 128, 8, 8), 160, 1, 2),
+        ((3, 256, 14, 13), 128, [0, 2, 1, 0], 2),
+        # Of few positions stock Paddle's gradients of the weight are sums of few terms.
+        ((16, 192, 6, 6), 96, "SAME", 3),
+        pytest.param((16, 512, 4, 4), 512, 1, 3, marks=pytest.mark.full),
+        pytest.param((4, 64, 56, 56), 64, 1, 2, marks=pytest.mark.full),
+    ],
+)
+def test_many_channels_are_as_good_as_paddle(image, outputs, padding, factor):
+    operands = normal(*image), normal(outputs, image[1], 3, 3), normal(outputs)
+    assert_as_good_as_paddle(lambda *it: F.conv2d(*it, padding=padding), *operands, factor=factor, roundings=0)
+
+
+@pytest.mark.parametrize(
+    ("image", "weight", "options"),
+    [
+        ((48, 8, 16, 16), (16, 4, 3, 3), {"padding": 1, "groups": 2}),
+        ((48, 64, 16, 16), (64, 1, 3, 3), {"padding": 1, "groups": 64}),
+        ((48, 3, 16, 16), (16, 3, 3, 3), {"padding": 1}),
+        ((32, 32, 16, 16), (64, 32, 3, 3), {"padding": 1, "stride": 2}),
+        ((32, 64, 12, 12), (24, 64, 1, 1), {}),
+    ],
+)
+def test_weight_gradients_of_large_batches_are_as_good_as_paddle(image, weight, options):
+    """One chain of sums over all images would be up to ten times worse."""
+    image, weight = normal(*image), normal(*weight)
+    exact, stock = (weight_gradient(image, weight, options, dtype) for dtype in ("float64", "float32"))
+    with backend.enabled():
+        fast = weight_gradient(image, weight, options, "float32")
+    assert np.linalg.norm(fast - exact) <= 2.5 * np.linalg.norm(stock - exact)
+
+
+def weight_gradient(image, weight, options, dtype):
+    image, weight = paddle.to_tensor(image.astype(dtype)), paddle.to_tensor(weight.astype(dtype))
+    weight.stop_gradient = False
+    result = F.conv2d(image, weight, **options)
+    (result * paddle.to_tensor(np.random.default_rng(7).standard_normal(result.shape).astype(dtype))).sum().backward()
+    return weight.grad.numpy()
+
+
+def geometry(**changes):
+    usual = Geometry((8, 128, 8, 8), (128, 128, 3, 3), (1, 1), (1, 1, 1, 1), (1, 1), 1, False, 2)
+    return usual._replace(**changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "filtering", "of_weight"),
+    [
+        ({}, True, True),
+        ({"image": (8, 64, 8, 8), "weight": (64, 64, 3, 3)}, True, True),
+        ({"weight": (128, 64, 3, 3), "groups": 2}, False, True),
+        ({"image": (8, 32, 8, 8), "weight": (128, 32, 3, 3)}, False, False),
+        ({"stride": (2, 1)}, False, False),
+        ({"dilation": (1, 2)}, False, False),
+        ({"padding": (3, 1, 1, 1)}, False, False),
+        ({"weight": (128, 128, 3, 1)}, False, False),
+        ({"image": (1, 128, 8, 8)}, False, False),
+    ],
+)
+def test_what_is_taken_follows_from_shapes(changes, filtering, of_weight):
+    assert winograd.pays_in_filtering(geometry(**changes)) is filtering
+    assert winograd.pays_in_weight_gradient(geometry(**changes)) is of_weight
+    plan = conv.plan(geometry(**changes))
+    assert isinstance(plan.weight_gradient, type(winograd.Steps(geometry()).weight_gradient)) is of_weight
+
+
+def test_a_thread_count_changes_rounding_alone():
+    image, weight = normal(8, 128, 8, 8).astype("float32"), normal(128, 128, 3, 3).astype("float32")
+    found = []
+    for threads in (1, 2, 3):
+        with backend.enabled(), onednn.using_threads(threads):
+            found.append(weight_gradient(image, weight, {"padding": 1}, "float32"))
+    for others in found[1:]:
+        np.testing.assert_allclose(others, found[0], rtol=1e-4, atol=1e-5 * np.abs(found[0]).max())
+
+
+@given(st.integers(1, 40), st.integers(1, 5), st.integers(1, 50))
+def test_pieces_cover_the_batch_once(images, threads, together):
+    pieces = Pieces(images, threads, together)
+    listed = [piece for share in pieces.of_share for piece in share]
+    assert [it for piece in listed for it in range(images)[piece]] == list(range(images))
+    assert {piece.stop - piece.start for piece in listed} == set(pieces.sizes)
+    assert max(pieces.sizes) <= together
+    assert len(pieces.of_share) == pieces.shares == min(images, threads)
+
+
+@pytest.mark.parametrize("shares", [1, 2, 7])
+def test_every_share_is_worked_on_once(shares):
+    done = []
+    in_shares(done.append, shares)
+    assert sorted(done) == list(range(shares))
+
+
+@pytest.mark.parametrize("shares", [1, 2])
+def test_a_failing_share_fails_the_call_and_the_next_call_works(shares):
+    def work(share):
+        if share == shares - 1:
+            raise ValueError("no luck")
+
+    with pytest.raises(ValueError, match="no luck"):
+        in_shares(work, shares)
+    test_every_share_is_worked_on_once(shares)
