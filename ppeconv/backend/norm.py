@@ -118,9 +118,10 @@ class _Measure:
             in_shares(functools.partial(self._share, address, found, room), self._pieces.shares)
         weights = np.array(sizes)[:, None, None] / (self._rows * self._columns[0])
         means, variances = found.swapaxes(0, 1).astype(np.float64)
-        mean = (weights * means).sum((0, 1))
-        off = means - mean
-        return Statistics(mean, (weights * (variances + off * off)).sum((0, 1)))
+        with np.errstate(all="ignore"):
+            mean = (weights * means).sum((0, 1))
+            off = means - mean
+            return Statistics(mean, (weights * (variances + off * off)).sum((0, 1)))
 
     def _share(self, address: int, found: np.ndarray, room: int, share: int) -> None:
         unread = room + share * (self._unread + self._scratch)

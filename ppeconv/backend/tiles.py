@@ -33,11 +33,12 @@ class Room:
 
 
 @contextmanager
-def operands_uncopied() -> Iterator[None]:
-    """Where an operand has gaps, NumPy collects that many of its numbers in a buffer before it computes."""
+def computing_as_paddle() -> Iterator[None]:
+    """NumPy without buffers for operands that have gaps, and silent about numbers that are not finite."""
     before = np.setbufsize(16)
     try:
-        yield
+        with np.errstate(all="ignore"):
+            yield
     finally:
         np.setbufsize(before)
 
