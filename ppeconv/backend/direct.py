@@ -108,7 +108,7 @@ class _WeightGradient:
 
         with onednn.using_threads(1):
             largest = steps(max(pieces.sizes))
-            self._own = own = largest.weight_recipe(largest.any_weight)
+            own = largest.weight_recipe(largest.any_weight)
         kinds = onednn.SRC, onednn.DIFF_DST, onednn.DIFF_WEIGHTS, *([onednn.DIFF_BIAS] if geometry.biased else ())
 
         def run(images: int) -> onednn.Execution:
@@ -130,8 +130,9 @@ class _WeightGradient:
             sums = onednn.array_at(start, [shares, 2, self._sums // 4])[..., : self._numbers]
             in_shares(functools.partial(self._share, image, gradient, sums, start + 2 * shares * self._sums), shares)
             total = sums[0, 0]
-            for others in sums[1:, 0]:
-                total += others
+            with np.errstate(all="ignore"):
+                for others in sums[1:, 0]:
+                    total += others
             self._unblock((start, weight_gradient))
             if bias_gradient is not None:
                 onednn.array_at(bias_gradient, [self._bias])[:] = total[self._weight // 4 :]

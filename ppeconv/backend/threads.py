@@ -11,6 +11,8 @@ import itertools
 from collections.abc import Callable
 from typing import TypeVar
 
+import numpy as np
+
 from . import onednn
 
 Tool = TypeVar("Tool")
@@ -19,15 +21,21 @@ _WORK = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 
 
 def in_shares(work: Callable[[int], None], shares: int) -> None:
-    """Call work(0), work(1), ... side by side; what oneDNN runs in there, it runs on the calling thread alone."""
+    """Call work(0), work(1), ... side by side.
+
+    What oneDNN runs in there, it runs on the calling thread alone. NumPy says nothing of numbers that are not finite,
+    as Paddle does not.
+    """
     if shares == 1:
-        return work(0)
+        with np.errstate(all="ignore"):
+            return work(0)
     openmp, failures = onednn.openmp(), []
 
     def part(_: None) -> None:
         try:
-            for share in range(openmp.omp_get_thread_num(), shares, openmp.omp_get_num_threads()):
-                work(share)
+            with np.errstate(all="ignore"):
+                for share in range(openmp.omp_get_thread_num(), shares, openmp.omp_get_num_threads()):
+                    work(share)
         except BaseException as failure:
             failures.append(failure)
 

@@ -33,12 +33,11 @@ class Room:
 
 
 @contextmanager
-def computing_as_paddle() -> Iterator[None]:
-    """NumPy without buffers for operands that have gaps, and silent about numbers that are not finite."""
+def operands_uncopied() -> Iterator[None]:
+    """Where an operand has gaps, NumPy collects that many of its numbers in a buffer before it computes."""
     before = np.setbufsize(16)
     try:
-        with np.errstate(all="ignore"):
-            yield
+        yield
     finally:
         np.setbufsize(before)
 

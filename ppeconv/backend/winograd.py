@@ -18,7 +18,7 @@ import numpy as np
 
 from . import onednn
 from .threads import Pieces, in_shares
-from .tiles import Room, computing_as_paddle, gradient_tiles, image_tiles, result_of, width
+from .tiles import Room, gradient_tiles, image_tiles, operands_uncopied, result_of, width
 from .window import Geometry
 
 _PRODUCTS = 16
@@ -122,7 +122,7 @@ class _Filter:
 
     def _share(self, images, kernels, shift, results, share: int) -> None:
         tiles, channels = self._tiles.grid, self._target[-1]
-        with computing_as_paddle():
+        with operands_uncopied():
             for piece in self._tiles.pieces.of_share[share]:
                 room = Room(kernels + self._kernels_size + share * self._room)
                 transformed = image_tiles(images[piece], self._padding, tiles, room)
@@ -171,7 +171,7 @@ class _WeightGradient:
     def _share(self, images, gradients, sums, totals, share: int) -> None:
         tiles, pieces, products = self._tiles.grid, self._tiles.pieces, self._first
         own, behind = sums + share * self._sums_size, sums + pieces.shares * self._sums_size + share * self._room
-        with computing_as_paddle():
+        with operands_uncopied():
             for piece in pieces.of_share[share]:
                 room = Room(behind)
                 image = image_tiles(images[piece], self._padding, tiles, room)
