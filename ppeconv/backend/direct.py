@@ -9,15 +9,13 @@ import math
 import numpy as np
 
 from . import onednn
-from .threads import Pieces, in_shares
+from .threads import Pieces, in_shares, workspace
 from .window import Geometry
 
 # With several threads, oneDNN 3.6's strided 1x1 convolution overruns its scratch memory below 16 channels.
 _FEWEST_CHANNELS_STRIDED = 16
 # Multiplications below which a call takes more time than they do.
 _FEWEST_PRODUCTS = 1 << 18
-
-_workspace = onednn.Scratch()
 
 
 class Steps:
@@ -126,7 +124,7 @@ class _WeightGradient:
     def __call__(self, image: int, gradient: int, weight_gradient: int, bias_gradient: int | None = None) -> None:
         shares = self._pieces.shares
         with onednn.exclusive:
-            start = _workspace.address(shares * (2 * self._sums + self._scratch))
+            start = workspace.address(shares * (2 * self._sums + self._scratch))
             sums = onednn.array_at(start, [shares, 2, self._sums // 4])[..., : self._numbers]
             in_shares(functools.partial(self._share, image, gradient, sums, start + 2 * shares * self._sums), shares)
             total = sums[0, 0]

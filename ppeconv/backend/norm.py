@@ -19,7 +19,7 @@ import paddle
 from paddle.autograd import PyLayer
 
 from . import layout, onednn
-from .threads import Pieces, in_shares
+from .threads import Pieces, in_shares, workspace
 
 # Sums of sqrt(positions) / lanes beyond this lose more digits than stock Paddle's.
 _LONGEST = 2
@@ -29,8 +29,6 @@ _VECTOR = 16
 _TOGETHER = 8
 # Numbers whose statistics are taken at a time, and columns that keep oneDNN's loops long.
 _PIECE, _COLUMNS = 1 << 16, 512
-
-_workspace = onednn.Scratch()
 
 
 class _Primitives:
@@ -88,7 +86,7 @@ class _Primitives:
 
 
 class _Measure:
-    """The statistics of rows at an address."""
+    """The statistics of a batch of rows."""
 
     def __init__(self, positions: int, channels: int, threads: int):
         lanes = _lanes(positions, channels, _COLUMNS / channels)
@@ -110,12 +108,12 @@ class _Measure:
         self._unread = onednn.aligned(4 * columns * max(self._pieces.sizes))
         self._scratch = max(onednn.aligned(it.scratch_size) for by_size in self._runs for it in by_size.values())
 
-    def __call__(self, address: int) -> Statistics:
+    def __call__(self, rows: paddle.Tensor) -> Statistics:
         sizes = [piece.stop - piece.start for share in self._pieces.of_share for piece in share]
         found = np.empty([len(sizes), 2, *self._columns], np.float32)
         with onednn.exclusive:
-            room = _workspace.address(self._pieces.shares * (self._unread + self._scratch))
-            in_shares(functools.partial(self._share, address, found, room), self._pieces.shares)
+            room = workspace.address(self._pieces.shares * (self._unread + self._scratch))
+            in_shares(functools.partial(self._share, rows.data_ptr(), found, room), self._pieces.shares)
         weights = np.array(sizes)[:, None, None] / (self._rows * self._columns[0])
         means, variances = found.swapaxes(0, 1).astype(np.float64)
         with np.errstate(all="ignore"):
@@ -146,7 +144,8 @@ class Plan:
         self._threads = threads
 
     @functools.cached_property
-    def _measured(self) -> _Measure:
+    def measure(self) -> _Measure:
+        """Takes rows, returns their statistics."""
         return _Measure(self._positions, self._channels, self._threads)
 
     @functools.cached_property
@@ -158,10 +157,6 @@ class Plan:
         recipe = onednn.Recipe.of("binary", onednn.BINARY_MULTIPLY, rows, column, rows, attributes=attributes)
         others = {onednn.post_operand(0): rows, onednn.post_operand(1): column}
         return onednn.Primitive(recipe, {onednn.SRC: rows, onednn.SRC_1: column, **others}, {onednn.DST: rows})
-
-    def measure(self, rows: paddle.Tensor) -> Statistics:
-        """The statistics of a batch."""
-        return self._measured(rows.data_ptr())
 
     def table(self, scale: paddle.Tensor, shift: paddle.Tensor, statistics: Statistics) -> np.ndarray:
         """[4, lanes, C]: scale, shift, mean and variance, repeated for every lane."""

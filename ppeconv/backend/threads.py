@@ -17,6 +17,9 @@ from . import onednn
 
 Tool = TypeVar("Tool")
 
+workspace = onednn.Scratch()
+"""Memory for the shares of one piece of work, which holds onednn.exclusive."""
+
 _WORK = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 
 

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from . import onednn
-from .threads import Pieces, in_shares
+from .threads import Pieces, in_shares, workspace
 from .tiles import Room, gradient_tiles, image_tiles, operands_uncopied, result_of, width
 from .window import Geometry
 
@@ -31,8 +31,6 @@ _TOGETHER = 256
 _CHAIN = 128
 # Below these the transforms cost more than they save.
 _FEWEST_CHANNELS, _FEWEST_TILES = 64, 32
-
-_workspace = onednn.Scratch()
 
 
 class _Products:
@@ -114,7 +112,7 @@ class _Filter:
 
     def __call__(self, source: int, weight: int, target: int, bias: int | None = None) -> None:
         with onednn.exclusive:
-            kernels = _workspace.address(self._kernels_size + self._tiles.pieces.shares * self._room)
+            kernels = workspace.address(self._kernels_size + self._tiles.pieces.shares * self._room)
             self._transform_kernels(self._matrix.ctypes.data, weight, kernels)
             images, results = onednn.array_at(source, self._source), onednn.array_at(target, self._target)
             shift = None if bias is None else onednn.array_at(bias, self._target[-1:])
@@ -160,7 +158,7 @@ class _WeightGradient:
     def __call__(self, image: int, gradient: int, weight_gradient: int, bias_gradient: int | None = None) -> None:
         with onednn.exclusive:
             shares = self._tiles.pieces.shares
-            sums = _workspace.address(shares * (self._sums_size + self._room))
+            sums = workspace.address(shares * (self._sums_size + self._room))
             images, gradients = onednn.array_at(image, self._image), onednn.array_at(gradient, self._result)
             totals = None if bias_gradient is None else np.zeros([shares, self._result[-1]])
             in_shares(functools.partial(self._share, images, gradients, sums, totals), shares)
@@ -233,8 +231,7 @@ class Steps:
         _, m, height, width = geometry.result
         top, _, left, _ = geometry.padding
         self._image, self._result, self._padding = (n, h, w, c), (n, height, width, m), (top, left)
-        self._weight, self._biased = geometry.weight[:2], geometry.biased
-        self._groups, self._threads = geometry.groups, geometry.threads
+        self._weight, self._groups, self._threads = geometry.weight[:2], geometry.groups, geometry.threads
         per_group = c // self._groups
         self._kernels = [m * per_group, per_group, 1], m // self._groups * per_group
 
