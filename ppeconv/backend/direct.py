@@ -9,7 +9,7 @@ import math
 import numpy as np
 
 from . import onednn
-from .threads import Pieces, in_shares, workspace
+from .threads import Pieces, in_shares, scratch_size, workspace
 from .window import Geometry
 
 # With several threads, oneDNN 3.6's strided 1x1 convolution overruns its scratch memory below 16 channels.
@@ -118,7 +118,7 @@ class _WeightGradient:
         self._weight = own.size(onednn.DIFF_WEIGHTS)
         self._numbers = self._weight // 4 + self._bias
         self._sums = onednn.aligned(4 * self._numbers)
-        self._scratch = max(onednn.aligned(it.scratch_size) for by_size in self._runs for it in by_size.values())
+        self._scratch = scratch_size(self._runs)
         self._unblock = onednn.reorder(own.layout(onednn.DIFF_WEIGHTS), largest.weight)
 
     def __call__(self, image: int, gradient: int, weight_gradient: int, bias_gradient: int | None = None) -> None:

@@ -19,7 +19,7 @@ import paddle
 from paddle.autograd import PyLayer
 
 from . import layout, onednn
-from .threads import Pieces, in_shares, workspace
+from .threads import Pieces, in_shares, scratch_size, workspace
 
 # Sums of sqrt(positions) / lanes beyond this lose more digits than stock Paddle's.
 _LONGEST = 2
@@ -106,7 +106,7 @@ class _Measure:
 
         self._runs = self._pieces.tools(run)
         self._unread = onednn.aligned(4 * columns * max(self._pieces.sizes))
-        self._scratch = max(onednn.aligned(it.scratch_size) for by_size in self._runs for it in by_size.values())
+        self._scratch = scratch_size(self._runs)
 
     def __call__(self, rows: paddle.Tensor) -> Statistics:
         sizes = [piece.stop - piece.start for share in self._pieces.of_share for piece in share]

@@ -65,3 +65,8 @@ class Pieces:
         """For each share what is made to work on a number of images, by that number."""
         with onednn.using_threads(self._threads if self.shares == 1 else 1):
             return [{size: make(size) for size in self.sizes} for _ in range(self.shares)]
+
+
+def scratch_size(tools: list[dict[int, Tool]]) -> int:
+    """Bytes that any of the tools may need besides its arguments."""
+    return max(onednn.aligned(it.scratch_size) for by_size in tools for it in by_size.values())

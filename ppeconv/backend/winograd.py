@@ -17,7 +17,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from . import onednn
-from .threads import Pieces, in_shares, workspace
+from .threads import Pieces, in_shares, scratch_size, workspace
 from .tiles import Room, gradient_tiles, image_tiles, operands_uncopied, result_of, width
 from .window import Geometry
 
@@ -82,8 +82,7 @@ class _Tiles:
         whole = _PRODUCTS * self.count
         image = 4 * (down + 1) * (across + 1) + 8 * down * (across + 1) + whole
         arrays = 4 * max(self.pieces.sizes) * (image * channels + whole * gradient_channels)
-        scratch_size = max(it.scratch_size for by_size in tools for it in by_size.values())
-        return onednn.aligned(arrays + scratch_size) + 5 * onednn.aligned(1)
+        return onednn.aligned(arrays + scratch_size(tools)) + 5 * onednn.aligned(1)
 
 
 class _Filter:
