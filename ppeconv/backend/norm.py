@@ -2,8 +2,7 @@
 
 One running sum over every position of a batch loses digits that Paddle's per-image sums keep. So the positions are
 dealt out to lanes: [N, H, W, C] rows are also [N H W / lanes, lanes C] rows, of which oneDNN sums every column by
-itself, and the lanes' short sums are added up afterwards. Statistics are those of pieces that fit a core's cache,
-where they are read once for the mean and once for the variance, put together.
+itself, and the lanes' short sums are added up afterwards.
 """
 
 from __future__ import annotations
@@ -19,41 +18,49 @@ import paddle
 from paddle.autograd import PyLayer
 
 from . import layout, onednn
-from .threads import Pieces, in_shares, scratch_size, workspace
+from .cpuinfo import cpu_facts
+from .threads import workspace
 
 # Sums of sqrt(positions) / lanes beyond this lose more digits than stock Paddle's.
 _LONGEST = 2
 # oneDNN is 20 to 40 times slower where the columns do not fill vectors.
 _VECTOR = 16
-# Rows that oneDNN is told form an image: with fewer or many more it takes up to twice the time.
-_TOGETHER = 8
-# Numbers whose statistics are taken at a time, and columns that keep oneDNN's loops long.
-_PIECE, _COLUMNS = 1 << 16, 512
+# Rows that oneDNN is told form an image. With AVX-512 its loops take up to twice the time for fewer or many more,
+# without it up to five times for more than one.
+_TOGETHER = 8 if "avx512f" in cpu_facts().get("flags", []) else 1
+_GIVEN_STATISTICS = onednn.GLOBAL_STATISTICS | onednn.USE_SCALE | onednn.USE_SHIFT
 
 
 class _Primitives:
-    """oneDNN's normalisation of one shape, each part built when first needed."""
+    """oneDNN's normalisation of [rows, columns], each part built when first needed."""
 
-    def __init__(self, shape: tuple[int, ...], epsilon: float):
-        self._rows, self._channels = onednn.channels_last(shape), onednn.dense([shape[1]])
+    def __init__(self, rows: int, columns: int, epsilon: float):
+        together = next(it for it in range(min(rows, _TOGETHER), rows + 1) if rows % it == 0)
+        self._rows = onednn.channels_last([rows // together, columns, together, 1])
+        self._columns = onednn.dense([columns])
         self._epsilon = ctypes.c_float(epsilon)
-        self._recipe = self._forward(0)
-        if self._recipe.implementation.startswith("ref"):
+        self._statistics = {onednn.MEAN: self._columns, onednn.VARIANCE: self._columns}
+        self._parameters = {onednn.SCALE: self._columns, onednn.SHIFT: self._columns}
+        if self._forward(_GIVEN_STATISTICS).implementation.startswith("ref"):
             raise onednn.Unsupported("oneDNN has no fast batch normalisation for this shape")
-        self._statistics = {onednn.MEAN: self._channels, onednn.VARIANCE: self._channels}
-        self._parameters = {onednn.SCALE: self._channels, onednn.SHIFT: self._channels}
         self.mask_size = 0
+
+    @functools.cached_property
+    def measure(self) -> onednn.Primitive:
+        """(rows, result, mean, variance): their statistics, and what they normalise them to."""
+        results = {onednn.DST: self._rows, **self._statistics}
+        return onednn.Primitive(self._forward(0), {onednn.SRC: self._rows}, results)
 
     @functools.cached_property
     def apply(self) -> onednn.Primitive:
         """(rows, scale, shift, mean, variance, result): normalised by given statistics."""
         inputs = {onednn.SRC: self._rows, **self._parameters, **self._statistics}
-        return onednn.Primitive(self._forward(onednn.GLOBAL_STATISTICS), inputs, {onednn.DST: self._rows})
+        return onednn.Primitive(self._forward(_GIVEN_STATISTICS), inputs, {onednn.DST: self._rows})
 
     @functools.cached_property
     def apply_and_rectify(self) -> onednn.Primitive:
         """(rows, scale, shift, mean, variance, result, mask): normalised by given statistics, then ReLU."""
-        recipe = self._forward(onednn.GLOBAL_STATISTICS | onednn.FUSE_RELU)
+        recipe = self._forward(_GIVEN_STATISTICS | onednn.FUSE_RELU)
         self.mask_size = recipe.size(onednn.WORKSPACE)
         inputs = {onednn.SRC: self._rows, **self._parameters, **self._statistics}
         return onednn.Primitive(recipe, inputs, {onednn.DST: self._rows, onednn.WORKSPACE: None})
@@ -61,92 +68,49 @@ class _Primitives:
     @functools.cached_property
     def backward(self) -> onednn.Primitive:
         """(rows, gradient, scale, mean, variance, gradients of rows, scale and shift): constant statistics."""
-        return self._backward(onednn.GLOBAL_STATISTICS, {})
+        return self._backward(_GIVEN_STATISTICS, {})
 
     @functools.cached_property
     def masked_backward(self) -> onednn.Primitive:
         """(rows, gradient, scale, mean, variance, mask, gradients of rows, scale and shift)"""
-        return self._backward(onednn.GLOBAL_STATISTICS | onednn.FUSE_RELU, {onednn.WORKSPACE: None})
+        return self._backward(_GIVEN_STATISTICS | onednn.FUSE_RELU, {onednn.WORKSPACE: None})
 
     def _forward(self, flags: int) -> onednn.Recipe:
-        flags |= onednn.USE_SCALE | onednn.USE_SHIFT
         arguments = onednn.FORWARD_TRAINING, self._rows, self._rows, self._epsilon, flags
         return onednn.Recipe.of("batch_normalization_forward", *arguments)
 
     def _backward(self, flags: int, mask: dict[int, None]) -> onednn.Primitive:
         recipe = onednn.Recipe.of(
             "batch_normalization_backward", onednn.BACKWARD, self._rows, self._rows, self._rows, self._epsilon,
-            flags | onednn.USE_SCALE | onednn.USE_SHIFT, self._forward(flags),
+            flags, self._forward(flags),
         )  # fmt: skip
-        inputs = {onednn.SRC: self._rows, onednn.DIFF_DST: self._rows, onednn.SCALE: self._channels}
-        gradients = {onednn.DIFF_SCALE: self._channels, onednn.DIFF_SHIFT: self._channels}
+        inputs = {onednn.SRC: self._rows, onednn.DIFF_DST: self._rows, onednn.SCALE: self._columns}
+        gradients = {onednn.DIFF_SCALE: self._columns, onednn.DIFF_SHIFT: self._columns}
         return onednn.Primitive(
             recipe, {**inputs, **self._statistics, **mask}, {onednn.DIFF_SRC: self._rows, **gradients}
         )
 
 
-class _Measure:
-    """The statistics of a batch of rows."""
-
-    def __init__(self, positions: int, channels: int, threads: int):
-        lanes = _lanes(positions, channels, _COLUMNS / channels)
-        self._columns, self._rows = [lanes, channels], positions // lanes
-        columns = lanes * channels
-        threads = threads if self._rows * columns > threads * _PIECE else 1
-        self._pieces = Pieces(self._rows, threads, max(1, _PIECE // columns))
-
-        def run(rows: int) -> onednn.Execution:
-            image, column = onednn.channels_last([1, columns, rows, 1]), onednn.dense([columns])
-            flags, no_epsilon = 0, ctypes.c_float(0)
-            recipe = onednn.Recipe.of(
-                "batch_normalization_forward", onednn.FORWARD_TRAINING, image, image, no_epsilon, flags
-            )
-            layouts = {onednn.SRC: image, onednn.DST: image, onednn.MEAN: column, onednn.VARIANCE: column}
-            return onednn.Execution(recipe, {kind: layout.pointer for kind, layout in layouts.items()})
-
-        self._runs = self._pieces.tools(run)
-        self._unread = onednn.aligned(4 * columns * max(self._pieces.sizes))
-        self._scratch = scratch_size(self._runs)
-
-    def __call__(self, rows: paddle.Tensor) -> Statistics:
-        sizes = [piece.stop - piece.start for share in self._pieces.of_share for piece in share]
-        found = np.empty([len(sizes), 2, *self._columns], np.float32)
-        with onednn.exclusive:
-            room = workspace.address(self._pieces.shares * (self._unread + self._scratch))
-            in_shares(functools.partial(self._share, rows.data_ptr(), found, room), self._pieces.shares)
-        weights = np.array(sizes)[:, None, None] / (self._rows * self._columns[0])
-        means, variances = found.swapaxes(0, 1).astype(np.float64)
-        with np.errstate(all="ignore"):
-            mean = (weights * means).sum((0, 1))
-            off = means - mean
-            return Statistics(mean, (weights * (variances + off * off)).sum((0, 1)))
-
-    def _share(self, address: int, found: np.ndarray, room: int, share: int) -> None:
-        unread = room + share * (self._unread + self._scratch)
-        first = sum(map(len, self._pieces.of_share[:share]))
-        for number, piece in enumerate(self._pieces.of_share[share], first):
-            run, results = self._runs[share][piece.stop - piece.start], _addresses(found[number])
-            run.work_at(unread + self._unread)
-            run.place([address + piece.start * found.strides[1], unread, *results])
-            run.run()
-
-
 class Plan:
     """How rows of one shape are normalised."""
 
-    def __init__(self, shape: tuple[int, ...], epsilon: float, threads: int):
+    def __init__(self, shape: tuple[int, ...], epsilon: float):
         n, self._channels, h, w = shape
         self._epsilon, self._positions = epsilon, n * h * w
-        self._lanes = _lanes(self._positions, self._channels, math.sqrt(self._positions) / _LONGEST)
-        rows = self._positions // self._lanes
-        together = next(it for it in range(min(rows, _TOGETHER), rows + 1) if rows % it == 0)
-        self.rows = _Primitives((rows // together, self._channels * self._lanes, together, 1), epsilon)
-        self._threads = threads
+        self._lanes = _lanes(self._positions, self._channels)
+        self.rows = _Primitives(self._positions // self._lanes, self._lanes * self._channels, epsilon)
 
-    @functools.cached_property
-    def measure(self) -> _Measure:
-        """Takes rows, returns their statistics."""
-        return _Measure(self._positions, self._channels, self._threads)
+    def measure(self, rows: paddle.Tensor) -> Statistics:
+        """The statistics of rows."""
+        table = np.empty([2, self._lanes, self._channels], np.float32)
+        with onednn.exclusive:
+            unread = workspace.address(4 * self._positions * self._channels)
+            self.rows.measure(rows.data_ptr(), unread, *_addresses(table))
+        means, variances = table.astype(np.float64)
+        with np.errstate(all="ignore"):
+            mean = means.mean(0)
+            off = means - mean
+            return Statistics(mean, (variances + off * off).mean(0))
 
     @functools.cached_property
     def _affine(self) -> onednn.Primitive:
@@ -190,18 +154,18 @@ def _addresses(table: np.ndarray) -> range:
     return range(start, start + len(table) * step, step)
 
 
-def _lanes(positions: int, channels: int, fewest: float) -> int:
-    """The smallest divisor of the positions, of at least the fewest, that makes the columns whole vectors if it can."""
-    wanted = max(1, math.ceil(fewest))
-    enough = [it for it in range(wanted, _VECTOR * wanted + 1) if positions % it == 0] or [positions]
+def _lanes(positions: int, channels: int) -> int:
+    """The smallest divisor of the positions that keeps sums short and, if any does, makes the columns whole vectors."""
+    fewest = max(1, math.ceil(math.sqrt(positions) / _LONGEST))
+    enough = [it for it in range(fewest, _VECTOR * fewest + 1) if positions % it == 0] or [positions]
     return next((it for it in enough if it * channels % _VECTOR == 0), enough[0])
 
 
 @functools.lru_cache(maxsize=1024)
-def plan(shape: tuple[int, ...], epsilon: float, threads: int) -> Plan | None:
+def plan(shape: tuple[int, ...], epsilon: float, _threads: int) -> Plan | None:
     """The plan of a shape; None where oneDNN has no fast primitives."""
     try:
-        return Plan(shape, epsilon, threads)
+        return Plan(shape, epsilon)
     except onednn.Unsupported:
         return None
 
