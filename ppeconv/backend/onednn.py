@@ -71,6 +71,12 @@ def library() -> ctypes.CDLL:
 
 
 @functools.cache
+def _brief_calls() -> ctypes.PyDLL:
+    """The library, called without letting other threads of Python run meanwhile, which takes longer than the call."""
+    return ctypes.PyDLL(library()._name)
+
+
+@functools.cache
 def openmp() -> ctypes.CDLL:
     """The OpenMP library that oneDNN and Paddle share."""
     return ctypes.CDLL(str(library_folder() / "libiomp5.so"))
@@ -253,7 +259,7 @@ class Execution:
             self._memories[_SCRATCHPAD] = _Memory(recipe.layout(_SCRATCHPAD))
         arguments = [_Argument(kind, memory.pointer.value) for kind, memory in self._memories.items()]
         self._arguments = (_Argument * len(arguments))(*arguments)
-        self._point = library().dnnl_memory_set_data_handle
+        self._point = _brief_calls().dnnl_memory_set_data_handle
         self._point.argtypes = [ctypes.c_void_p, ctypes.c_void_p]
         self._run = library().dnnl_primitive_execute
 
