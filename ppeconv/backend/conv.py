@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from paddle.autograd import PyLayer
 
-from . import direct, layout, onednn, winograd
+from . import direct, layout, onednn, pointwise, winograd
 from .window import Geometry
 
 
@@ -17,9 +17,13 @@ class _Plan:
     def __init__(self, geometry: Geometry):
         n, m, height, width = geometry.result
         self.output = [n, height, width, m]
-        plain, fewer_products = direct.Steps(geometry), winograd.Steps(geometry)
-        self._filters = fewer_products if winograd.pays_in_filtering(geometry) else plain
-        self._gradient = fewer_products if winograd.pays_in_weight_gradient(geometry) else plain
+        self._filters = self._gradient = direct.Steps(geometry)
+        if winograd.pays_in_weight_gradient(geometry):
+            self._gradient = winograd.Steps(geometry)
+        if winograd.pays_in_filtering(geometry):
+            self._filters = self._gradient
+        if pointwise.serves(geometry):
+            self._gradient = pointwise.Steps(geometry)
 
     @property
     def forward(self) -> Callable[..., None]:

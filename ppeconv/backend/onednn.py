@@ -364,6 +364,12 @@ def reorder(source: Layout | ctypes.c_void_p, target: Layout | ctypes.c_void_p) 
     return Execution(recipe, {SRC: recipe.layout(SRC), DST: recipe.layout(DST)})
 
 
+def matrix_product(left: Layout, right: Layout, result: Layout) -> Primitive:
+    """(left, right, result): their product, each of [rows, columns] or, of several, [number, rows, columns]."""
+    recipe = Recipe.of("matmul", left, right, None, result)
+    return Primitive(recipe, {SRC: left, WEIGHTS: right}, {DST: result})
+
+
 def _renew_lock() -> None:
     global exclusive
     exclusive = threading.RLock()

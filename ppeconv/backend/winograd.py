@@ -103,8 +103,8 @@ class _Filter:
 
         self._products = tiles.pieces.tools(products)
         self._matrix, numbers = matrix, math.prod(weight)
-        self._transform_kernels = _matrix_product(
-            _dense(_PRODUCTS, 9), ([9, numbers], [1, 9]), _dense(_PRODUCTS, numbers)
+        self._transform_kernels = onednn.matrix_product(
+            onednn.dense([_PRODUCTS, 9]), onednn.Layout([9, numbers], [1, 9]), onednn.dense([_PRODUCTS, numbers])
         )
         self._kernels_size = onednn.aligned(4 * _PRODUCTS * numbers)
         self._room = tiles.room(width(c), m, self._products)
@@ -150,7 +150,9 @@ class _WeightGradient:
         )
         numbers, terms = math.prod(weight), tiles.pieces.shares * _PRODUCTS
         self._matrix = np.tile(_KERNEL, (tiles.pieces.shares, 1))
-        self._transform_back = _matrix_product(([numbers, terms], [1, numbers]), _dense(terms, 9), _dense(numbers, 9))
+        self._transform_back = onednn.matrix_product(
+            onednn.Layout([numbers, terms], [1, numbers]), onednn.dense([terms, 9]), onednn.dense([numbers, 9])
+        )
         self._sums_size = 4 * _PRODUCTS * numbers
         self._room = tiles.room(width(c), width(m), self._first + self._further)
 
@@ -191,17 +193,6 @@ def _operand(rows: int, width: int, per_group: int) -> tuple[list[int], int]:
 def _transposed(operand: tuple[list[int], int]) -> tuple[list[int], int]:
     (product, row, column), step = operand
     return [product, column, row], step
-
-
-def _dense(rows: int, columns: int) -> tuple[list[int], list[int]]:
-    return [rows, columns], [columns, 1]
-
-
-def _matrix_product(left, right, result) -> onednn.Primitive:
-    """(left, right, result), each given as shape and strides."""
-    left, right, result = (onednn.Layout(*it) for it in (left, right, result))
-    recipe = onednn.Recipe.of("matmul", left, right, None, result)
-    return onednn.Primitive(recipe, {onednn.SRC: left, onednn.WEIGHTS: right}, {onednn.DST: result})
 
 
 def pays_in_filtering(geometry: Geometry) -> bool:
