@@ -22,7 +22,7 @@ class _Plan:
             self._gradient = winograd.Steps(geometry)
         if winograd.pays_in_filtering(geometry):
             self._filters = self._gradient
-        if pointwise.serves(geometry):
+        if pointwise.pays(geometry):
             self._gradient = pointwise.Steps(geometry)
 
     @property

@@ -15,7 +15,7 @@ from .window import Geometry
 # With several threads, oneDNN 3.6's strided 1x1 convolution overruns its scratch memory below 16 channels.
 _FEWEST_CHANNELS_STRIDED = 16
 # Multiplications below which a call takes more time than they do.
-_FEWEST_PRODUCTS = 1 << 18
+_FEWEST_PRODUCTS = 1 << 17
 
 
 class Steps:
@@ -88,15 +88,15 @@ class Steps:
 class _WeightGradient:
     """The gradients of weight and bias; each thread adds up those of a few images after the other.
 
-    oneDNN's own sums go through all positions of all images in one chain (of 1x1 kernels in several), which loses
-    digits. Stock Paddle's begin anew with each image; chains of 32 times the square root of an image's positions lose
-    about as few.
+    oneDNN's own sums go through all positions of all images in one chain, which loses digits. Stock Paddle's begin
+    anew with each image; chains of 32 times the square root of an image's positions lose about as few, in grouped
+    convolutions of half as many.
     """
 
     def __init__(self, geometry: Geometry):
         n, m, height, width = geometry.result
         positions, numbers = height * width, math.prod(geometry.weight)
-        chain = (32 if max(geometry.weight[2:]) > 1 else 512) / math.sqrt(positions)
+        chain = (32 if geometry.groups == 1 else 16) / math.sqrt(positions)
         together = max(1, round(chain), -(-_FEWEST_PRODUCTS // (positions * numbers)))
         self._pieces = pieces = Pieces(n, geometry.threads, together)
         self._image, self._result = (4 * math.prod(it[1:]) for it in (geometry.image, geometry.result))

@@ -365,7 +365,7 @@ def reorder(source: Layout | ctypes.c_void_p, target: Layout | ctypes.c_void_p) 
 
 
 def matrix_product(left: Layout, right: Layout, result: Layout) -> Primitive:
-    """(left, right, result): their product, each of [rows, columns] or, of several, [number, rows, columns]."""
+    """(left, right, result): their product, each of [rows, columns], or of many such behind axes of their own."""
     recipe = Recipe.of("matmul", left, right, None, result)
     return Primitive(recipe, {SRC: left, WEIGHTS: right}, {DST: result})
 

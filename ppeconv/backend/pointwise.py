@@ -16,6 +16,8 @@ from .window import Geometry
 
 # Positions summed up in one go, and how many fewer they may become where no divisor is near.
 _CHAIN, _SHORTER = 2048, 4
+# Channels of a group below which its product takes longer.
+_FEWEST_CHANNELS = 2
 
 
 class Steps:
@@ -34,16 +36,18 @@ class _WeightGradient:
     """The products of parts of the positions, and their sum."""
 
     def __init__(self, geometry: Geometry):
-        n, m, height, width = geometry.result
-        c = geometry.image[1]
-        positions = n * height * width
+        n, outputs, height, width = geometry.result
+        groups, inputs = geometry.groups, geometry.image[1]
+        positions, m, c = n * height * width, outputs // groups, inputs // groups
         self._parts = parts = _parts(positions)
         chain = positions // parts
-        image, gradient = onednn.dense([parts, chain, c]), onednn.Layout([parts, m, chain], [chain * m, 1, m])
-        self._shapes = [[m, c], [m, 1]]
-        self._weight = onednn.matrix_product(gradient, image, onednn.dense([parts, m, c]))
-        self._bias = onednn.matrix_product(gradient, onednn.dense([1, chain, 1]), onednn.dense([parts, m, 1]))
-        self._ones = np.ones(chain, np.float32)
+        image = onednn.Layout([parts, groups, chain, c], [chain * inputs, c, inputs, 1])
+        gradient = onednn.Layout([parts, groups, m, chain], [chain * outputs, m, 1, outputs])
+        self._weight = onednn.matrix_product(gradient, image, onednn.dense([parts, groups, m, c]))
+        self._bias = onednn.matrix_product(
+            gradient, onednn.dense([1, 1, chain, 1]), onednn.dense([parts, groups, m, 1])
+        )
+        self._shapes, self._ones = ([outputs, c], [outputs, 1]), np.ones(chain, np.float32)
 
     def __call__(self, image: int, gradient: int, weight_gradient: int, bias_gradient: int | None = None) -> None:
         self._sum(self._weight, gradient, image, weight_gradient, self._shapes[0])
@@ -65,8 +69,13 @@ def _parts(positions: int) -> int:
     return next((it for it in range(fewest, _SHORTER * fewest + 1) if positions % it == 0), 1)
 
 
-def serves(geometry: Geometry) -> bool:
-    """Whether a convolution's result is a product of its image and its weight."""
+def pays(geometry: Geometry) -> bool:
+    """Whether the gradients of weight and bias are better computed this way."""
+    m, per_group, *kernel = geometry.weight
+    narrowest = min(per_group, m // geometry.groups)
     return (
-        geometry.weight[2:] == geometry.stride == (1, 1) and geometry.groups == 1 and geometry.padding == (0, 0, 0, 0)
+        kernel == [1, 1]
+        and geometry.stride == (1, 1)
+        and geometry.padding == (0, 0, 0, 0)
+        and (geometry.groups == 1 or narrowest >= _FEWEST_CHANNELS)
     )
