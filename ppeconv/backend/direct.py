@@ -16,6 +16,8 @@ from .window import Geometry
 _FEWEST_CHANNELS_STRIDED = 16
 # Multiplications below which a call takes more time than they do.
 _FEWEST_PRODUCTS = 1 << 17
+# Channels of a group below which oneDNN's sums lose more digits than others of as many positions.
+_NARROW_GROUP = 16
 
 
 class Steps:
@@ -89,14 +91,15 @@ class _WeightGradient:
     """The gradients of weight and bias; each thread adds up those of a few images after the other.
 
     oneDNN's own sums go through all positions of all images in one chain, which loses digits. Stock Paddle's begin
-    anew with each image; chains of 32 times the square root of an image's positions lose about as few, in grouped
-    convolutions of half as many.
+    anew with each image; chains of 32 times the square root of an image's positions lose about as few, of half as many
+    where groups are narrow.
     """
 
     def __init__(self, geometry: Geometry):
         n, m, height, width = geometry.result
         positions, numbers = height * width, math.prod(geometry.weight)
-        chain = (32 if geometry.groups == 1 else 16) / math.sqrt(positions)
+        is_narrow = geometry.groups > 1 and geometry.weight[1] < _NARROW_GROUP
+        chain = (16 if is_narrow else 32) / math.sqrt(positions)
         together = max(1, round(chain), -(-_FEWEST_PRODUCTS // (positions * numbers)))
         self._pieces = pieces = Pieces(n, geometry.threads, together)
         self._image, self._result = (4 * math.prod(it[1:]) for it in (geometry.image, geometry.result))
