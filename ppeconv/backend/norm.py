@@ -106,11 +106,10 @@ class Plan:
         with onednn.exclusive:
             unread = workspace.address(4 * self._positions * self._channels)
             self.rows.measure(rows.data_ptr(), unread, *_addresses(table))
-        means, variances = table.astype(np.float64)
         with np.errstate(all="ignore"):
-            mean = means.mean(0)
-            off = means - mean
-            return Statistics(mean, (variances + off * off).mean(0))
+            mean, variance = np.add.reduce(table, 1, np.float64) / self._lanes
+            off = table[0] - mean
+            return Statistics(mean, variance + np.add.reduce(off * off) / self._lanes)
 
     @functools.cached_property
     def _affine(self) -> onednn.Primitive:
@@ -179,8 +178,9 @@ class Statistics(NamedTuple):
 
 def follow(running: Sequence[paddle.Tensor], batch: Statistics, momentum: float) -> None:
     """Blend a batch's statistics into the running ones."""
-    for old, found in zip(running, batch, strict=True):
-        layout.write(old, momentum * old.numpy() + (1 - momentum) * found)
+    for tensor, found in zip(running, batch, strict=True):
+        numbers = onednn.array_at(tensor.data_ptr(), found.shape)
+        numbers[:] = momentum * numbers + (1 - momentum) * found
 
 
 class BatchNorm(PyLayer):
