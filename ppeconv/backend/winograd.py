@@ -91,10 +91,11 @@ class _Filter:
     `right` is the kernels' operand of the matrix products, of which `matrix` makes them.
     """
 
-    def __init__(self, source, target, padding, right, matrix, weight, groups, threads):
-        c, m = source[-1], target[-1]
-        self._source, self._target, self._padding = source, target, padding
-        self._tiles = tiles = _Tiles(target, threads)
+    def __init__(self, geometry: Geometry, right: tuple, matrix: np.ndarray):
+        self._source, self._target = _rows(geometry.image), _rows(geometry.result)
+        self._padding, groups = geometry.padding[::2], geometry.groups
+        c, m = self._source[-1], self._target[-1]
+        self._tiles = tiles = _Tiles(self._target, geometry.threads)
 
         def products(images: int) -> _Products:
             rows = images * tiles.count
@@ -102,7 +103,7 @@ class _Filter:
             return _Products((rows, c // groups, m // groups), operands, groups, _CHAIN)
 
         self._products = tiles.pieces.tools(products)
-        self._matrix, numbers = matrix, math.prod(weight)
+        self._matrix, numbers = matrix, math.prod(geometry.weight[:2])
         self._transform_kernels = onednn.matrix_product(
             onednn.dense([_PRODUCTS, 9]), onednn.Layout([9, numbers], [1, 9]), onednn.dense([_PRODUCTS, numbers])
         )
@@ -135,10 +136,11 @@ class _Filter:
 class _WeightGradient:
     """The gradient of the weight [M, C / groups, 3, 3], and of the bias, of what was filtered."""
 
-    def __init__(self, image, result, padding, sums, weight, groups, threads):
-        c, m = image[-1], result[-1]
-        self._image, self._result, self._padding = image, result, padding
-        self._tiles = tiles = _Tiles(result, threads)
+    def __init__(self, geometry: Geometry, sums: tuple):
+        self._image, self._result = _rows(geometry.image), _rows(geometry.result)
+        self._padding, groups = geometry.padding[::2], geometry.groups
+        c, m = self._image[-1], self._result[-1]
+        self._tiles = tiles = _Tiles(self._result, geometry.threads)
 
         def products(images: int, adds: bool) -> _Products:
             rows = images * tiles.count
@@ -148,7 +150,7 @@ class _WeightGradient:
         self._first, self._further = (
             tiles.pieces.tools(functools.partial(products, adds=adds)) for adds in (False, True)
         )
-        numbers, terms = math.prod(weight), tiles.pieces.shares * _PRODUCTS
+        numbers, terms = math.prod(geometry.weight[:2]), tiles.pieces.shares * _PRODUCTS
         self._matrix = np.tile(_KERNEL, (tiles.pieces.shares, 1))
         self._transform_back = onednn.matrix_product(
             onednn.Layout([numbers, terms], [1, numbers]), onednn.dense([terms, 9]), onednn.dense([numbers, 9])
@@ -180,6 +182,18 @@ class _WeightGradient:
                 products = self._further
                 if totals is not None:
                     totals[share] += gradient[1, 1, ..., : totals.shape[1]].sum((0, 1, 2))
+
+
+def _rows(shape: tuple[int, ...]) -> tuple[int, ...]:
+    n, c, h, w = shape
+    return n, h, w, c
+
+
+def _turned(geometry: Geometry) -> Geometry:
+    """What leads from the result back to the image."""
+    weight = geometry.image[1], geometry.result[1] // geometry.groups, *geometry.weight[2:]
+    padding = tuple(2 - it for it in geometry.padding)
+    return geometry._replace(image=geometry.result, weight=weight, padding=padding, biased=False)
 
 
 def _halved(extent: int) -> int:
@@ -217,36 +231,23 @@ class Steps:
     """The functions of one geometry, called with addresses as oneDNN's primitives are."""
 
     def __init__(self, geometry: Geometry):
-        n, c, h, w = geometry.image
-        _, m, height, width = geometry.result
-        top, _, left, _ = geometry.padding
-        self._image, self._result, self._padding = (n, h, w, c), (n, height, width, m), (top, left)
-        self._weight, self._groups, self._threads = geometry.weight[:2], geometry.groups, geometry.threads
-        per_group = c // self._groups
-        self._kernels = [m * per_group, per_group, 1], m // self._groups * per_group
+        self._geometry = geometry
+        outputs, per_group = geometry.weight[:2]
+        self._kernels = [outputs * per_group, per_group, 1], outputs // geometry.groups * per_group
 
     @functools.cached_property
     def _filter(self) -> _Filter:
-        return _Filter(
-            self._image, self._result, self._padding, _transposed(self._kernels), _KERNEL,
-            self._weight, self._groups, self._threads,
-        )  # fmt: skip
+        return _Filter(self._geometry, _transposed(self._kernels), _KERNEL)
 
     @functools.cached_property
     def image_gradient(self) -> _Filter:
         """(gradient of the result, weight, gradient of the image)"""
-        top, left = self._padding
-        return _Filter(
-            self._result, self._image, (2 - top, 2 - left), self._kernels, _TURNED_KERNEL,
-            self._weight, self._groups, self._threads,
-        )  # fmt: skip
+        return _Filter(_turned(self._geometry), self._kernels, _TURNED_KERNEL)
 
     @functools.cached_property
     def weight_gradient(self) -> _WeightGradient:
         """(image, gradient of the result, gradient of the weight, [gradient of the bias])"""
-        return _WeightGradient(
-            self._image, self._result, self._padding, self._kernels, self._weight, self._groups, self._threads
-        )
+        return _WeightGradient(self._geometry, self._kernels)
 
     def forward(self, image: int, weight: int, *others: int) -> None:
         """(image, weight, [bias], result)"""
