@@ -162,7 +162,7 @@ def _lanes(positions: int, channels: int) -> int:
 
 @functools.lru_cache(maxsize=1024)
 def plan(shape: tuple[int, ...], epsilon: float, _threads: int) -> Plan | None:
-    """The plan of a shape; None where oneDNN has no fast primitives."""
+    """The plan of a shape for so many threads; None where oneDNN has no fast primitives."""
     try:
         return Plan(shape, epsilon)
     except onednn.Unsupported:
