@@ -128,6 +128,15 @@ def resident_megabytes():
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
+def test_freed_memory_stays_until_the_layers_are_off():
+    with backend.enabled():
+        tensors = [paddle.ones([1 << 20]) for _ in range(50)]
+        used = resident_megabytes()
+        del tensors
+        assert resident_megabytes() > used - 50
+    assert resident_megabytes() < used - 150
+
+
 @pytest.mark.full
 def test_memory_is_flat_over_a_thousand_steps():
     net = nn.Sequential(
