@@ -9,7 +9,7 @@ import paddle
 from paddle import Tensor, _C_ops
 from paddle.nn import functional
 
-from . import broadcast, calls, elementwise, gradients, memory, mkl, rectify
+from . import broadcast, calls, elementwise, gradients, memory, mkl, onednn, rectify
 
 _added = functools.partial(elementwise.binary, gated=broadcast.Add, is_sum=True)
 _multiplied = functools.partial(elementwise.binary, gated=broadcast.Multiply)
@@ -88,6 +88,7 @@ class Patches:
             return
         while self._originals:
             setattr(*self._originals.pop())
+        onednn.Scratch.release()
         memory.return_freed_pages()
 
 

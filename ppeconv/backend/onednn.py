@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import paddle
@@ -289,8 +290,18 @@ class Execution:
 class Scratch:
     """One growing buffer, valid during one call."""
 
+    _every: ClassVar[list[Scratch]] = []
+
     def __init__(self):
         self._buffer = None
+        self._every.append(self)
+
+    @classmethod
+    def release(cls) -> None:
+        """Give the memory of all of them back."""
+        with exclusive:
+            for scratch in cls._every:
+                scratch._buffer = None
 
     def address(self, size: int) -> int:
         """Where that many bytes lie."""
