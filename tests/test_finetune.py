@@ -37,7 +37,7 @@ def photo_config(folder, *more):
     text = """_base_: [{base}/_base_/datasets/imagenet.yaml, {base}/_base_/runtime.yaml]
 Arch: {{name: ResNet18, width: 0.125, stem: cifar}}
 Operator: {{name: SPConv, ratio: 0.5}}
-Optimizer: {{name: Adam, lr: {{name: Cosine, learning_rate: 5e-3}}}}
+Optimizer: {{name: Adam, lr: {{name: Cosine, learning_rate: 1e-3}}}}
 DataLoader:
   Train: {{dataset: {{image_root: photos, val_ratio: 0.25, transform_ops: [
     {{RandomResizedCrop: {{size: 32, scale: [0.8, 1.0]}}}}, {norm}]}},
