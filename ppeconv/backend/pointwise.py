@@ -44,9 +44,9 @@ class _WeightGradient:
         image = onednn.Layout([parts, groups, chain, c], [chain * inputs, c, inputs, 1])
         gradient = onednn.Layout([parts, groups, m, chain], [chain * outputs, m, 1, outputs])
         self._weight = onednn.matrix_product(gradient, image, onednn.dense([parts, groups, m, c]))
-        self._bias = onednn.matrix_product(
-            gradient, onednn.dense([1, 1, chain, 1]), onednn.dense([parts, groups, m, 1])
-        )
+        if geometry.biased:
+            ones = onednn.dense([1, 1, chain, 1])
+            self._bias = onednn.matrix_product(gradient, ones, onednn.dense([parts, groups, m, 1]))
         self._shapes, self._ones = ([outputs, c], [outputs, 1]), np.ones(chain, np.float32)
 
     def __call__(self, image: int, gradient: int, weight_gradient: int, bias_gradient: int | None = None) -> None:
