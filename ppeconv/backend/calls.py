@@ -21,14 +21,15 @@ _waiting = threading.local()
 
 def _serves(x: object, *operands: Tensor | None) -> bool:
     """Whether x is a float32 [N, C, H, W] activation on the CPU and the operands are of its type."""
-    if type(x) is not Tensor or x.ndim != 4 or x.dtype != paddle.float32 or not x.place.is_cpu_place():
+    if not _has_rows(x) and not (type(x) is Tensor and _is_image(x) and x.place.is_cpu_place()):
         return False
     return all(it is None or it.dtype == paddle.float32 for it in operands)
 
 
-def _convolve(x, weight, stride, padding, algorithm, dilation, groups, data_format):
-    """The convolution by the fast layers, with the bias that waits for it; None where they do not serve."""
-    bias = getattr(_waiting, "bias", None)
+def _convolve(x, weight, stride, padding, algorithm, dilation, groups, data_format, bias=None):
+    """The convolution by the fast layers, with its bias or one that waits for it; None where they do not serve."""
+    if bias is None:
+        bias = getattr(_waiting, "bias", None)
     if data_format != "NCHW" or not _serves(x, weight, bias):
         return None
     shape, kernel = x.shape, weight.shape
@@ -69,6 +70,22 @@ def depthwise_conv2d(original: Callable) -> Callable:
     return stand_in
 
 
+def convolution(original: Callable) -> Callable:
+    """Convolution of any kind, with its bias: what Paddle's layers call."""
+
+    def stand_in(
+        x, weight, bias=None, stride=1, padding=0, padding_algorithm=None, dilation=1, groups=1, data_format="NCHW",
+        channel_dim=1, op_type="conv2d", *rest, **named,
+    ):  # fmt: skip
+        how = stride, padding, padding_algorithm, dilation, groups, data_format
+        result = _convolve(x, weight, *how, bias) if op_type in ("conv2d", "depthwise_conv2d") else None
+        if result is None:
+            return original(x, weight, bias, *how, channel_dim, op_type, *rest, **named)
+        return result
+
+    return stand_in
+
+
 def with_bias(original: Callable) -> Callable:
     """Convolution whose bias is handed to the operator inside instead of being added afterwards."""
 
@@ -97,8 +114,9 @@ def batch_norm(original: Callable) -> Callable:
         use_global_stats, trainable_statistics = rest
         rows = layout.to_rows(x)
         fixed = use_global_stats or (is_test and not trainable_statistics)
+        parameters = scale.numpy(), shift.numpy()
         statistics = norm.Statistics(mean.numpy(), variance.numpy()) if fixed else steps.measure(rows)
-        table = steps.table(scale, shift, statistics)
+        table = steps.table(*parameters, *statistics)
         result = norm.BatchNorm.apply(rows, scale, shift, table, steps, not fixed)
         if not fixed:
             norm.follow((mean, variance), statistics, momentum)

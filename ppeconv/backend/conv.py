@@ -68,19 +68,15 @@ class Convolution(PyLayer):
     def backward(ctx, gradient):
         rows, weight = ctx.saved_tensor()
         gradient = layout.incoming(gradient)
-        wants_image, wants_weight = ctx.wanted
-        image_gradient = weight_gradient = bias_gradient = None
+        (wants_image, wants_weight), shape = ctx.wanted, weight.shape
+        image_gradient = layout.new(rows.shape) if wants_image else None
+        shapes = [shape, shape[:1]] if ctx.biased else [shape]
+        parameters = [layout.new(it) if wants_weight else None for it in shapes]
+        at_rows, at_weight, at_gradient, at_image, *at_parameters = (
+            None if it is None else it.data_ptr() for it in (rows, weight, gradient, image_gradient, *parameters)
+        )
         if wants_image:
-            image_gradient = layout.new(rows.shape)
-            ctx.steps.image_gradient(gradient.data_ptr(), weight.data_ptr(), image_gradient.data_ptr())
+            ctx.steps.image_gradient(at_gradient, at_weight, at_image)
         if wants_weight:
-            weight_gradient = layout.new(weight.shape)
-            outputs = [weight_gradient]
-            if ctx.biased:
-                bias_gradient = layout.new([weight.shape[0]])
-                outputs.append(bias_gradient)
-            addresses = [tensor.data_ptr() for tensor in outputs]
-            ctx.steps.weight_gradient(rows.data_ptr(), gradient.data_ptr(), *addresses)
-        if ctx.biased:
-            return image_gradient, weight_gradient, bias_gradient
-        return image_gradient, weight_gradient
+            ctx.steps.weight_gradient(at_rows, at_gradient, *at_parameters)
+        return image_gradient, *parameters

@@ -127,26 +127,28 @@ class _WeightGradient:
     def __call__(self, image: int, gradient: int, weight_gradient: int, bias_gradient: int | None = None) -> None:
         shares = self._pieces.shares
         with onednn.exclusive:
-            start = workspace.address(shares * (2 * self._sums + self._scratch))
-            sums = onednn.array_at(start, [shares, 2, self._sums // 4])[..., : self._numbers]
-            in_shares(functools.partial(self._share, image, gradient, sums, start + 2 * shares * self._sums), shares)
-            total = sums[0, 0]
+            room = 2 * self._sums + self._scratch
+            start = workspace.address(shares * room)
+            in_shares(lambda share: self._share(image, gradient, start + share * room, share), shares)
+            total, *others = (onednn.array_at(start + share * room, (self._numbers,)) for share in range(shares))
             with np.errstate(all="ignore"):
-                for others in sums[1:, 0]:
-                    total += others
+                for sums in others:
+                    total += sums
             self._unblock((start, weight_gradient))
             if bias_gradient is not None:
-                onednn.array_at(bias_gradient, [self._bias])[:] = total[self._weight // 4 :]
+                onednn.array_at(bias_gradient, (self._bias,))[:] = total[self._weight // 4 :]
 
-    def _share(self, image: int, gradient: int, sums: np.ndarray, scratch: int, share: int) -> None:
-        own, further = sums[share]
-        result = own
+    def _share(self, image: int, gradient: int, start: int, share: int) -> None:
+        piece_start, runs = start + self._sums, self._runs[share]
+        sums, of_piece = (onednn.array_at(it, (self._numbers,)) for it in (start, piece_start))
+        sums.fill(0)
+        results = (piece_start, piece_start + self._weight) if self._bias else (piece_start,)
+        for run in runs.values():
+            run.place([image, gradient, *results])
+            run.work_at(piece_start + self._sums)
         for piece in self._pieces.of_share[share]:
-            run, start = self._runs[share][piece.stop - piece.start], result.ctypes.data
-            results = (start, start + self._weight) if self._bias else (start,)
-            run.work_at(scratch + share * self._scratch)
-            run.place([image + piece.start * self._image, gradient + piece.start * self._result, *results])
+            run = runs[piece.stop - piece.start]
+            run.move(0, image + piece.start * self._image)
+            run.move(1, gradient + piece.start * self._result)
             run.run()
-            if result is further:
-                own += further
-            result = further
+            np.add(sums, of_piece, out=sums)

@@ -17,7 +17,7 @@ _multiplied = functools.partial(elementwise.binary, gated=broadcast.Multiply)
 _STAND_INS: list[tuple[object, str, Callable]] = [
     (_C_ops, "conv2d", calls.conv2d),
     (_C_ops, "depthwise_conv2d", calls.depthwise_conv2d),
-    (functional.conv, "_conv_nd", calls.with_bias),
+    (functional.conv, "_conv_nd", calls.convolution),
     (functional.conv, "conv2d", calls.with_bias),
     (functional, "conv2d", calls.with_bias),
     (_C_ops, "batch_norm", calls.batch_norm),

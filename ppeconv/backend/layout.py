@@ -12,7 +12,6 @@ import functools
 import weakref
 from collections.abc import Callable
 
-import numpy as np
 import paddle
 from paddle import _C_ops
 from paddle.autograd import PyLayer
@@ -58,20 +57,16 @@ _rows_of, _derived_from, _origin_of, _bypassed, _trained = _Notes(), _Notes(), _
 
 
 def new(shape: list[int]) -> paddle.Tensor:
-    """An uninitialised float32 tensor on the CPU."""
+    """An uninitialised float32 tensor on the CPU.
+
+    Calls of Paddle take ten times as long after a primitive has filled the caches, so a layer makes them all before.
+    """
     return _empty(shape, _FLOAT32, _CPU)
 
 
 def new_bytes(size: int) -> paddle.Tensor:
     """An uninitialised buffer."""
     return _empty([size], paddle.uint8, _CPU)
-
-
-def holding(numbers: np.ndarray) -> paddle.Tensor:
-    """A new float32 tensor on the CPU with these numbers."""
-    tensor = new(list(numbers.shape))
-    onednn.array_at(tensor.data_ptr(), numbers.shape)[...] = numbers
-    return tensor
 
 
 def view_as_image(rows: paddle.Tensor) -> paddle.Tensor:

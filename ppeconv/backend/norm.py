@@ -91,66 +91,80 @@ class _Primitives:
         )
 
 
+class Table:
+    """Numbers of each lane's channels, [parts, lanes, C], and where each part lies."""
+
+    def __init__(self, parts: int, lanes: int, channels: int):
+        self.numbers = np.empty([parts, lanes, channels], np.float32)
+        start, step = self.numbers.__array_interface__["data"][0], self.numbers.strides[0]
+        self.addresses = range(start, start + parts * step, step)
+
+    def fill(self, *parts: np.ndarray) -> None:
+        """Repeat each part's numbers of the channels for every lane."""
+        for lanes, vector in zip(self.numbers, parts, strict=True):
+            lanes[:] = vector
+
+
 class Plan:
     """How rows of one shape are normalised."""
 
     def __init__(self, shape: tuple[int, ...], epsilon: float):
-        n, self._channels, h, w = shape
+        n, self.channels, h, w = shape
         self._epsilon, self._positions = epsilon, n * h * w
-        self._lanes = _lanes(self._positions, self._channels)
-        self.rows = _Primitives(self._positions // self._lanes, self._lanes * self._channels, epsilon)
+        self._lanes = _lanes(self._positions, self.channels)
+        self.rows = _Primitives(self._positions // self._lanes, self._lanes * self.channels, epsilon)
+        # What passes between oneDNN and NumPy within one call, which holds onednn.exclusive.
+        self._passing = Table(2, self._lanes, self.channels)
 
     def measure(self, rows: paddle.Tensor) -> Statistics:
         """The statistics of rows."""
-        table = np.empty([2, self._lanes, self._channels], np.float32)
-        with onednn.exclusive:
-            unread = workspace.address(4 * self._positions * self._channels)
-            self.rows.measure(rows.data_ptr(), unread, *_addresses(table))
-        with np.errstate(all="ignore"):
-            mean, variance = np.add.reduce(table, 1, np.float64) / self._lanes
-            off = table[0] - mean
+        passing = self._passing
+        with onednn.exclusive, np.errstate(all="ignore"):
+            unread = workspace.address(4 * self._positions * self.channels)
+            self.rows.measure(rows.data_ptr(), unread, *passing.addresses)
+            mean, variance = np.add.reduce(passing.numbers, 1, np.float64) / self._lanes
+            off = passing.numbers[0] - mean
             return Statistics(mean, variance + np.add.reduce(off * off) / self._lanes)
+
+    def table(self, *parts: np.ndarray) -> Table:
+        """Numbers of the channels, such as scale, shift, mean and variance."""
+        table = Table(len(parts), self._lanes, self.channels)
+        table.fill(*parts)
+        return table
+
+    def differentiate(
+        self, primitive: onednn.Primitive, rows: paddle.Tensor, gradient: paddle.Tensor, table: Table, *after: int
+    ) -> np.ndarray:
+        """Run a backward primitive, with the addresses of mask and result; returns the gradients of scale and shift."""
+        (scale, _, mean, variance), passing = table.addresses, self._passing
+        with onednn.exclusive, np.errstate(all="ignore"):
+            primitive(rows.data_ptr(), gradient.data_ptr(), scale, mean, variance, *after, *passing.addresses)
+            return np.add.reduce(passing.numbers, 1, np.float64)
 
     @functools.cached_property
     def _affine(self) -> onednn.Primitive:
         """(rows, slope, other rows, intercept, result): slope * rows + other rows + intercept."""
-        columns = self._lanes * self._channels
+        columns = self._lanes * self.channels
         rows, column = onednn.dense([self._positions // self._lanes, columns]), onednn.dense([1, columns])
         attributes = onednn.Attributes().then(onednn.BINARY_ADD, rows).then(onednn.BINARY_ADD, column)
         recipe = onednn.Recipe.of("binary", onednn.BINARY_MULTIPLY, rows, column, rows, attributes=attributes)
         others = {onednn.post_operand(0): rows, onednn.post_operand(1): column}
         return onednn.Primitive(recipe, {onednn.SRC: rows, onednn.SRC_1: column, **others}, {onednn.DST: rows})
 
-    def table(self, scale: paddle.Tensor, shift: paddle.Tensor, statistics: Statistics) -> np.ndarray:
-        """[4, lanes, C]: scale, shift, mean and variance, repeated for every lane."""
-        return self._per_lane(scale.numpy(), shift.numpy(), *statistics)
-
-    def _per_lane(self, *vectors: np.ndarray) -> np.ndarray:
-        table = np.empty([len(vectors), self._lanes, self._channels], np.float32)
-        for lanes, vector in zip(table, vectors, strict=True):
-            lanes[:] = vector
-        return table
-
-    def follow_statistics(
-        self, gradient: paddle.Tensor, rows: paddle.Tensor, totals: np.ndarray, table: np.ndarray
-    ) -> None:
+    def follow_statistics(self, gradient: paddle.Tensor, rows: paddle.Tensor, totals: np.ndarray, table: Table) -> None:
         """Complete the gradient of rows, in place, by what goes through the mean and the variance.
 
         With x' the normalised rows it is s / deviation * (g - total(g) / positions - x' total(g x') / positions).
         """
-        scale, _, mean, variance = table[:, 0].astype(np.float64)
-        inverse = 1 / np.sqrt(variance + self._epsilon)
-        through_variance, through_mean = totals * (scale * inverse * (-1 / self._positions))
-        slope = through_variance * inverse
-        line = self._per_lane(slope, through_mean - slope * mean)
-        slope, intercept = _addresses(line)
-        self._affine(rows.data_ptr(), slope, gradient.data_ptr(), intercept, gradient.data_ptr())
-
-
-def _addresses(table: np.ndarray) -> range:
-    """Where each part of a table begins."""
-    start, step = table.__array_interface__["data"][0], table.strides[0]
-    return range(start, start + len(table) * step, step)
+        passing, at = self._passing, gradient.data_ptr()
+        with onednn.exclusive, np.errstate(all="ignore"):
+            scale, _, mean, variance = table.numbers[:, 0].astype(np.float64)
+            inverse = (variance + self._epsilon) ** -0.5
+            through_variance, through_mean = totals * (scale * inverse * (-1 / self._positions))
+            slope = through_variance * inverse
+            passing.fill(slope, through_mean - slope * mean)
+            to_slope, to_intercept = passing.addresses
+            self._affine(rows.data_ptr(), to_slope, at, to_intercept, at)
 
 
 def _lanes(positions: int, channels: int) -> int:
@@ -189,7 +203,7 @@ class BatchNorm(PyLayer):
     @staticmethod
     def forward(ctx, rows, scale, shift, table, steps, of_rows):
         result = layout.new(rows.shape)
-        steps.rows.apply(rows.data_ptr(), *_addresses(table), result.data_ptr())
+        steps.rows.apply(rows.data_ptr(), *table.addresses, result.data_ptr())
         remember(ctx, steps, (rows, scale, shift), table, of_rows)
         return result
 
@@ -205,7 +219,7 @@ class RectifiedBatchNorm(PyLayer):
     def forward(ctx, rows, scale, shift, table, steps):
         run, result = steps.rows.apply_and_rectify, layout.new(rows.shape)
         mask = layout.new_bytes(steps.rows.mask_size)
-        run(rows.data_ptr(), *_addresses(table), result.data_ptr(), mask.data_ptr())
+        run(rows.data_ptr(), *table.addresses, result.data_ptr(), mask.data_ptr())
         remember(ctx, steps, (rows, scale, shift), table, True, mask)
         return result
 
@@ -214,7 +228,7 @@ class RectifiedBatchNorm(PyLayer):
         return gradients(ctx, ctx.steps.rows.masked_backward, layout.incoming(gradient), *ctx.saved_tensor())
 
 
-def remember(ctx, steps: Plan, inputs: Sequence[paddle.Tensor], table: np.ndarray, of_rows: bool, *others) -> None:
+def remember(ctx, steps: Plan, inputs: Sequence[paddle.Tensor], table: Table, of_rows: bool, *others) -> None:
     """Keep what the gradients of the inputs (rows, scale and shift) need, and other tensors."""
     layout.trains(*inputs[1:])
     ctx.steps, ctx.table, ctx.of_rows = steps, table, of_rows
@@ -224,14 +238,12 @@ def remember(ctx, steps: Plan, inputs: Sequence[paddle.Tensor], table: np.ndarra
 
 def gradients(ctx, primitive: onednn.Primitive, gradient: paddle.Tensor, rows: paddle.Tensor, *mask) -> tuple:
     """The gradients of rows, scale and shift, where wanted."""
-    table, result = ctx.table, layout.new(rows.shape)
-    sums = np.empty_like(table[:2])
-    scale, _, mean, variance = _addresses(table)
-    after = [tensor.data_ptr() for tensor in (*mask, result)]
-    primitive(rows.data_ptr(), gradient.data_ptr(), scale, mean, variance, *after, *_addresses(sums))
-    totals = sums.astype(np.float64).sum(1)
+    steps, table = ctx.steps, ctx.table
+    results = layout.new(rows.shape), layout.new([steps.channels]), layout.new([steps.channels])
+    *others, to_scale, to_shift = (tensor.data_ptr() for tensor in (*mask, *results))
+    totals = steps.differentiate(primitive, rows, gradient, table, *others)
+    for address, total in zip((to_scale, to_shift), totals, strict=True):
+        onednn.array_at(address, total.shape)[:] = total
     if ctx.of_rows:
-        ctx.steps.follow_statistics(result, rows, totals, table)
-    wants_rows, *wants_parameters = ctx.wanted
-    pairs = zip(totals, wants_parameters, strict=True)
-    return result if wants_rows else None, *[layout.holding(total) if wanted else None for total, wanted in pairs]
+        steps.follow_statistics(results[0], rows, totals, table)
+    return tuple(tensor if wanted else None for tensor, wanted in zip(results, ctx.wanted, strict=True))

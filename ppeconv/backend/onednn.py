@@ -262,7 +262,8 @@ class Execution:
         self._arguments = (_Argument * len(arguments))(*arguments)
         self._point = _brief_calls().dnnl_memory_set_data_handle
         self._point.argtypes = [ctypes.c_void_p, ctypes.c_void_p]
-        self._run = library().dnnl_primitive_execute
+        everything = self._primitive.pointer, _stream().pointer, len(self._arguments), self._arguments
+        self._run = functools.partial(library().dnnl_primitive_execute, *everything)
 
     def __call__(self, addresses: Sequence[int]) -> None:
         self.place(addresses)
@@ -275,6 +276,10 @@ class Execution:
         for memory, address in zip(self._pointers, addresses, strict=True):
             self._point(memory, address)
 
+    def move(self, position: int, address: int) -> None:
+        """Where one of the arguments lies from now on."""
+        self._point(self._pointers[position], address)
+
     def work_at(self, address: int) -> None:
         """Where `scratch_size` bytes lie that nothing else uses while it runs."""
         if self.scratch_size:
@@ -282,8 +287,7 @@ class Execution:
 
     def run(self) -> None:
         """Run on the arguments where they lie."""
-        status = self._run(self._primitive.pointer, _stream().pointer, len(self._arguments), self._arguments)
-        if status:
+        if status := self._run():
             raise OneDNNError(f"oneDNN could not run a primitive (status {status})")
 
 
@@ -293,7 +297,7 @@ class Scratch:
     _every: ClassVar[list[Scratch]] = []
 
     def __init__(self):
-        self._buffer = None
+        self._buffer, self._size, self._start = None, 0, 0
         self._every.append(self)
 
     @classmethod
@@ -301,13 +305,14 @@ class Scratch:
         """Give the memory of all of them back."""
         with exclusive:
             for scratch in cls._every:
-                scratch._buffer = None
+                scratch._buffer, scratch._size = None, 0
 
     def address(self, size: int) -> int:
         """Where that many bytes lie."""
-        if self._buffer is None or self._buffer.shape[0] < size:
-            self._buffer = paddle.empty([size], "uint8")
-        return self._buffer.data_ptr()
+        if size > self._size:
+            self._buffer, self._size = paddle.empty([size], "uint8"), size
+            self._start = self._buffer.data_ptr()
+        return self._start
 
 
 _operands, _working = Scratch(), Scratch()
@@ -319,8 +324,9 @@ def aligned(size: int) -> int:
     return -(-size // 64) * 64
 
 
-def array_at(address: int, shape: Sequence[int]) -> np.ndarray:
-    """The float32 array that lies at an address."""
+@functools.lru_cache(maxsize=2048)
+def array_at(address: int, shape: tuple[int, ...]) -> np.ndarray:
+    """The float32 array that lies at an address; valid as long as its memory is."""
     return np.frombuffer((ctypes.c_float * math.prod(shape)).from_address(address), np.float32).reshape(shape)
 
 

@@ -47,20 +47,20 @@ class _WeightGradient:
         if geometry.biased:
             ones = onednn.dense([1, 1, chain, 1])
             self._bias = onednn.matrix_product(gradient, ones, onednn.dense([parts, groups, m, 1]))
-        self._shapes, self._ones = ([outputs, c], [outputs, 1]), np.ones(chain, np.float32)
+        self._shapes, self._ones = ((outputs, c), (outputs, 1)), np.ones(chain, np.float32)
 
     def __call__(self, image: int, gradient: int, weight_gradient: int, bias_gradient: int | None = None) -> None:
         self._sum(self._weight, gradient, image, weight_gradient, self._shapes[0])
         if bias_gradient is not None:
             self._sum(self._bias, gradient, self._ones.ctypes.data, bias_gradient, self._shapes[1])
 
-    def _sum(self, product: onednn.Primitive, left: int, right: int, result: int, shape: list[int]) -> None:
+    def _sum(self, product: onednn.Primitive, left: int, right: int, result: int, shape: tuple[int, ...]) -> None:
         if self._parts == 1:
             return product(left, right, result)
         with onednn.exclusive, np.errstate(all="ignore"):
             products = workspace.address(4 * self._parts * math.prod(shape))
             product(left, right, products)
-            np.add.reduce(onednn.array_at(products, [self._parts, *shape]), 0, out=onednn.array_at(result, shape))
+            np.add.reduce(onednn.array_at(products, (self._parts, *shape)), 0, out=onednn.array_at(result, shape))
 
 
 def _parts(positions: int) -> int:

@@ -14,7 +14,6 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
-import numpy as np
 from paddle import Tensor
 from paddle.autograd import PyLayer
 
@@ -46,7 +45,7 @@ class _Norm(NamedTuple):
     rows: Tensor
     scale: Tensor
     shift: Tensor
-    table: np.ndarray
+    table: norm.Table
     steps: norm.Plan
 
     def rectified(self, _result: Tensor, _relu: Callable) -> Tensor:
@@ -73,7 +72,7 @@ def describe_sum(total: Tensor, first: Tensor, second: Tensor) -> None:
     _describe(total, _Sum(first, second))
 
 
-def describe_norm(result: Tensor, rows: Tensor, scale: Tensor, shift: Tensor, table: np.ndarray, steps) -> None:
+def describe_norm(result: Tensor, rows: Tensor, scale: Tensor, shift: Tensor, table: norm.Table, steps) -> None:
     """Remember what a batch normalisation was made of, for a ReLU that may follow."""
     _describe(result, _Norm(rows, scale, shift, table, steps))
 
