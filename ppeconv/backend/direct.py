@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import itertools
 import math
 
 import numpy as np
 
 from . import onednn
-from .threads import Pieces, in_shares, scratch_size, workspace
-from .window import Geometry
+from .threads import Pieces, in_shares, workspace
+from .window import Band, Geometry
 
 # With several threads, oneDNN 3.6's strided 1x1 convolution overruns its scratch memory below 16 channels.
 _FEWEST_CHANNELS_STRIDED = 16
 # Multiplications below which a call takes more time than they do.
 _FEWEST_PRODUCTS = 1 << 17
+# Positions summed up in one go, as multiples of the square root of an image's.
+_CHAIN, _NARROW_CHAIN = 32, 16
 # Channels of a group below which oneDNN's sums lose more digits than others of as many positions.
 _NARROW_GROUP = 16
 
@@ -91,37 +94,36 @@ class _WeightGradient:
     """The gradients of weight and bias; each thread adds up those of a few images after the other.
 
     oneDNN's own sums go through all positions of all images in one chain, which loses digits. Stock Paddle's begin
-    anew with each image; chains of 32 times the square root of an image's positions lose about as few, of half as many
-    where groups are narrow.
+    anew with each image; chains of 32 times the square root of an image's positions lose about as few, of half of
+    that, which may be less than an image, where groups are narrow.
     """
 
     def __init__(self, geometry: Geometry):
-        n, m, height, width = geometry.result
-        positions, numbers = height * width, math.prod(geometry.weight)
-        is_narrow = geometry.groups > 1 and geometry.weight[1] < _NARROW_GROUP
-        chain = (16 if is_narrow else 32) / math.sqrt(positions)
-        together = max(1, round(chain), -(-_FEWEST_PRODUCTS // (positions * numbers)))
-        self._pieces = pieces = Pieces(n, geometry.threads, together)
+        images, bands = _cut(geometry)
+        self._pieces = pieces = Pieces(geometry.image[0], geometry.threads, images)
         self._image, self._result = (4 * math.prod(it[1:]) for it in (geometry.image, geometry.result))
+        rows = [4 * math.prod(it[1::2]) for it in (geometry.image, geometry.result)]
+        self._offsets = [(band.image_row * rows[0], band.result_row * rows[1]) for band in bands]
 
-        def steps(images: int) -> Steps:
-            return Steps(geometry._replace(image=(images, *geometry.image[1:])))
+        def steps(images: int, band: Band) -> Steps:
+            return Steps(band.geometry._replace(image=(images, *band.geometry.image[1:])))
 
         with onednn.using_threads(1):
-            largest = steps(max(pieces.sizes))
+            largest = steps(max(pieces.sizes), bands[0])
             own = largest.weight_recipe(largest.any_weight)
         kinds = onednn.SRC, onednn.DIFF_DST, onednn.DIFF_WEIGHTS, *([onednn.DIFF_BIAS] if geometry.biased else ())
 
-        def run(images: int) -> onednn.Execution:
-            recipe = steps(images).weight_recipe(own.layout(onednn.DIFF_WEIGHTS))
-            return onednn.Execution(recipe, {kind: recipe.layout(kind) for kind in kinds})
+        def runs(images: int) -> list[onednn.Execution]:
+            recipes = [steps(images, band).weight_recipe(own.layout(onednn.DIFF_WEIGHTS)) for band in bands]
+            return [onednn.Execution(it, {kind: it.layout(kind) for kind in kinds}) for it in recipes]
 
-        self._runs = pieces.tools(run)
-        self._bias = m if geometry.biased else 0
+        self._runs = pieces.tools(runs)
+        self._bias = geometry.result[1] if geometry.biased else 0
         self._weight = own.size(onednn.DIFF_WEIGHTS)
         self._numbers = self._weight // 4 + self._bias
         self._sums = onednn.aligned(4 * self._numbers)
-        self._scratch = scratch_size(self._runs)
+        every = [run for by_size in self._runs for runs in by_size.values() for run in runs]
+        self._scratch = max(onednn.aligned(run.scratch_size) for run in every)
         self._unblock = onednn.reorder(own.layout(onednn.DIFF_WEIGHTS), largest.weight)
 
     def __call__(self, image: int, gradient: int, weight_gradient: int, bias_gradient: int | None = None) -> None:
@@ -139,16 +141,30 @@ class _WeightGradient:
                 onednn.array_at(bias_gradient, (self._bias,))[:] = total[self._weight // 4 :]
 
     def _share(self, image: int, gradient: int, start: int, share: int) -> None:
-        piece_start, runs = start + self._sums, self._runs[share]
-        sums, of_piece = (onednn.array_at(it, (self._numbers,)) for it in (start, piece_start))
+        further = start + self._sums
+        sums, of_piece = (onednn.array_at(it, (self._numbers,)) for it in (start, further))
         sums.fill(0)
-        results = (piece_start, piece_start + self._weight) if self._bias else (piece_start,)
-        for run in runs.values():
+        results = (further, further + self._weight) if self._bias else (further,)
+        for run in itertools.chain.from_iterable(self._runs[share].values()):
             run.place([image, gradient, *results])
-            run.work_at(piece_start + self._sums)
+            run.work_at(further + self._sums)
         for piece in self._pieces.of_share[share]:
-            run = runs[piece.stop - piece.start]
-            run.move(0, image + piece.start * self._image)
-            run.move(1, gradient + piece.start * self._result)
-            run.run()
-            np.add(sums, of_piece, out=sums)
+            at_image, at_gradient = image + piece.start * self._image, gradient + piece.start * self._result
+            runs = self._runs[share][piece.stop - piece.start]
+            for run, (to_image, to_gradient) in zip(runs, self._offsets, strict=True):
+                run.move(0, at_image + to_image)
+                run.move(1, at_gradient + to_gradient)
+                run.run()
+                np.add(sums, of_piece, out=sums)
+
+
+def _cut(geometry: Geometry) -> tuple[int, list[Band]]:
+    """Of how many images, or in which bands of one, the gradients of weight and bias are summed up in one go."""
+    _, _, height, width = geometry.result
+    positions, products = height * width, height * width * math.prod(geometry.weight)
+    is_narrow = geometry.groups > 1 and geometry.weight[1] < _NARROW_GROUP
+    images = max((_NARROW_CHAIN if is_narrow else _CHAIN) / math.sqrt(positions), _FEWEST_PRODUCTS / products)
+    bands = min(height, round(1 / images))
+    if is_narrow and bands > 1 and max(geometry.padding) < geometry.weight[2]:
+        return 1, geometry.bands(bands)
+    return max(1, round(images)), [Band(0, 0, geometry)]

@@ -27,6 +27,28 @@ class Geometry(NamedTuple):
         height = _extent(h + top + bottom, kh, self.stride[0], self.dilation[0])
         return n, m, height, _extent(w + left + right, kw, self.stride[1], self.dilation[1])
 
+    def bands(self, count: int) -> list[Band]:
+        """The result cut into so many bands of rows, each with the rows of the image that it needs."""
+        _, _, height, _ = self.result
+        return [self._band(height * it // count, height * (it + 1) // count) for it in range(count)]
+
+    def _band(self, start: int, stop: int) -> Band:
+        n, c, h, w = self.image
+        top, _, *sides = self.padding
+        first = start * self.stride[0] - top
+        last = (stop - 1) * self.stride[0] - top + (self.weight[2] - 1) * self.dilation[0]
+        above, below = max(0, -first), max(0, last + 1 - h)
+        image = n, c, last + 1 - below - first - above, w
+        return Band(first + above, start, self._replace(image=image, padding=(above, below, *sides)))
+
+
+class Band(NamedTuple):
+    """A band of a convolution's result: where it begins in image and result, and its own geometry."""
+
+    image_row: int
+    result_row: int
+    geometry: Geometry
+
 
 def _extent(padded: int, kernel: int, stride: int, dilation: int) -> int:
     return (padded - dilation * (kernel - 1) - 1) // stride + 1
