@@ -326,3 +326,19 @@ def test_wrong_arguments_get_paddles_own_error():
 
 def test_same_padding_matches_its_definition():
     assert explicit_padding([0, 0], "SAME", [7, 8], [3, 4], [2, 1]) == (1, 1, 1, 2)
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape"),
+    [
+        (lambda: paddle.nn.Conv1D(4, 6, 3, padding=1), (2, 4, 9)),
+        (lambda: paddle.nn.Conv3D(4, 6, 3, padding=1), (2, 4, 5, 6, 7)),
+        (lambda: paddle.nn.Conv2DTranspose(4, 6, 3, stride=2), (2, 4, 5, 6)),
+        (lambda: paddle.nn.Conv2D(4, 6, 3, data_format="NHWC"), (2, 5, 6, 4)),
+    ],
+)
+def test_other_convolutions_give_the_same(layer, shape):
+    net, images = layer(), paddle.to_tensor(normal(*shape).astype("float32"))
+    expected = net(images).numpy()
+    with backend.enabled():
+        np.testing.assert_allclose(net(images).numpy(), expected, rtol=1e-5, atol=1e-5)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
+import paddle
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from paddle.nn import functional as F
 
 from ppeconv import backend
-from ppeconv.backend import conv, pointwise
+from ppeconv.backend import conv, direct, pointwise
 from ppeconv.backend.window import Geometry
 from tests.precision import normal, results
 
@@ -22,6 +23,8 @@ pytestmark = pytest.mark.skipif(not backend.available()[0], reason=backend.avail
     [
         ((48, 8, 16, 16), (16, 4, 3, 3), {"padding": 1, "groups": 2}),
         ((40, 16, 16, 16), (16, 4, 3, 3), {"padding": 1, "groups": 4}),
+        ((8, 16, 32, 32), (16, 4, 3, 3), {"padding": 1, "groups": 4}),
+        ((5, 12, 45, 39), (24, 4, 3, 5), {"padding": [0, 1, 2, 0], "groups": 3, "stride": 2, "dilation": [2, 1]}),
         ((48, 64, 16, 16), (64, 1, 3, 3), {"padding": 1, "groups": 64}),
         ((48, 3, 16, 16), (16, 3, 3, 3), {"padding": 1}),
         ((32, 32, 16, 16), (64, 32, 3, 3), {"padding": 1, "stride": 2}),
@@ -45,6 +48,44 @@ def test_large_batches_are_as_good_as_paddle(image, weight, options, biased):
         fast = results(convolution, operands)
     for ours, theirs, truth in zip(fast[2:], stock[2:], exact[2:], strict=True):
         assert np.linalg.norm(ours - truth) <= 2 * np.linalg.norm(theirs - truth)
+
+
+@st.composite
+def geometries_and_bands(draw):
+    kernel, stride, dilation = ([draw(st.integers(1, most)) for _ in range(2)] for most in (4, 3, 2))
+    padding = (*(draw(st.integers(0, kernel[0] - 1)) for _ in range(2)), 1, 0)
+    size = [draw(st.integers(dilation[axis] * (kernel[axis] - 1) + 1, 15)) for axis in range(2)]
+    geometry = Geometry((2, 3, *size), (4, 3, *kernel), tuple(stride), padding, tuple(dilation), 1, False, 1)
+    return geometry, draw(st.integers(1, geometry.result[2]))
+
+
+@given(geometries_and_bands())
+def test_bands_make_up_the_whole(drawn):
+    geometry, count = drawn
+    image, weight = (paddle.to_tensor(normal(*it)) for it in (geometry.image, geometry.weight))
+
+    def result(image, geometry):
+        how = {"stride": geometry.stride, "dilation": geometry.dilation}
+        return F.conv2d(image, weight, padding=list(geometry.padding), **how).numpy()
+
+    whole, bands = result(image, geometry), geometry.bands(count)
+    assert len(bands) == count
+    for band, following in zip(bands, [*bands[1:], None], strict=True):
+        part = result(image[:, :, band.image_row : band.image_row + band.geometry.image[2]], band.geometry)
+        stop = whole.shape[2] if following is None else following.result_row
+        np.testing.assert_allclose(part, whole[:, :, band.result_row : stop], atol=1e-12)
+
+
+def test_only_narrow_groups_are_summed_up_in_bands():
+    geometry = Geometry((8, 16, 32, 32), (16, 4, 3, 3), (1, 1), (1, 1, 1, 1), (1, 1), 4, False, 2)
+    images, bands = direct._cut(geometry)
+    assert images == 1
+    assert [it.result_row for it in bands] == [0, 16]
+    assert [it.image_row for it in bands] == [0, 15]
+    images, bands = direct._cut(geometry._replace(weight=(16, 16, 3, 3), groups=1))
+    assert (images, len(bands)) == (1, 1)
+    images, bands = direct._cut(geometry._replace(image=(8, 16, 8, 8)))
+    assert (images, len(bands)) == (4, 1)
 
 
 @given(st.integers(1, 100_000))
