@@ -165,6 +165,6 @@ def _cut(geometry: Geometry) -> tuple[int, list[Band]]:
     is_narrow = geometry.groups > 1 and geometry.weight[1] < _NARROW_GROUP
     images = max((_NARROW_CHAIN if is_narrow else _CHAIN) / math.sqrt(positions), _FEWEST_PRODUCTS / products)
     bands = min(height, round(1 / images))
-    if is_narrow and bands > 1 and max(geometry.padding) < geometry.weight[2]:
+    if is_narrow and bands > 1 and max(geometry.padding[:2]) < geometry.weight[2]:
         return 1, geometry.bands(bands)
     return max(1, round(images)), [Band(0, 0, geometry)]
