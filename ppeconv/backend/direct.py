@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import itertools
 import math
 
 import numpy as np
 
 from . import onednn
-from .threads import Pieces, in_shares, workspace
+from .threads import Pieces, in_shares, scratch_size, workspace
 from .window import Band, Geometry
 
 # With several threads, oneDNN 3.6's strided 1x1 convolution overruns its scratch memory below 16 channels.
@@ -113,17 +112,16 @@ class _WeightGradient:
             own = largest.weight_recipe(largest.any_weight)
         kinds = onednn.SRC, onednn.DIFF_DST, onednn.DIFF_WEIGHTS, *([onednn.DIFF_BIAS] if geometry.biased else ())
 
-        def runs(images: int) -> list[onednn.Execution]:
-            recipes = [steps(images, band).weight_recipe(own.layout(onednn.DIFF_WEIGHTS)) for band in bands]
-            return [onednn.Execution(it, {kind: it.layout(kind) for kind in kinds}) for it in recipes]
+        def run(band: Band, images: int) -> onednn.Execution:
+            recipe = steps(images, band).weight_recipe(own.layout(onednn.DIFF_WEIGHTS))
+            return onednn.Execution(recipe, {kind: recipe.layout(kind) for kind in kinds})
 
-        self._runs = pieces.tools(runs)
+        self._runs = [pieces.tools(functools.partial(run, band)) for band in bands]
         self._bias = geometry.result[1] if geometry.biased else 0
         self._weight = own.size(onednn.DIFF_WEIGHTS)
         self._numbers = self._weight // 4 + self._bias
         self._sums = onednn.aligned(4 * self._numbers)
-        every = [run for by_size in self._runs for runs in by_size.values() for run in runs]
-        self._scratch = max(onednn.aligned(run.scratch_size) for run in every)
+        self._scratch = max(map(scratch_size, self._runs))
         self._unblock = onednn.reorder(own.layout(onednn.DIFF_WEIGHTS), largest.weight)
 
     def __call__(self, image: int, gradient: int, weight_gradient: int, bias_gradient: int | None = None) -> None:
@@ -145,13 +143,14 @@ class _WeightGradient:
         sums, of_piece = (onednn.array_at(it, (self._numbers,)) for it in (start, further))
         sums.fill(0)
         results = (further, further + self._weight) if self._bias else (further,)
-        for run in itertools.chain.from_iterable(self._runs[share].values()):
-            run.place([image, gradient, *results])
-            run.work_at(further + self._sums)
+        for of_band in self._runs:
+            for run in of_band[share].values():
+                run.place([image, gradient, *results])
+                run.work_at(further + self._sums)
         for piece in self._pieces.of_share[share]:
             at_image, at_gradient = image + piece.start * self._image, gradient + piece.start * self._result
-            runs = self._runs[share][piece.stop - piece.start]
-            for run, (to_image, to_gradient) in zip(runs, self._offsets, strict=True):
+            for of_band, (to_image, to_gradient) in zip(self._runs, self._offsets, strict=True):
+                run = of_band[share][piece.stop - piece.start]
                 run.move(0, at_image + to_image)
                 run.move(1, at_gradient + to_gradient)
                 run.run()
