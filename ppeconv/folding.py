@@ -25,9 +25,10 @@ class Affine:
 
     @classmethod
     def of_norm(cls, norm: nn.Layer) -> Affine:
-        """What a batch norm does in eval mode; see `is_foldable_norm`."""
-        mean, variance, weight, bias = (
-            value.numpy().astype(np.float64) for value in (norm._mean, norm._variance, norm.weight, norm.bias)
+        """What a batch norm, with or without scale and shift, does in eval mode; see `is_foldable_norm`."""
+        mean, variance = (value.numpy().astype(np.float64) for value in (norm._mean, norm._variance))
+        weight, bias = (
+            default if value is None else value.numpy() for value, default in ((norm.weight, 1), (norm.bias, 0))
         )
         scale = weight / np.sqrt(variance + norm._epsilon)
         return cls(scale, bias - mean * scale)

@@ -3,6 +3,8 @@
 import numpy as np
 import paddle
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from paddle import nn
 
 import ppeconv
@@ -14,9 +16,10 @@ from ppeconv.registry import OPERATORS
 def used(model, *shape):
     """The network with uneven weights in its batch norms, after some passes that gave them statistics."""
     for layer in model.sublayers():
-        if isinstance(layer, nn.BatchNorm2D) and layer.weight is not None:
-            layer.weight.set_value(paddle.uniform(layer.weight.shape, min=-1.5, max=1.5))
-            layer.bias.set_value(paddle.uniform(layer.bias.shape, min=-1, max=1))
+        if isinstance(layer, nn.BatchNorm2D):
+            for value, low, high in ((layer.weight, -1.5, 1.5), (layer.bias, -1, 1)):
+                if value is not None:
+                    value.set_value(paddle.uniform(value.shape, min=low, max=high))
     for _ in range(3):
         model(2 * paddle.randn([4, *shape]) + 0.3)
     return model
@@ -84,6 +87,27 @@ def test_forms_take_the_norm_behind_them(operator, own, geometry, bias):
         assert not norms(fast)
         assert not any(isinstance(sub, type(layer)) for sub in fast.sublayers())
         assert_same(model, fast, *shape)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    operator=st.sampled_from([None, *list_operators()]),
+    scale=st.booleans(),
+    shift=st.booleans(),
+    bias=st.sampled_from([None, False]),
+    kind=st.sampled_from([nn.BatchNorm2D, nn.BatchNorm]),
+)
+def test_norms_without_scale_or_shift(operator, scale, shift, bias, kind):
+    """Behind any convolution or operator, inside operators, and one that cannot be folded."""
+    arguments = {"in_channels": 8, "out_channels": 8, "kernel_size": 3, "padding": 1, "bias_attr": bias}
+    layer = create_operator(operator, **arguments) if operator else nn.Conv2D(**arguments)
+    model = nn.Sequential(nn.BatchNorm2D(8), layer, kind(8), nn.ReLU())
+    model.eval()
+    for norm in (sub for sub in model.sublayers() if isinstance(sub, (nn.BatchNorm2D, nn.BatchNorm))):
+        norm.weight, norm.bias = norm.weight if scale else None, norm.bias if shift else None
+        norm._mean.set_value(paddle.randn(norm._mean.shape))
+        norm._variance.set_value(paddle.uniform(norm._variance.shape, min=0.2, max=2))
+    assert_same(model, ppeconv.deploy(model, [8, 6, 6]), 8, 6, 6)
 
 
 @pytest.mark.parametrize("geometry", [{"stride": 2}, {"padding": 0, "bias_attr": False}, {"kernel_size": (3, 5)}])

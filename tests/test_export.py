@@ -97,6 +97,17 @@ def test_operators_that_paddle_inference_could_not_run(operator, own, tmp_path):
     assert export(model, tmp_path / "out", [3, 9, 8]) <= 1e-5
 
 
+@pytest.mark.parametrize(
+    "affine", [{"weight_attr": False}, {"bias_attr": False}, {"weight_attr": False, "bias_attr": False}]
+)
+def test_norms_without_scale_or_shift(affine, tmp_path):
+    norms = [paddle.nn.BatchNorm2D(3, **affine), paddle.nn.BatchNorm2D(4, **affine)]
+    model = paddle.nn.Sequential(norms[0], paddle.nn.Conv2D(3, 4, 3), norms[1], paddle.nn.ReLU())
+    model(paddle.randn([4, 3, 6, 6]))
+    for form in ("deployed", "trained"):
+        assert export(model, tmp_path / form, [3, 6, 6], form=form, targets=["paddle", "onednn"]) <= 1e-5
+
+
 @pytest.mark.parametrize(("shape", "data_format"), [([2, 12, 3, 2], "NCHW"), ([2, 3, 2, 12], "NHWC")])
 def test_the_convertible_channel_shuffle_is_paddles(shape, data_format):
     x = paddle.arange(144).reshape(shape).astype("float32")

@@ -18,7 +18,7 @@ from ppeconv.anywidth import at_present_width
 from ppeconv.deployment.convertible import convertible_operations
 from ppeconv.deployment.int8 import write_int8
 from ppeconv.deployment.onnx import OPSET, write_onnx
-from ppeconv.deployment.rewrite import deploy, fewest_macs
+from ppeconv.deployment.rewrite import deploy, fewest_macs, with_affine_norms
 from ppeconv.deployment.runtime import PREFIX
 from ppeconv.deployment.runtimes import FILES, RUNTIMES, Runtime
 from ppeconv.errors import UserError, nearest
@@ -71,7 +71,7 @@ def export(
         raise UserError(f"forms of operators are for the deployed form; got form {form!r} and forms {dict(forms)}")
     model = at_present_width(model)
     usual = fewest_macs() if targets[0] == "onednn" else {}
-    network = deploy(model, input_shape, {**usual, **(forms or {})}) if form == "deployed" else model
+    network = deploy(model, input_shape, {**usual, **(forms or {})}) if form == "deployed" else with_affine_norms(model)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         staged = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
@@ -80,7 +80,7 @@ def export(
     try:
         onnx = bool({"onnx", "int8", "openvino"} & set(targets))
         checked = [target for target in targets if target != "int8"] or ["onnx"]
-        with observe.evaluating(model):
+        with observe.evaluating(model), observe.evaluating(network):
             if {"paddle", "onednn"} & set(targets):
                 _save(network, staged, input_shape)
             if onnx:

@@ -11,6 +11,7 @@ from paddle import Tensor, nn
 
 from ppeconv import backend, observe
 from ppeconv.anywidth import at_present_width
+from ppeconv.counting import NORMS
 from ppeconv.deployment.pairs import norms_behind, tensors
 from ppeconv.errors import UserError, nearest
 from ppeconv.folding import Affine, folded, hooked, is_foldable_conv
@@ -65,12 +66,34 @@ def deploy(
             else:
                 substitutes[key] = operators[key].deployed(after, chosen.get(key))
             substitutes[id(norm)] = nn.Identity()
-        network = copy.deepcopy(model, substitutes)
+        network = with_affine_norms(copy.deepcopy(model, substitutes))
         network.eval()
         with paddle.no_grad():
             found = network(image)
     _require_equal(tensors(found), expected)
     return network
+
+
+def with_affine_norms(model: nn.Layer) -> nn.Layer:
+    """The network, or a copy where a batch norm has no scale or no shift: it has 1 and 0 there, as runtimes ask for."""
+    if not any(True for _ in _bare(model)):
+        return model
+    network = copy.deepcopy(model)
+    for norm, name, value in _bare(network):
+        constant = nn.initializer.Constant(value)
+        setattr(
+            norm, name, norm.create_parameter(norm._mean.shape, dtype=norm._mean.dtype, default_initializer=constant)
+        )
+    return network
+
+
+def _bare(model: nn.Layer) -> Iterator[tuple[nn.Layer, str, float]]:
+    """The batch norms that lack a parameter, its name, and the number that it stands for."""
+    for norm in model.sublayers(include_self=True):
+        if isinstance(norm, NORMS):
+            yield from (
+                (norm, name, value) for name, value in (("weight", 1.0), ("bias", 0.0)) if getattr(norm, name) is None
+            )
 
 
 def fewest_macs() -> dict[str, str]:

@@ -153,9 +153,10 @@ def _beside(x: Value, y: Value) -> Value | None:
 
 @_lowers("batch_norm_", "batch_norm")
 def _batch_norm(network: _Network, operation: Operation) -> list[Value]:
-    x, mean, variance, scale, shift = operation.inputs[:5]
-    slope = scale.constant / np.sqrt(variance.constant + operation.settings["epsilon"])
-    offset = shift.constant - mean.constant * slope
+    x, mean, variance, *affine = operation.inputs[:5]
+    scale, shift = (default if value is None else value.constant for value, default in zip(affine, (1, 0), strict=True))
+    slope = scale / np.sqrt(variance.constant + operation.settings["epsilon"])
+    offset = shift - mean.constant * slope
     for kind, numbers in ((onednn.BINARY_MULTIPLY, slope), (onednn.BINARY_ADD, offset)):
         vector = Value((1, numbers.size, 1, 1), numbers.astype(np.float32))
         x = network.step("binary", [x, vector], x.shape, kind=kind)
