@@ -11,6 +11,7 @@ from ppeconv.anywidth import make_anywidth
 from ppeconv.backbones.external import create_external, is_external
 from ppeconv.errors import UserError
 from ppeconv.features import FeatureMaps
+from ppeconv.initial import Init, initialise
 from ppeconv.placement import PlacementReport, Places, recalibrate, replace_pool
 from ppeconv.registry import BACKBONES, OPERATORS, RECALIBRATIONS, placed
 from ppeconv.replace import Report, Rules, replace_conv
@@ -39,9 +40,17 @@ def create_operator(
     )
 
 
-def create_backbone(name: str, **arguments: Any) -> nn.Layer:
-    """A plain network: one of `list_backbones()`, `paddle.vision.<name>` or `paddleclas.<name>`."""
-    return create_external(name, **arguments) if is_external(name) else BACKBONES.create(name, **arguments)
+def create_backbone(name: str, *, init: Init = "reference", **arguments: Any) -> nn.Layer:
+    """A plain network: one of `list_backbones()`, `paddle.vision.<name>` or `paddleclas.<name>`.
+
+    Args:
+        name: its name.
+        init: how its weights start: "reference" by the rule of its paper or reference code (`ppeconv.initial`), "paddle" by
+            Paddle's initializers. Networks of other libraries start as these do.
+        arguments: the backbone's, such as class_num=10.
+    """
+    model = create_external(name, **arguments) if is_external(name) else BACKBONES.create(name, **arguments)
+    return initialise(model, name, init)
 
 
 def apply_operator(
@@ -71,6 +80,7 @@ def create_model(
     input_size: Sequence[int] | None = None,
     anywidth: Mapping[str, Any] | None = None,
     features: bool = False,
+    init: Init = "reference",
     **arguments: Any,
 ) -> nn.Layer:
     """A network by name, with an operator, a recalibration block or a head put into it when one is named.
@@ -86,11 +96,13 @@ def create_model(
         anywidth: make it run at any width; arguments of `ppeconv.anywidth.make_anywidth`, such as {"kind": "awn"},
             which goes with width=2**0.5: that keeps the weights in use level.
         features: give a list of feature maps, one for each stage, instead of class scores; see `FeatureMaps`.
+        init: how the weights start, those of the operator among them; see `create_backbone`.
         arguments: the backbone's, such as class_num=10.
     """
-    model = create_backbone(name, **arguments)
+    model = create_backbone(name, init="paddle", **arguments)
     if operator:
         model, _ = apply_operator(model, operator, rules, input_size, **(operator_args or {}))
+    initialise(model, name, init)
     if anywidth is not None:
         make_anywidth(model, **anywidth)
     return FeatureMaps(model) if features else model

@@ -50,9 +50,7 @@ def _architecture(value: Any) -> Any:
     from ppeconv.backbones.external import is_external
 
     if isinstance(value, Mapping) and isinstance(value.get("name"), str) and not is_external(value["name"]):
-        own = {
-            key: argument for key, argument in value.items() if key not in ("name", "class_num", "pretrained", "freeze")
-        }
+        own = {key: argument for key, argument in value.items() if key not in ArchSection.model_fields}
         BACKBONES.check(value["name"], own)
     return value
 
@@ -105,6 +103,8 @@ class ArchSection(Named):
     """Number of classes; that of the data set when not given."""
     pretrained: bool | str = False
     """Weights to start from: `true` for paddle.vision's ImageNet weights, or a path, or a run folder."""
+    init: Literal["reference", "paddle"] = "reference"
+    """How weights start: by the rule of the backbone's paper or reference code, or by Paddle's initializers."""
     freeze: list[str] = []
     """Shell patterns of parameter names that are not trained."""
 

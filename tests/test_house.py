@@ -18,7 +18,7 @@ LEVELS = [
     ["recalibration", "heads"],
     ["backbones"],
     ["networks"],
-    ["flow", "features", "optable"],
+    ["flow", "features", "initial", "optable"],
     ["replace", "placement", "anywidth"],
     ["build", "sections"],
     ["config"],

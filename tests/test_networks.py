@@ -114,7 +114,7 @@ def test_networks_with_a_page_row_and_feature_maps_are_all_new_backbones():
     named = {ppeconv.config.load(row["config"]).Arch.name for row in ROWS}
     named |= {row["arch"]["name"] for row in ROWS if "name" in row.get("arch", {})}
     older = {"LeNet", "LeNet3C1L", "ResNet18", "ResNet34", "VGG16", "VGG16Cifar"}
-    small = {f"ResNet{depth}" for depth in (20, 32, 56, 110)}
+    small = {f"ResNet{depth}" for depth in (14, 20, 32, 56, 110)}
     assert named | older | small == set(BACKBONES.names())
 
 

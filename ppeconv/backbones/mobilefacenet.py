@@ -47,6 +47,7 @@ class MobileFaceNet(Trunk):
     """
 
     image_shape = (3, 112, 112)
+    init = "pytorch"
     head = "classifier"
 
     def __init__(

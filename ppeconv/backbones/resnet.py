@@ -86,6 +86,7 @@ class ResNet(nn.Layer):
     """
 
     image_shape = (3, 224, 224)
+    init = "he_fan_out"
     head = "fc"
     block: ClassVar[type[BasicBlock] | type[Bottleneck]]
     depths: ClassVar[tuple[int, ...]]

@@ -39,6 +39,7 @@ class CifarResNet(nn.Layer):
     """
 
     image_shape = (3, 32, 32)
+    init = "he_fan_in"
     head = "fc"
     depth: ClassVar[int]
 
@@ -78,6 +79,13 @@ def _block(inputs: int, outputs: int, stride: int, shortcut: str) -> BasicBlock:
     if shortcut == "A":
         return block(ShortcutA(inputs, outputs, stride))
     return block(nn.Sequential(nn.Conv2D(inputs, outputs, 1, stride, bias_attr=False), nn.BatchNorm2D(outputs)))
+
+
+@BACKBONES.register
+class ResNet14(CifarResNet):
+    """CIFAR ResNet of 14 layers."""
+
+    depth = 14
 
 
 @BACKBONES.register

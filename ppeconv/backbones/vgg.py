@@ -31,6 +31,7 @@ class VGG16(nn.Layer):
     """
 
     image_shape = (3, 224, 224)
+    init = "he_fan_out_small_head"
     head = "classifier"
     imagenet_weights = "vgg16"
 
@@ -68,6 +69,7 @@ class VGG16Cifar(nn.Layer):
     """
 
     image_shape = (3, 32, 32)
+    init = "he_fan_out_small_head"
     head = "classifier"
 
     def __init__(

@@ -21,6 +21,7 @@ Stem = Literal["imagenet", "cifar"]
 class _DenseNet(models.DenseNet):
     head = "out"
     image_shape = (3, 224, 224)
+    init = "paddle"
 
     def __init__(self, layers: int, class_num: int, stem: Stem, in_channels: int):
         super().__init__(layers, num_classes=class_num)
@@ -68,6 +69,7 @@ class SqueezeNet(models.SqueezeNet):
 
     head = "_conv9"
     image_shape = (3, 224, 224)
+    init = "paddle"
     imagenet_weights = "squeezenet1_1"
 
     def __init__(
@@ -111,6 +113,7 @@ class MobileNetV1(models.MobileNetV1):
 
     head = "fc"
     image_shape = (3, 224, 224)
+    init = "paddle"
     imagenet_weights = "mobilenetv1_1.0"
 
     def __init__(self, *, class_num: int = 1000, width: float = 1.0, stem: Stem = "imagenet", in_channels: int = 3):
@@ -134,6 +137,7 @@ class _MobileNetV3:
 
     head = "classifier"
     image_shape = (3, 224, 224)
+    init = "paddle"
     last_of_stage: ClassVar[tuple[int, ...]]
 
     def __init__(self, *, class_num: int = 1000, width: float = 1.0, stem: Stem = "imagenet", in_channels: int = 3):
@@ -175,6 +179,7 @@ class InceptionV3(models.InceptionV3):
 
     head = "fc"
     image_shape = (3, 299, 299)
+    init = "paddle"
     imagenet_weights = "inception_v3"
 
     def __init__(self, *, class_num: int = 1000, in_channels: int = 3):

@@ -22,6 +22,7 @@ from ppeconv.data.datasets import ArraySet, FileSet
 from ppeconv.engine import checkpoint, distributed
 from ppeconv.engine.schedules import scaled
 from ppeconv.errors import UserError
+from ppeconv.initial import initialise
 from ppeconv.placement import PlacementReport
 from ppeconv.registry import BACKBONES, DATASETS, OPTIMIZERS, SCHEDULES
 from ppeconv.replace import Report
@@ -103,11 +104,13 @@ def with_data_facts(config: Config) -> Config:
 
 def build_model(config: Config) -> tuple[nn.Layer, list[Report | PlacementReport]]:
     """The network of a config whose data facts are filled in, and what each operator changed."""
-    model = create_backbone(config.Arch.name, class_num=config.Arch.class_num, **_arch_arguments(config))
+    arguments = _arch_arguments(config)
+    model = create_backbone(config.Arch.name, init="paddle", class_num=config.Arch.class_num, **arguments)
     size, reports = [1, *config.Infer.image_shape], []
     for section in config.operators:
         model, report = apply_operator(model, section.name, section.rules, input_size=size, **section.arguments)
         reports.append(report)
+    initialise(model, config.Arch.name, config.Arch.init)
     if section := config.AnyWidth:
         conversion = section.model_dump(include={"kind", "widths", "min_width", "divisor", "whole"})
         make_anywidth(model, **conversion, input_size=size)
