@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 LEVELS = [
     ["errors"],
-    ["schema", "startup", "values"],
+    ["pickles", "schema", "startup", "values"],
     ["registry"],
     ["geometry", "backend", "observe"],
     ["counting", "folding", "executor"],

@@ -66,8 +66,8 @@ def run(arguments: argparse.Namespace) -> None:
     from ppeconv.deployment.runtime import EagerRuntime
     from ppeconv.deployment.runtimes import open_runtime
     from ppeconv.deployment.widths import export_widths
-    from ppeconv.engine import checkpoint
     from ppeconv.engine.log import log_to, logger
+    from ppeconv.engine.weights import write_weights
     from ppeconv.engine.widths import calibrate_for
     from ppeconv.errors import UserError
 
@@ -78,7 +78,7 @@ def run(arguments: argparse.Namespace) -> None:
     run, config = trained(arguments)
     model = run.load_model(config)
     if arguments.weights:
-        checkpoint.write_weights(model, Path(arguments.weights))
+        write_weights(model, Path(arguments.weights))
         print(f"ppeconv: wrote {arguments.weights}")
         return
     folder = Path(config.Global.save_inference_dir or run.path / "inference")

@@ -14,26 +14,13 @@ import os
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
-import numpy as np
-from paddle import nn
-
 from ppeconv.errors import UserError
+from ppeconv.pickles import PlainUnpickler
 
 FORMAT = 1
 _PARTS = (".pdparams", ".pdopt", ".pdstates", ".json")
-_SAFE = {
-    ("builtins", name)
-    for name in ("tuple", "list", "dict", "set", "int", "float", "bool", "bytes", "str", "complex", "bytearray")
-}
-_SAFE |= {("collections", "OrderedDict"), ("numpy", "ndarray"), ("numpy", "dtype"), ("_codecs", "encode")}
-_SAFE |= {
-    (f"numpy.{core}.{module}", name)
-    for core in ("core", "_core")
-    for module, name in (("multiarray", "_reconstruct"), ("multiarray", "scalar"), ("numeric", "_frombuffer"))
-}
 
 
 def save(prefix: Path, parts: Mapping[str, Any], keep: Path | None = None) -> None:
@@ -45,9 +32,9 @@ def save(prefix: Path, parts: Mapping[str, Any], keep: Path | None = None) -> No
     for suffix, content in parts.items():
         payload = pickle.dumps(content, protocol=4)
         sums[suffix] = hashlib.sha256(payload).hexdigest()
-        _write(_file(staged, suffix), payload)
+        write_file(_file(staged, suffix), payload)
     manifest = {"format": FORMAT, "sha256": sums, "keep": keep.name if keep else None}
-    _write(_file(staged, ".json"), json.dumps(manifest, indent=1).encode())
+    write_file(_file(staged, ".json"), json.dumps(manifest, indent=1).encode())
     _finish(prefix)
 
 
@@ -83,11 +70,9 @@ def problem(prefix: Path) -> str | None:
 
 
 def read(path: Path) -> Any:
-    """The arrays and plain values of a `.pdparams`, `.pdopt`, `.pdstates` or `.safetensors` file."""
+    """The arrays and plain values of a `.pdparams`, `.pdopt` or `.pdstates` file."""
     try:
-        if path.suffix == ".safetensors":
-            return _safetensors(path).load(path.read_bytes())
-        return _Unpickler(io.BytesIO(path.read_bytes())).load()
+        return PlainUnpickler(io.BytesIO(path.read_bytes())).load()
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from None
     except UserError:
@@ -96,75 +81,12 @@ def read(path: Path) -> Any:
         raise UserError(f"{path} is not a file of weights ({type(error).__name__}: {error})") from None
 
 
-def read_weights(path: Path) -> dict[str, np.ndarray]:
-    """Name -> array of a weight file."""
-    content = read(path)
-    arrays = {}
-    for name, value in content.items() if isinstance(content, dict) else ():
-        if isinstance(value, tuple) and len(value) == 2 and isinstance(value[1], np.ndarray):
-            value = value[1]  # Paddle writes a tensor that is not in a state dict as (name, array)
-        if isinstance(value, np.ndarray):
-            arrays[name] = value
-    if not arrays:
-        raise UserError(f"{path} holds no weights; expected a dictionary of arrays")
-    return arrays
-
-
-def write_weights(model: nn.Layer, path: Path) -> None:
-    """Write a network's weights as `.pdparams` or `.safetensors`."""
-    arrays = {name: value.numpy() for name, value in model.state_dict().items()}
-    if path.suffix == ".safetensors":
-        _write(path, _safetensors(path).save(arrays))
-    elif path.suffix == ".pdparams":
-        _write(path, pickle.dumps(arrays, protocol=4))
-    else:
-        raise UserError(f"weights are written as .pdparams or .safetensors; got {path}")
-
-
-def weight_file(path: str | Path) -> Path:
-    """The weight file that a user means: with or without suffix, or a run folder, whose best weights are taken."""
-    path = Path(path)
-    candidates = [
-        path,
-        path.with_name(path.name + ".pdparams"),
-        path.with_name(path.name + ".safetensors"),
-        path / "best_model.pdparams",
-        path / "latest.pdparams",
-    ]
-    found = next((candidate for candidate in candidates if candidate.is_file()), None)
-    if found is None:
-        raise UserError(
-            f"there are no weights {path}; looked for {', '.join(map(str, candidates[:3]))} and for a run "
-            "folder of that name"
-        )
-    return found
-
-
-class _Unpickler(pickle.Unpickler):
-    """Reads arrays and plain containers, and refuses everything that could run code."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in _SAFE:
-            raise UserError(
-                f"this file wants to call {module}.{name}; weights are arrays only, so it is not opened. "
-                "Do not use it, or convert it to .safetensors where you trust it"
-            )
-        return super().find_class(module, name)
-
-
-def _safetensors(path: Path) -> ModuleType:
-    try:
-        from safetensors import numpy
-    except ImportError:
-        raise UserError(f"{path} needs safetensors: pip install safetensors") from None
-    return numpy
-
-
 def _file(prefix: Path, suffix: str) -> Path:
     return prefix.with_name(prefix.name + suffix)
 
 
-def _write(path: Path, payload: bytes) -> None:
+def write_file(path: Path, payload: bytes) -> None:
+    """Write a file and wait until it is on the disk."""
     try:
         with open(path, "wb") as file:
             file.write(payload)

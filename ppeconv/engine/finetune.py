@@ -12,7 +12,7 @@ from paddle import nn
 from ppeconv.backbones.external import PADDLE_VISION
 from ppeconv.config import Config
 from ppeconv.counting import NORMS
-from ppeconv.engine.checkpoint import read_weights, weight_file
+from ppeconv.engine.weights import read_weights, weight_file
 from ppeconv.errors import UserError, nearest
 from ppeconv.registry import BACKBONES
 

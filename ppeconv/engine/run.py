@@ -8,8 +8,8 @@ from paddle import nn
 
 from ppeconv import config as configs
 from ppeconv.config import Config
-from ppeconv.engine import checkpoint
-from ppeconv.engine.setup import build_model, load_weights
+from ppeconv.engine.setup import build_model
+from ppeconv.engine.weights import load_weights, weight_file
 from ppeconv.errors import UserError
 
 
@@ -76,6 +76,6 @@ class Run:
         """The trained network in eval mode, with the weights that the config names, else the best ones."""
         config = config or self.config()
         model, _ = build_model(config)
-        load_weights(model, checkpoint.weight_file(config.Global.pretrained_model or self.path), complete=True)
+        load_weights(model, weight_file(config.Global.pretrained_model or self.path), complete=True)
         model.eval()
         return model

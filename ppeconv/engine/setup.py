@@ -19,7 +19,7 @@ from ppeconv.config import Config, with_values
 from ppeconv.data.batches import Batches, Pipeline
 from ppeconv.data.check import check_labels
 from ppeconv.data.datasets import ArraySet, FileSet
-from ppeconv.engine import checkpoint, distributed
+from ppeconv.engine import distributed
 from ppeconv.engine.schedules import scaled
 from ppeconv.errors import UserError
 from ppeconv.initial import initialise
@@ -137,40 +137,12 @@ def lr_factor(config: Config) -> float:
     return images_per_update(config) / base if base else 1.0
 
 
-def load_weights(model: nn.Layer, file: Path, complete: bool = False) -> str:
-    """Put the weights of a file into a network; returns what was loaded, skipped and missing, as a sentence.
-
-    Args:
-        model: the network.
-        file: the weights.
-        complete: refuse a file that does not fit in every name and shape.
-    """
-    arrays, own = checkpoint.read_weights(file), model.state_dict()
-    fitting = {
-        name: value for name, value in arrays.items() if name in own and list(value.shape) == list(own[name].shape)
-    }
-    skipped, missing = sorted(arrays.keys() - fitting.keys()), sorted(own.keys() - fitting.keys())
-    summary = (
-        f"{file}: {len(fitting)} of the network's {len(own)} arrays loaded"
-        + _some(", skipped (other name or shape)", skipped)
-        + _some(", not in the file", missing)
-    )
-    if not fitting or (complete and (missing or skipped)):
-        raise UserError(f"these weights are of another network: {summary}")
-    model.set_state_dict(fitting)
-    return summary
-
-
 def _arch_arguments(config: Config) -> dict[str, Any]:
     """The backbone's arguments, with the width that an any-width network starts from."""
     arguments, wide = config.Arch.arguments, config.AnyWidth and config.AnyWidth.base_width
     if wide and "width" in arguments:
         raise UserError("Arch.width and AnyWidth.base_width mean the same; give one of them")
     return arguments | {"width": wide} if wide else arguments
-
-
-def _some(label: str, names: Sequence[str]) -> str:
-    return f"{label}: {len(names)} ({', '.join(names[:4])}{', ...' if len(names) > 4 else ''})" if names else ""
 
 
 def _wants_data(config: Config) -> bool:

@@ -29,7 +29,6 @@ from ppeconv.engine.setup import (
     build_model,
     build_optimizer,
     images_per_update,
-    load_weights,
     lr_factor,
     make_batches,
     select_backend,
@@ -38,6 +37,7 @@ from ppeconv.engine.setup import (
 )
 from ppeconv.engine.step import Supervised
 from ppeconv.engine.trainer import Precision, Strategy, Trainer
+from ppeconv.engine.weights import load_weights
 from ppeconv.engine.widths import AnyWidthStep, calibrate_for
 from ppeconv.errors import UserError
 
