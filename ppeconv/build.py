@@ -45,8 +45,8 @@ def create_backbone(name: str, *, init: Init = "reference", **arguments: Any) ->
 
     Args:
         name: its name.
-        init: how its weights start: "reference" by the rule of its paper or reference code (`ppeconv.initial`), "paddle" by
-            Paddle's initializers. Networks of other libraries start as these do.
+        init: how its weights start: "reference" by the rule of its paper or reference code (see `ppeconv.initial`),
+            "paddle" by Paddle's initializers. Networks of other libraries start as these do.
         arguments: the backbone's, such as class_num=10.
     """
     model = create_external(name, **arguments) if is_external(name) else BACKBONES.create(name, **arguments)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from paddle import Tensor, nn
+from paddle import nn
 from paddle.nn.initializer import Constant, Initializer, Normal, Uniform
 
 from ppeconv.backbones.external import is_external
