@@ -2,7 +2,8 @@
 
 A residual block is a layer with conv1, bn1, conv2, bn2, perhaps conv3 and bn3, a relu and a downsample, as those of
 this package and of `paddle.vision` are; a stage is an `nn.Sequential` of blocks. The first block divides the channels,
-the first of the last stage unites them, and the other blocks of that stage stay as they are.
+the first of the last stage unites them and pools where its later convolutions have a stride, and the other blocks of
+that stage stay as they are.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 from paddle import Tensor, nn
 
 from ppeconv.errors import UserError
-from ppeconv.operators.octaveconv import Octaves, divided, merged
+from ppeconv.operators.octaveconv import Octaves, PooledConv, divided, merged
 
 
 @dataclass
@@ -24,6 +25,8 @@ class Passage:
     convolutions: dict[int, dict[str, Any]] = field(default_factory=dict)
     settings: list[tuple[nn.Layer, str, nn.Layer]] = field(default_factory=list)
     """(owner, attribute, new layer)."""
+    pooled: set[int] = field(default_factory=set)
+    """Ids of the convolutions of one resolution that are exchanged for ones that pool by their stride."""
 
 
 class OctaveWise(nn.Layer):
@@ -97,17 +100,17 @@ def _is_block(layer: nn.Layer) -> bool:
     return hasattr(layer, "downsample") and all(isinstance(part, kind) for part, kind in zip(parts, kinds, strict=True))
 
 
-def _convolutions(block: nn.Layer) -> Iterator[tuple[nn.Conv2D, str]]:
-    """The convolutions of a block's main path, each with the name of the norm behind it."""
+def _convolutions(block: nn.Layer) -> Iterator[tuple[nn.Conv2D, str, str]]:
+    """The convolutions of a block's main path, each with its name and that of the norm behind it."""
     for number in (1, 2, 3):
         if hasattr(block, f"conv{number}"):
-            yield getattr(block, f"conv{number}"), f"bn{number}"
+            yield getattr(block, f"conv{number}"), f"conv{number}", f"bn{number}"
 
 
 def _pass(block: nn.Layer, alpha_in: float, alpha: float, passage: Passage) -> None:
     """Octaves from the first convolution to the end of the block."""
     share = alpha_in
-    for conv, norm in _convolutions(block):
+    for conv, _, norm in _convolutions(block):
         passage.convolutions[id(conv)] = _arguments(share, alpha)
         _divide_norm(block, norm, alpha, passage)
         share = alpha
@@ -122,6 +125,11 @@ def _pass(block: nn.Layer, alpha_in: float, alpha: float, passage: Passage) -> N
 def _leave(block: nn.Layer, alpha: float, passage: Passage) -> None:
     """Octaves to the first convolution and the shortcut, one resolution behind them."""
     passage.convolutions[id(block.conv1)] = _arguments(alpha, 0.0)
+    for conv, name, _ in _convolutions(block):
+        if conv is not block.conv1 and max(conv._stride) > 1:
+            passage.convolutions[id(conv)] = _arguments(0.0, 0.0)
+            passage.pooled.add(id(conv))
+            passage.settings.append((block, name, PooledConv(conv)))
     if _is_projection(block.downsample):
         passage.convolutions[id(block.downsample[0])] = _arguments(alpha, 0.0)
     else:

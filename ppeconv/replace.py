@@ -253,6 +253,8 @@ def _choose(
         if row.reason and site.own:
             raise UserError(f"the octaves cannot flow through {site.path}: {row.reason}")
         first = False
+        if id(site.layers[0]) in passage.pooled:
+            row.reason = "its input has one resolution, which is pooled to half instead of the stride"
         if not row.reason:
             chosen.append((row, site))
     return chosen

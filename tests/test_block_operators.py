@@ -6,7 +6,7 @@ import paddle.nn.functional as F
 import pytest
 
 from ppeconv import UserError, create_operator
-from ppeconv.operators.parts import shuffle
+from ppeconv.operators.parts import pooled, shuffle
 
 CLOSE = {"rtol": 1e-4, "atol": 1e-5}
 
@@ -106,7 +106,8 @@ def test_res2_with_a_stride_carries_nothing():
     layer, x = built("Res2Conv", 8, 12, 3, 2, 1, cardinality=3), paddle.randn([2, 8, 9, 8])
     first, *others = F.relu(norm(conv(x, layer.reduce[0]))).chunk(4, axis=1)
     y = [F.relu(norm(conv(part, link[0], 2, 1, groups=3))) for part, link in zip(others, layer.chain, strict=True)]
-    same(layer, x, conv(paddle.concat([F.avg_pool2d(first, 3, 2, 1), *y], axis=1), layer.expand))
+    means = F.avg_pool2d(first, 3, 2, 1, exclusive=False)
+    same(layer, x, conv(paddle.concat([means, *y], axis=1), layer.expand))
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -137,8 +138,8 @@ def test_three_forms_of_aggregation_are_one_function(stride, training):
 @pytest.mark.parametrize("pool", ["max", "avg"])
 def test_parallel_downsample(pool):
     layer, x = built("ParallelDownsample", 4, 12, 3, 2, 1, pool=pool), paddle.randn([2, 4, 9, 8])
-    pooled = F.max_pool2d(x, 3, 2, 1) if pool == "max" else F.avg_pool2d(x, 3, 2, 1)
-    same(layer, x, paddle.concat([conv(x, layer.conv, 2, 1), pooled], axis=1))
+    beside = F.max_pool2d(x, 3, 2, 1) if pool == "max" else F.avg_pool2d(x, 3, 2, 1)
+    same(layer, x, paddle.concat([conv(x, layer.conv, 2, 1), beside], axis=1))
 
 
 @pytest.mark.parametrize(("outputs", "stride"), [(24, 1), (36, 2), (36, 1), (12, 2)])
@@ -150,8 +151,27 @@ def test_shuffle_unit_v1(outputs, stride):
     if stride == 1 and outputs == 24:
         y = x + y
     elif stride == 2 and outputs > 24:
-        y = paddle.concat([F.avg_pool2d(x, 3, 2, 1), y], axis=1)
+        y = paddle.concat([F.avg_pool2d(x, 3, 2, 1, exclusive=False), y], axis=1)
     same(layer, x, y)
+
+
+NINTHS = np.array([[4, 6], [6, 9]]) / 9
+"""Means of ones over a 3x3 window of stride 2, the padding counted: a corner has 4 pixels, an edge 6."""
+
+
+def test_means_over_the_border_count_the_padding_where_the_published_code_does():
+    ones = paddle.ones([1, 24, 4, 4])
+    shuffle_unit = built("ShuffleUnitV1", 24, 36, 3, 2, 1)
+    np.testing.assert_allclose(shuffle_unit(ones)[0, 5].numpy(), NINTHS, rtol=1e-6)
+    res2 = built("Res2Conv", 24, 24, 3, 2, 1)
+    np.testing.assert_allclose(res2.keep(ones)[0, 0].numpy(), NINTHS, rtol=1e-6)
+    beside = built("ParallelDownsample", 24, 48, 3, 2, 1, pool="avg")
+    np.testing.assert_allclose(beside(ones)[0, -1].numpy(), np.ones([2, 2]), rtol=1e-6)
+
+
+def test_an_incomplete_window_is_the_mean_of_its_pixels():
+    """What SPConv, CompConv and OctaveConv pool by their stride, at odd sizes."""
+    assert (pooled(paddle.ones([1, 1, 5, 4]), (2, 2)) == paddle.ones([1, 1, 3, 2])).all()
 
 
 def test_shuffle_unit_v2():

@@ -55,7 +55,9 @@ def test_every_operator(operator, tmp_path):
     assert_same(model, run, [3, 16, 16])
 
 
-@pytest.mark.parametrize("name", ["VGG16Cifar", "LeNet", "MobileNetV2", "GhostNet", "ShuffleNetV2", "SKNet50"])
+@pytest.mark.parametrize(
+    "name", ["VGG16Cifar", "LeNet", "MobileNetV2", "GhostNet", "ShuffleNetV1", "ShuffleNetV2", "SKNet50"]
+)
 def test_backbones(name, tmp_path):
     model = create_model(name, class_num=10)
     shape = list(model.image_shape) if name in ("VGG16Cifar", "LeNet") else [3, 64, 64]
@@ -100,6 +102,7 @@ FUNCTIONS = {
     "max pooling, rest left out": lambda x: F.max_pool2d(x, 2, 2),
     "average with zeros": lambda x: F.avg_pool2d(x, 3, 2, 1, exclusive=False),
     "average without zeros": lambda x: F.avg_pool2d(x, 3, 2, 1),
+    "average with zeros, odd": lambda x: F.avg_pool2d(x, 5, 2, 2, exclusive=False),
     "average, ceil": lambda x: F.avg_pool2d(x, 2, 2, ceil_mode=True),
     "channels": lambda x: x[:, 2:5],
     "crop": lambda x: x[:, :, 1:-1, 2:],
@@ -130,6 +133,7 @@ LAYERS = {
     "prelu": lambda: nn.PReLU(6, init=0.3),
     "linear": lambda: nn.Sequential(nn.Flatten(), nn.Linear(6 * 9 * 7, 5), nn.ReLU(), nn.Linear(5, 3, bias_attr=False)),
     "dropout": lambda: nn.Sequential(nn.Dropout(0.5), nn.Conv2D(6, 4, 1)),
+    "dropout that scales": lambda: nn.Sequential(nn.Dropout(0.4, mode="downscale_in_infer"), nn.Conv2D(6, 4, 1)),
 }
 
 

@@ -3,13 +3,17 @@
 import importlib.util
 from pathlib import Path
 
+import numpy as np
 import paddle
+import paddle.nn.functional as F
 import pytest
 import yaml
 from paddle import nn
 
 import ppeconv
 from ppeconv import UserError, create_model, replace_conv
+from ppeconv.backbones.res2net import Res2Block
+from ppeconv.backbones.shufflenetv1 import ShuffleBlockV1
 from ppeconv.engine.setup import build_model
 from ppeconv.registry import BACKBONES
 
@@ -89,6 +93,84 @@ FEATURES = {
     "SqueezeNet": ([64, 128, 256, 512], [2, 4, 8, 16]),
     "Xception": ([64, 128, 256, 728, 2048], [2, 4, 8, 16, 32]),
 }
+
+
+def norm(x, layer):
+    return F.batch_norm(x, layer._mean, layer._variance, layer.weight, layer.bias)
+
+
+def conv_norm(x, layers, stride=1, padding=0, groups=1):
+    """A convolution and the norm behind it, without the activation."""
+    return norm(F.conv2d(x, layers[0].weight, None, stride, padding, groups=groups), layers[1])
+
+
+@pytest.mark.parametrize(("cardinality", "stride"), [(1, 2), (1, 1), (2, 2)])
+def test_the_first_block_of_a_stage_of_res2net(cardinality, stride):
+    downsample = nn.Sequential(nn.Conv2D(16, 64, 1, stride, bias_attr=False), nn.BatchNorm2D(64))
+    block = Res2Block(16, 16, stride, downsample, 4, 16, cardinality)
+    block.eval()
+    x = paddle.randn([2, 16, 5, 4])
+    *splits, last = F.relu(conv_norm(x, block.reduce)).chunk(4, axis=1)
+    y = [
+        F.relu(conv_norm(split, link, stride, 1, cardinality)) for split, link in zip(splits, block.chain, strict=True)
+    ]
+    means = F.conv2d(last, paddle.full([last.shape[1], 1, 3, 3], 1 / 9), None, stride, 1, groups=last.shape[1])
+    y = conv_norm(paddle.concat([*y, means], axis=1), block.expand)
+    expected = F.relu(y + conv_norm(x, downsample, stride))
+    np.testing.assert_allclose(block(x).numpy(), expected.numpy(), rtol=1e-4, atol=1e-5)
+
+
+def test_the_strided_block_of_shufflenet_v1():
+    block = ShuffleBlockV1(12, 36, 2, 3, 3)
+    block.eval()
+    x = paddle.randn([2, 12, 5, 4])
+    y = F.relu(conv_norm(x, block.reduce, groups=3)).reshape([2, 3, 3, 5, 4]).transpose([0, 2, 1, 3, 4]).flatten(1, 2)
+    y = conv_norm(conv_norm(y, block.expand[0], 2, 1, 9), block.expand[1], groups=3)
+    means = F.conv2d(x, paddle.full([12, 1, 3, 3], 1 / 9), None, 2, 1, groups=12)
+    expected = paddle.concat([means, F.relu(y)], axis=1)
+    np.testing.assert_allclose(block(x).numpy(), expected.numpy(), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("stage", [(ShuffleBlockV1, "pool"), (Res2Block, "keep")])
+def test_means_over_the_border_count_the_padding(stage):
+    block, pool = stage
+    layer = block(4, 8, 2, 1, 1) if block is ShuffleBlockV1 else block(4, 4, 2, nn.Identity(), 2, 16, 1)
+    means = getattr(layer, pool)(paddle.ones([1, 1, 4, 4]))
+    np.testing.assert_allclose(means[0, 0].numpy(), np.array([[4, 6], [6, 9]]) / 9, rtol=1e-6)
+
+
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+def test_squeezenet_is_its_authors(version):
+    """From the functions of their definition: no padding before the fires, windows at the border that are not full."""
+    model = create_model("SqueezeNet", version=version, class_num=10)
+    model.eval()
+    x = paddle.randn([2, 3, 68, 61])
+    layers = {name: dict(layer.named_parameters()) for name, layer in model.named_children()}
+
+    def conv(y, weights, name, **how):
+        return F.relu(F.conv2d(y, weights[f"{name}weight"], weights[f"{name}bias"], **how))
+
+    y, pools = conv(x, layers["_conv"], "", stride=2), {1, 4, 8} if version == "1.0" else {1, 3, 5}
+    for number in range(1, 9):
+        y = F.max_pool2d(y, 3, 2, ceil_mode=True) if number in pools else y
+        fire = layers[f"_conv{number}"]
+        y = conv(y, fire, "_conv._conv.")
+        y = paddle.concat([conv(y, fire, "_conv_path1._conv."), conv(y, fire, "_conv_path2._conv.", padding=1)], axis=1)
+    expected = conv(y, layers["_conv9"], "").mean([2, 3])
+    np.testing.assert_allclose(model(x).numpy(), expected.numpy(), rtol=1e-4, atol=1e-5)
+
+
+VISION = [
+    name for name in BACKBONES.names() if any("paddle.vision" in it.__module__ for it in BACKBONES.get(name).__mro__)
+]
+
+
+@pytest.mark.parametrize("name", VISION)
+def test_dropout_changes_nothing_in_evaluation(name):
+    model = create_model(name, class_num=10)
+    model.eval()
+    ones = paddle.ones([4])
+    assert all((layer(ones) == ones).all() for layer in model.sublayers() if isinstance(layer, nn.Dropout))
 
 
 HEAVY = {"ResNet101", "ResNet152", "ResNeXt101", "SKNet50", "Res2Net50", "InceptionResNetV2", "InceptionV4", "Xception"}

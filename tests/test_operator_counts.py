@@ -12,20 +12,20 @@ from ppeconv import create_backbone, create_model, create_operator, replace_conv
 
 
 def squeezenet(version):
-    """SqueezeNet, arXiv 1602.07360, with the pooling of `paddle.vision`."""
+    """SqueezeNet, arXiv 1602.07360, as its authors define it: no padding but in the fires, pools that round up."""
 
     def fires(inputs, *outputs):
         pairs = zip([inputs, *outputs], outputs, strict=False)
         return [create_operator("FireConv", *pair, 3, padding=1) for pair in pairs]
 
     def pool():
-        return nn.MaxPool2D(3, 2)
+        return nn.MaxPool2D(3, 2, ceil_mode=True)
 
     if version == "1.0":
         layers = [nn.Conv2D(3, 96, 7, 2), pool(), *fires(96, 128, 128, 256), pool()]
         layers += [*fires(256, 256, 384, 384, 512), pool(), *fires(512, 512)]
     else:
-        layers = [nn.Conv2D(3, 64, 3, 2, 1), pool(), *fires(64, 128, 128), pool(), *fires(128, 256, 256), pool()]
+        layers = [nn.Conv2D(3, 64, 3, 2), pool(), *fires(64, 128, 128), pool(), *fires(128, 256, 256), pool()]
         layers += fires(256, 384, 384, 512, 512)
     return nn.Sequential(*layers, nn.Conv2D(512, 1000, 1))
 
@@ -111,8 +111,8 @@ NETWORKS = {
     "Versatile ResNet50": (lambda: versatile_resnet("ResNet50"), IMAGENET, 10_978_056, 3_183_833_600),
     "Versatile ResNet18": (lambda: versatile_resnet("ResNet18"), IMAGENET, 3_348_248, 993_921_536),
     "SpatialVersatile VGG16": (versatile_vgg16, IMAGENET, 53_931_976, 8_590_819_328),
-    "SqueezeNet 1.0": (lambda: squeezenet("1.0"), IMAGENET, 1_248_424, 777_221_152),
-    "SqueezeNet 1.1": (lambda: squeezenet("1.1"), IMAGENET, 1_235_496, 349_537_280),
+    "SqueezeNet 1.0": (lambda: squeezenet("1.0"), IMAGENET, 1_248_424, 818_924_576),
+    "SqueezeNet 1.1": (lambda: squeezenet("1.1"), IMAGENET, 1_235_496, 349_151_936),
 }
 
 

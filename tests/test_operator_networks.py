@@ -2,6 +2,7 @@
 
 import numpy as np
 import paddle
+import paddle.nn.functional as F
 import pytest
 from paddle import nn
 
@@ -9,6 +10,7 @@ import ppeconv
 from ppeconv import UserError, backend, create_model, create_operator, replace_conv
 from ppeconv.cli.main import main
 from ppeconv.geometry import ConvGeometry
+from ppeconv.operators.octaveconv import Octaves
 from ppeconv.optable import operators_table, papers
 from ppeconv.registry import OPERATORS
 from ppeconv.replace import coverage
@@ -68,6 +70,45 @@ def test_octave_flow(backbone, tmp_path):
         return make(backbone, "OctaveConv", {"flow": True})
 
     _step_save_load(build(), build, 16, tmp_path)
+
+
+def test_octave_flow_pools_before_the_strided_convolution_behind_it():
+    """The last stage's first block of a bottleneck network, from its definition."""
+    model = make("ResNet50", "OctaveConv", {"flow": True})
+    model.eval()
+    block = model.layer4[0]
+    high_in, low_in = block.conv1.core.high_to_high._in_channels, block.conv1.core.low_in
+    x = Octaves(paddle.randn([2, high_in, 8, 8]), paddle.randn([2, low_in, 4, 4]))
+
+    def norm(y, layer):
+        return F.batch_norm(y, layer._mean, layer._variance, layer.weight, layer.bias)
+
+    def doubled(y):
+        return y.repeat_interleave(2, 2).repeat_interleave(2, 3)
+
+    first, projection = block.conv1.core, block.downsample[0].core
+    y = F.conv2d(x.high, first.high_to_high.weight) + doubled(F.conv2d(x.low, first.low_to_high.weight))
+    y = F.avg_pool2d(F.relu(norm(y, block.bn1)), 2, 2)
+    y = F.relu(norm(F.conv2d(y, block.conv2.weight, padding=1), block.bn2))
+    beside = F.conv2d(F.avg_pool2d(x.high, 2, 2), projection.high_to_high.weight)
+    beside += F.conv2d(x.low, projection.low_to_high.weight)
+    expected = F.relu(norm(F.conv2d(y, block.conv3.weight), block.bn3) + norm(beside, block.downsample[1]))
+    np.testing.assert_allclose(block(x).numpy(), expected.numpy(), rtol=1e-4, atol=1e-5)
+
+
+def test_octave_flow_keeps_names_weights_and_counts():
+    plain, size = make("ResNet50"), [1, 3, 32, 32]
+    weight = plain.layer4[0].conv2.weight.numpy()
+    model, report = replace_conv(plain, "OctaveConv", {"flow": True}, size, alpha=0.5)
+    assert (model.state_dict()["layer4.0.conv2.weight"].numpy() == weight).all()
+    (row,) = (row for row in ppeconv.count(model, size).rows if row.path == "layer4.0.conv2")
+    assert row.macs == weight.size * 4 * 4
+    (kept,) = (row for row in report.skipped if row.path == "layer4.0.conv2")
+    assert "pooled to half instead of the stride" in kept.reason
+    fast = ppeconv.deploy(model, size)
+    model.eval()
+    x = paddle.randn([2, 3, 32, 32])
+    np.testing.assert_allclose(fast(x).numpy(), model(x).numpy(), rtol=1e-4, atol=1e-5)
 
 
 def _step_save_load(model, build, side, tmp_path):

@@ -38,6 +38,9 @@ def chain(inputs: int, *steps: Sequence[object]) -> nn.Sequential:
 
 
 def pool_chain(kind: str, inputs: int, outputs: int) -> nn.Sequential:
-    """A 3x3 pooling of stride 1, "max" or "avg" over the pixels inside the image, and a 1x1."""
+    """A 3x3 pooling of stride 1, "max" or "avg", and a 1x1.
+
+    Averages are over the pixels inside the image, as in the authors' code of Inception V2, V4 and Inception-ResNet V2.
+    """
     pool = nn.MaxPool2D(3, 1, 1) if kind == "max" else nn.AvgPool2D(3, 1, 1, exclusive=True)
     return nn.Sequential(pool, *chain(inputs, (outputs, 1)))

@@ -21,7 +21,7 @@ class Res2Block(nn.Layer):
     """1x1 to splits of w channels, a chain of 3x3 over all but the last of them, 1x1, around a shortcut.
 
     As in the published code, the last split is the one that passes, and in the first block of a stage nothing is
-    carried from split to split and the last split is average-pooled.
+    carried from split to split and the last split is average-pooled, the zeros around the map included in the means.
     """
 
     expansion = 4
@@ -41,7 +41,7 @@ class Res2Block(nn.Layer):
         self.reduce = conv_norm(inputs, width * scale, 1)
         self.chain = nn.LayerList([conv_norm(width, width, 3, stride, groups=cardinality) for _ in range(scale - 1)])
         self.carries = downsample is None
-        self.keep = nn.Identity() if self.carries else nn.AvgPool2D(3, stride, 1)
+        self.keep = nn.Identity() if self.carries else nn.AvgPool2D(3, stride, 1, exclusive=False)
         self.expand = conv_norm(width * scale, planes * self.expansion, 1, act=None)
         self.recalibration = RecalibrationSlot(planes * self.expansion)
         self.downsample = downsample

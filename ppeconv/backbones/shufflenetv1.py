@@ -23,7 +23,8 @@ _CHANNELS = {1: 144, 2: 200, 3: 240, 4: 272, 8: 384}
 class ShuffleBlockV1(nn.Layer):
     """Grouped 1x1, shuffle, depthwise 3x3, grouped 1x1, beside a shortcut.
 
-    Stride 1: ReLU(x + branch). Stride 2: concat(average pool, ReLU(branch)), the branch of outputs - inputs channels.
+    Stride 1: ReLU(x + branch). Stride 2: concat(average pool, ReLU(branch)), the branch of outputs - inputs channels;
+    as in the published code, the pool's means include the zeros around the map.
 
     Args:
         inputs, outputs: channels; equal at stride 1.
@@ -42,7 +43,7 @@ class ShuffleBlockV1(nn.Layer):
             conv_norm(inner, added, 1, groups=groups, act=None),
         )
         self.recalibration = RecalibrationSlot(added)
-        self.pool = nn.AvgPool2D(3, 2, 1)
+        self.pool = nn.AvgPool2D(3, 2, 1, exclusive=False)
 
     def forward(self, x: Tensor) -> Tensor:
         branch = self.recalibration(self.expand(F.channel_shuffle(self.reduce(x), self.groups)))

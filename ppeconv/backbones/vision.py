@@ -64,7 +64,9 @@ class SqueezeNet(models.SqueezeNet):
         stem: "imagenet" has a first convolution of stride 2 and three max pools, "cifar" stride 1 and two.
         in_channels: channels of the image.
 
-    Sources differ: the pools leave out an incomplete window at the border; torchvision's take it.
+    As in the authors' definition, the first convolution has no padding and the pools take an incomplete window at the
+    border. paddle.vision pads by 1 in version 1.1 and leaves such windows out, so its weights load but were trained in
+    a slightly different network.
     """
 
     head = "_conv9"
@@ -82,7 +84,9 @@ class SqueezeNet(models.SqueezeNet):
     ):
         super().__init__(version, num_classes=class_num)
         self.small = stem == "cifar"
-        _fit(self, "_conv", in_channels, stem, kernel=3)
+        _fit(self, "_conv", in_channels, stem, kernel=3, padding=0)
+        self._pool = nn.MaxPool2D(3, 2, ceil_mode=True)
+        self._drop = nn.Dropout(0.5)
 
     def stages(self, x: Tensor) -> list[Tensor]:
         """What stands before each max pool, and what the last fire module gives."""
@@ -174,6 +178,9 @@ class InceptionV3(models.InceptionV3):
         class_num: number of classes.
         in_channels: channels of the image.
 
+    Sources differ: the means of its 3x3 average pools count the padding, as in torchvision's network and in that which
+    Paddle's weights were trained in; the authors' code leaves the padding out.
+
     Its modules declare no place for a recalibration block; use rules.after with "inception_block_list.*".
     """
 
@@ -184,6 +191,7 @@ class InceptionV3(models.InceptionV3):
 
     def __init__(self, *, class_num: int = 1000, in_channels: int = 3):
         super().__init__(num_classes=class_num)
+        self.dropout = nn.Dropout(0.2)
         _fit(self.inception_stem.conv_1a_3x3, "0", in_channels)
 
     def stages(self, x: Tensor) -> list[Tensor]:
@@ -201,11 +209,19 @@ def _at(indices: Sequence[int], layers: Sequence[nn.Layer], x: Tensor) -> list[T
     return maps
 
 
-def _fit(owner: nn.Layer, attribute: str, in_channels: int, stem: Stem = "imagenet", kernel: int | None = None) -> None:
-    """Give the first convolution other input channels and, for "cifar", stride 1 and a kernel for small images."""
+def _fit(
+    owner: nn.Layer,
+    attribute: str,
+    in_channels: int,
+    stem: Stem = "imagenet",
+    kernel: int | None = None,
+    padding: int | None = None,
+) -> None:
+    """Give the first convolution other input channels and padding, or for "cifar" stride 1 and a small kernel."""
     conv = getattr(owner, attribute)
     small = stem == "cifar"
-    if in_channels == conv._in_channels and not small:
+    padding = conv._padding if padding is None else padding
+    if in_channels == conv._in_channels and padding == conv._padding and not small:
         return
     side = kernel if small and kernel else conv._kernel_size[0]
     new = nn.Conv2D(
@@ -213,7 +229,7 @@ def _fit(owner: nn.Layer, attribute: str, in_channels: int, stem: Stem = "imagen
         conv._out_channels,
         side,
         1 if small else conv._stride,
-        side // 2 if small else conv._padding,
+        side // 2 if small else padding,
         bias_attr=None if conv.bias is not None else False,
     )
     setattr(owner, attribute, new)

@@ -189,7 +189,15 @@ def _applied(network: _Network, x: Value, kind: int, alpha: float, beta: float) 
     return network.step("function", [x], x.shape, kind=kind, alpha=alpha, beta=beta)
 
 
-@_lowers("dropout", "assign", "share_data_")
+@_lowers("dropout")
+def _dropout(network: _Network, operation: Operation) -> Value:
+    x, _, share = operation.inputs
+    if operation.settings["mode"] == "upscale_in_train":
+        return x
+    return _applied(network, x, onednn.LINEAR, 1 - share.constant.item(), 0.0)
+
+
+@_lowers("assign", "share_data_")
 def _unchanged(network: _Network, operation: Operation) -> list[Value]:
     return [operation.inputs[0]]
 

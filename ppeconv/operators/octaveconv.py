@@ -6,6 +6,7 @@ arXiv 1904.05049.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, ClassVar, NamedTuple
 
 import paddle
@@ -91,6 +92,20 @@ class OctaveCore(nn.Layer):
                     path.bias.set_value(conv.bias[outputs])
 
 
+class PooledConv(nn.Conv2D):
+    """A 2x2 average pool and a convolution of stride 1, with the weights of the one of stride 2 whose place it takes.
+
+    What an octave convolution without low-frequency channels is in the published codes.
+    """
+
+    def __init__(self, conv: nn.Conv2D):
+        super().__init__(**replace(ConvGeometry.of_layer(conv), stride=(1, 1)).conv_arguments())
+        self.weight, self.bias = conv.weight, conv.bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(halved(x))
+
+
 @OPERATORS.register(aliases=("Octave", "OctConv", "Oct"))
 class OctaveConv(ConvOperator):
     """Octave convolution: the last channels are low-frequency, kept and convolved at half the resolution.
@@ -113,8 +128,9 @@ class OctaveConv(ConvOperator):
     As a layer for itself it takes and gives one tensor and halves and doubles anew; with the rule flow=true
     `replace_conv` lets both resolutions flow through a residual network, as in the paper.
     At stride 2 the inputs are average-pooled and convolved with stride 1, as in the published code; with alpha 0 on
-    both sides the stride is the convolution's. Depthwise hosts have the h -> h and l -> l paths only. The convolutions
-    pad to keep the size of the frame that the host kernel's centre visits; low maps of odd sizes are rounded up.
+    both sides that is so where both resolutions flow, and a layer for itself has the stride of the convolution.
+    Depthwise hosts have the h -> h and l -> l paths only. The convolutions pad to keep the size of the frame that the
+    host kernel's centre visits; low maps of odd sizes are rounded up.
     """
 
     default_rules: ClassVar[dict[str, Any]] = {"min_kernel": 1}

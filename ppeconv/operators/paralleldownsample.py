@@ -32,7 +32,8 @@ class ParallelDownsample(ConvOperator):
 
     Parameters: C_in (C_out - p) kh kw (+ C_out - p with bias); MACs: the weights times H' W'.
 
-    Made for stride 2; at stride 1 the pooling keeps the size.
+    The paper names no kind of pooling and its networks take the maximum; averages leave the padding out, as those of
+    its authors' framework do. Made for stride 2; at stride 1 the pooling keeps the size.
     """
 
     limits = ("dense", "odd kernel", "fixed padding")

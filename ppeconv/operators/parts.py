@@ -82,13 +82,16 @@ class CentredConv(nn.Layer):
 
 
 class CentredPool(nn.Layer):
-    """A pooling of the replaced convolution's odd kernel and stride, centred on the same pixels, without dilation."""
+    """A pooling of the replaced convolution's odd kernel and stride, centred on the same pixels, without dilation.
 
-    def __init__(self, geometry: ConvGeometry, kind: Literal["max", "avg"]):
+    Averages leave the pixels beyond the border out of the mean, or with exclusive=False count them as zeros.
+    """
+
+    def __init__(self, geometry: ConvGeometry, kind: Literal["max", "avg"], exclusive: bool = True):
         super().__init__()
         self.margin = centre_margin(geometry)
-        pool = nn.MaxPool2D if kind == "max" else nn.AvgPool2D
-        self.pool = pool(geometry.kernel_size, geometry.stride, [side // 2 for side in geometry.kernel_size])
+        window = geometry.kernel_size, geometry.stride, [side // 2 for side in geometry.kernel_size]
+        self.pool = nn.MaxPool2D(*window) if kind == "max" else nn.AvgPool2D(*window, exclusive=exclusive)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.pool(reframe(x, self.margin))
@@ -142,7 +145,11 @@ def spread(x: Tensor, height: int, width: int) -> Tensor:
 
 
 def pooled(x: Tensor, stride: tuple[int, int]) -> Tensor:
-    """Average pool of kernel `stride`; an incomplete window at the border averages the pixels it has."""
+    """Average pool of kernel `stride`; an incomplete window at the border averages the pixels it has.
+
+    Published codes pool 2x2 without padding and leave an odd last row or column out, which a convolution of stride 2
+    does not; the mean of what is there keeps its size and treats flat regions alike everywhere.
+    """
     return x if stride == (1, 1) else F.avg_pool2d(x, stride, stride, ceil_mode=True)
 
 

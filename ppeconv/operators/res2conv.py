@@ -36,7 +36,7 @@ class Res2Conv(ConvOperator):
 
     Sources differ: the paper's formula and figure keep the first split and its text adds nothing to the second, which
     is followed here; the published code keeps the last one. With a stride, as in that code, nothing is carried from
-    split to split and x_1 is average-pooled.
+    split to split and x_1 is average-pooled, the padding included in the means.
     """
 
     limits = ("dense", "odd kernel", "fixed padding", "kernel above 1x1")
@@ -69,7 +69,7 @@ class Res2Conv(ConvOperator):
         self.margin = centre_margin(geometry)
         self.strided = stride != (1, 1)
         self.keep = (
-            nn.AvgPool2D(geometry.kernel_size, stride, [side // 2 for side in geometry.kernel_size])
+            nn.AvgPool2D(geometry.kernel_size, stride, [side // 2 for side in geometry.kernel_size], exclusive=False)
             if self.strided
             else nn.Identity()
         )

@@ -42,9 +42,9 @@ class ShuffleUnitV1(ConvOperator):
     Parameters with o output channels of the branch: C_in b / g + b kh kw + b o / g + 4 b (+ o with bias).
     MACs: C_in b / g H W + (b kh kw + b o / g) H' W'.
 
-    Sources differ: the shuffle is before the depthwise convolution as in the paper, in the published code behind it,
-    which is the same up to a permutation of the depthwise weights. The norm at the end of the branch and the last ReLU
-    are the host's.
+    The means of the pool count the padding, as in the published code. Sources differ: the shuffle is before the
+    depthwise convolution as in the paper, in the published code behind it, which is the same up to a permutation of
+    the depthwise weights. The norm at the end of the branch and the last ReLU are the host's.
     """
 
     limits = ("dense", "odd kernel", "fixed padding", "kernel above 1x1")
@@ -66,7 +66,7 @@ class ShuffleUnitV1(ConvOperator):
         self.shortcut = _shortcut(geometry)
         self.margin = centre_margin(geometry)
         if self.shortcut == "concat":
-            self.pool = CentredPool(geometry, "avg")
+            self.pool = CentredPool(geometry, "avg", exclusive=False)
 
     def forward(self, x: Tensor) -> Tensor:
         branch = self.last(self.depthwise(shuffle(self.first(x), self.shuffle_groups)))

@@ -32,6 +32,8 @@ class GE(Recalibration):
         extent: e, or "global": the mean of the map, or one depthwise convolution as large as the map.
         size: height and width of the feature map; for "theta" and "theta+" with a global extent.
 
+    The averages of "theta-" leave the pixels beyond the border out, as in the common port.
+
     Parameters: theta-: 0; theta: log2(e) 11 C, global C H W + 2 C; theta+: with h = C // 16 also 2 C h + h + C.
     MACs: of these the weights times the pixels they write.
     """
