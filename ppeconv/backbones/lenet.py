@@ -55,7 +55,7 @@ class LeNet3C1L(nn.Layer):
     """
 
     image_shape = (1, 28, 28)
-    init = "paddle"
+    init = "pytorch"
 
     def __init__(self, *, class_num: int = 10, width: float = 1.0, in_channels: int = 1, image_size: int = 28):
         super().__init__()
