@@ -40,6 +40,17 @@ def test_digits_are_real_and_split_without_overlap():
     assert sum(image.tobytes() in seen for image in test.arrays[0]) == 0
 
 
+def test_training_images_are_held_out_for_choices():
+    everything, test = Digits(".", "train"), Digits(".", "test")
+    train, held_out = (Digits(".", split, val_ratio=0.2) for split in ("train", "test"))
+    assert len(train) + len(held_out) == len(everything)
+    images = {split: {image.tobytes() for image in split.arrays[0]} for split in (everything, train, held_out, test)}
+    assert images[train] | images[held_out] == images[everything]
+    assert not images[held_out] & (images[train] | images[test])
+    shares = np.bincount(held_out.labels) / np.bincount(everything.labels)
+    np.testing.assert_allclose(shares, 0.2, atol=0.01)
+
+
 def test_any_number_of_workers_gives_the_same_batches():
     assert equal(epoch(workers=0), epoch(workers=2))
 

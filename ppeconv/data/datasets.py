@@ -23,19 +23,26 @@ class ArraySet:
     Args:
         root: folder of the data files.
         split: "train" or "test".
+        val_ratio: evaluate on that share of each class of the training images, which training then leaves out, and not
+            on the test images: for choices that must not be made on these.
     """
 
     class_names: ClassVar[list[str]]
     shape: tuple[int, int, int]
 
-    def __init__(self, root: str | Path, split: str):
-        self.root, self.split = Path(root), split
+    def __init__(self, root: str | Path, split: str, *, val_ratio: float | None = None):
+        self.root, self.side, self.val_ratio = Path(root), split, val_ratio
+        self.split = split if val_ratio is None else "train"
 
     @cached_property
     def arrays(self) -> tuple[np.ndarray, np.ndarray]:
         """Images uint8 [N, H, W, C] and labels int64 [N]; read on first use."""
         images, labels = self.load()
-        return images.reshape(len(labels), *self.shape), labels.astype(np.int64)
+        images, labels = images.reshape(len(labels), *self.shape), labels.astype(np.int64)
+        if self.val_ratio is None:
+            return images, labels
+        chosen = part_of(labels, self.side, self.val_ratio)
+        return images[chosen], labels[chosen]
 
     def load(self) -> tuple[np.ndarray, np.ndarray]:
         """Read the files."""
@@ -79,6 +86,21 @@ class ArraySet:
                 f"({type(error).__name__}: {_first_line(error)}); fetch the file anew"
             ) from None
         return np.stack([image for image, _ in pairs]), np.array([label for _, label in pairs])
+
+
+def part_of(labels: np.ndarray, split: str, val_ratio: float) -> np.ndarray:
+    """Positions of the training or the held-out part; each class is split alike and always in the same way."""
+    if not 0 < val_ratio < 1:
+        raise UserError(f"val_ratio should be between 0 and 1, both excluded; got {val_ratio}")
+    rng, kept = np.random.default_rng(0), []
+    for label in np.unique(labels):
+        members = rng.permutation(np.flatnonzero(labels == label))
+        held_out = round(len(members) * val_ratio)
+        kept.append(members[held_out:] if split == "train" else members[:held_out])
+    chosen = np.sort(np.concatenate(kept))
+    if not len(chosen):
+        raise UserError(f"val_ratio {val_ratio} leaves no image for {split}; the classes have {len(labels)} images")
+    return chosen
 
 
 def _first_line(error: Exception) -> str:
@@ -188,17 +210,8 @@ class FileSet:
         return [read_image(self.paths[index]) for index in indices]
 
     def _keep_part(self, split: str, val_ratio: float) -> None:
-        """Keep the training or the held-out part; each class is split alike and always in the same way."""
-        if not 0 < val_ratio < 1:
-            raise UserError(f"val_ratio should be between 0 and 1, both excluded; got {val_ratio}")
-        rng, kept = np.random.default_rng(0), []
-        for label in np.unique(self.labels):
-            members = rng.permutation(np.flatnonzero(self.labels == label))
-            held_out = round(len(members) * val_ratio)
-            kept.append(members[held_out:] if split == "train" else members[:held_out])
-        chosen = np.sort(np.concatenate(kept))
-        if not len(chosen):
-            raise UserError(f"val_ratio {val_ratio} leaves no image for {split}; the classes have {len(self)} images")
+        """Keep the training or the held-out part."""
+        chosen = part_of(self.labels, split, val_ratio)
         self.paths = [self.paths[index] for index in chosen]
         self.labels = self.labels[chosen]
 
