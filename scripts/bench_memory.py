@@ -59,8 +59,9 @@ def watched_run(name: str, steps: int, overrides: list[str]) -> Watch:
         batches = [make_batches(config, split) for split in ("train", "test")]
         trainer = make_trainer(config, run, model, *batches, make_precision(config, device))
         trainer.listeners.append(watch)
-        open_folder(run, config, fresh=True)
-        trainer.fit()
+        with run.lock() as lock:
+            open_folder(run, config, lock, clear=True)
+            trainer.fit()
     return watch
 
 

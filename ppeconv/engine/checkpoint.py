@@ -1,8 +1,8 @@
 """Weights and training states as files: arrays and plain values, never code.
 
 A checkpoint PREFIX is PREFIX.pdparams (weights), .pdopt (optimizer), .pdstates (progress, random numbers) and
-PREFIX.json, which holds their SHA-256 sums. Writing is all or nothing: new files are written under another name, the
-manifest last, and then renamed; a renaming that was cut short is finished by whoever comes next.
+PREFIX.json, its manifest, which holds their SHA-256 sums. Writing is all or nothing: new files are written under
+another name, the manifest last, and then renamed; what was cut short is finished by the next one who saves or resumes.
 """
 
 from __future__ import annotations
@@ -12,61 +12,108 @@ import io
 import json
 import os
 import pickle
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ppeconv.engine import files
 from ppeconv.errors import UserError
 from ppeconv.pickles import PlainUnpickler
 
 FORMAT = 1
 _PARTS = (".pdparams", ".pdopt", ".pdstates", ".json")
+_NAME = re.compile(r"\w+")
 
 
 def save(prefix: Path, parts: Mapping[str, Any], keep: Path | None = None) -> None:
     """Write a checkpoint: `{".pdparams": ..., ...}`; the one that stood there becomes `keep` when that is given."""
-    _finish(prefix)
-    staged = prefix.with_name(prefix.name + ".writing")
-    _discard(staged)
-    sums = {}
+    finish(prefix)
+    staged, sums = _staged(prefix), {}
     for suffix, content in parts.items():
         payload = pickle.dumps(content, protocol=4)
         sums[suffix] = hashlib.sha256(payload).hexdigest()
-        write_file(_file(staged, suffix), payload)
+        files.write(_file(staged, suffix), payload)
     manifest = {"format": FORMAT, "sha256": sums, "keep": keep.name if keep else None}
-    write_file(_file(staged, ".json"), json.dumps(manifest, indent=1).encode())
-    _finish(prefix)
+    files.write_whole(_file(staged, ".json"), json.dumps(manifest, indent=1).encode())
+    finish(prefix)
 
 
-def _finish(prefix: Path) -> None:
-    """Rename what `save` staged. Every step can be repeated, so this also completes one that was interrupted."""
-    staged = prefix.with_name(prefix.name + ".writing")
-    if not _file(staged, ".json").is_file():
-        return
-    keep = json.loads(_file(staged, ".json").read_bytes())["keep"]
-    for suffix in _PARTS:
-        new, current = _file(staged, suffix), _file(prefix, suffix)
-        if new.is_file():
-            if keep and current.is_file():
-                os.replace(current, _file(prefix.with_name(keep), suffix))
-            os.replace(new, current)
+def finish(prefix: Path) -> None:
+    """Rename what `save` has staged completely, and delete what it has not.
+
+    Every step can be repeated, so this also completes a renaming that was cut short. Only the one process that saves
+    there may call it.
+    """
+    staged = _staged(prefix)
+    manifest = _manifest(staged)
+    keep = manifest["keep"] if manifest else None
+    try:
+        for suffix in _PARTS if manifest else ():
+            new, current = _file(staged, suffix), _file(prefix, suffix)
+            if new.is_file():
+                if keep and current.is_file():
+                    os.replace(current, _file(prefix.with_name(keep), suffix))
+                os.replace(new, current)
+        for file in _staged_files(prefix):
+            file.unlink(missing_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot write the checkpoint {prefix}: {error.strerror}") from None
+
+
+def own_files(prefix: Path) -> list[Path]:
+    """Every file that a checkpoint may consist of, staged ones too."""
+    return [*(_file(prefix, suffix) for suffix in _PARTS), *_staged_files(prefix)]
+
+
+def _staged_files(prefix: Path) -> list[Path]:
+    parts = [_file(_staged(prefix), suffix) for suffix in _PARTS]
+    return [*parts, files.staged(parts[-1])]
 
 
 def problem(prefix: Path) -> str | None:
     """Why the checkpoint cannot be used, or None when every file is there and as it was written."""
-    _finish(prefix)
+    manifest = _manifest(prefix)
+    complaint = _mismatch(prefix, manifest)
+    coming = _manifest(_staged(prefix)) if complaint else None
+    if coming and not _mismatch(prefix, coming):
+        manifest, complaint = coming, None  # all files have been renamed but the manifest itself
+    if not complaint and manifest["format"] != FORMAT:
+        return f"{prefix} has format {manifest['format']}, and this ppeconv reads format {FORMAT}"
+    return complaint
+
+
+def _mismatch(prefix: Path, manifest: dict[str, Any] | None) -> str | None:
+    """Which of the files is not as the manifest says."""
+    if manifest is None:
+        file = _file(prefix, ".json")
+        return f"{file} is not a checkpoint's manifest" if file.is_file() else f"{file} is missing"
+    for suffix, expected in manifest["sha256"].items():
+        file = _file(prefix, suffix)
+        try:
+            if hashlib.sha256(file.read_bytes()).hexdigest() != expected:
+                return f"{file} is damaged: its checksum is not the one in {prefix.name}.json"
+        except OSError as error:
+            return f"{file} cannot be read ({error.strerror})"
+    return None
+
+
+def _manifest(prefix: Path) -> dict[str, Any] | None:
+    """What the manifest says; None where there is none, or one that `save` cannot have written."""
     try:
         manifest = json.loads(_file(prefix, ".json").read_bytes())
-        for suffix, expected in manifest["sha256"].items():
-            if hashlib.sha256(_file(prefix, suffix).read_bytes()).hexdigest() != expected:
-                return f"{_file(prefix, suffix)} is damaged: its checksum is not the one in {prefix.name}.json"
-    except OSError as error:
-        return f"{error.filename} cannot be read ({error.strerror})"
-    except (ValueError, KeyError, TypeError):
-        return f"{_file(prefix, '.json')} is not a checkpoint's manifest"
-    if manifest["format"] != FORMAT:
-        return f"{prefix} has format {manifest['format']}, and this ppeconv reads format {FORMAT}"
-    return None
+    except (OSError, ValueError, RecursionError):
+        return None
+    fits = isinstance(manifest, dict) and {"format", "sha256", "keep"} <= manifest.keys()
+    sums = manifest["sha256"] if fits else None
+    if not isinstance(sums, dict) or ".pdparams" not in sums or not sums.keys() <= set(_PARTS):
+        return None
+    keep = manifest["keep"]
+    return manifest if keep is None or (isinstance(keep, str) and _NAME.fullmatch(keep)) else None
+
+
+def _staged(prefix: Path) -> Path:
+    return prefix.with_name(f"{prefix.name}.writing")
 
 
 def read(path: Path) -> Any:
@@ -83,19 +130,3 @@ def read(path: Path) -> Any:
 
 def _file(prefix: Path, suffix: str) -> Path:
     return prefix.with_name(prefix.name + suffix)
-
-
-def write_file(path: Path, payload: bytes) -> None:
-    """Write a file and wait until it is on the disk."""
-    try:
-        with open(path, "wb") as file:
-            file.write(payload)
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror}") from None
-
-
-def _discard(prefix: Path) -> None:
-    for suffix in reversed(_PARTS):
-        _file(prefix, suffix).unlink(missing_ok=True)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import csv
-import os
+import io
 from dataclasses import asdict, fields
 from pathlib import Path
 
+from ppeconv.engine.files import write_whole
 from ppeconv.engine.listener import EpochRecord, Listener
 from ppeconv.engine.trainer import Trainer
 
@@ -20,26 +21,27 @@ class Results(Listener):
         self.file = file
         self.rows: list[dict[str, float | None]] = []
 
+    def run_started(self, trainer: Trainer) -> None:
+        if self.rows:
+            self._write()
+
     def epoch_done(self, trainer: Trainer, record: EpochRecord) -> None:
         self.rows = [row for row in self.rows if row["epoch"] < record.epoch] + [asdict(record)]
         self._write()
-        draw_curves(self.rows, self.file.with_name("curves.png"))
 
     def _write(self) -> None:
-        staged = self.file.with_name(self.file.name + ".writing")
-        with open(staged, "w", newline="", encoding="utf-8") as file:
-            table = csv.DictWriter(file, COLUMNS)
-            table.writeheader()
-            table.writerows(self.rows)
-        os.replace(staged, self.file)
+        text = io.StringIO(newline="")
+        table = csv.DictWriter(text, COLUMNS)
+        table.writeheader()
+        table.writerows(self.rows)
+        write_whole(self.file, text.getvalue().encode())
+        draw_curves(self.rows, self.file.with_name("curves.png"))
 
     def state(self) -> dict[str, list]:
         return {"rows": self.rows}
 
     def restore(self, state: dict[str, list]) -> None:
         self.rows = state["rows"]
-        if self.rows:
-            self._write()
 
 
 def draw_curves(rows: list[dict[str, float | None]], file: Path) -> None:
@@ -58,4 +60,6 @@ def draw_curves(rows: list[dict[str, float | None]], file: Path) -> None:
         axes.set_xlabel("epoch")
         axes.grid(alpha=0.3)
         axes.legend()
-    figure.savefig(file, dpi=100)
+    picture = io.BytesIO()
+    figure.savefig(picture, dpi=100)
+    write_whole(file, picture.getvalue())

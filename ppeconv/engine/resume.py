@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 import os
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import paddle
@@ -17,6 +20,8 @@ from ppeconv.engine.run import Run
 from ppeconv.engine.trainer import Trainer
 from ppeconv.errors import UserError
 
+_SUFFIXES = (".pdparams", ".pdopt", ".pdstates")
+
 
 class Checkpoints(Listener):
     """Saves `latest` after every epoch and every `steps` steps, `best_model`, and `epoch_N` every `epochs` epochs.
@@ -27,21 +32,28 @@ class Checkpoints(Listener):
     def __init__(self, run: Run, epochs: int | None, steps: int | None):
         self.run, self.epochs, self.steps = run, epochs, steps
 
+    def run_started(self, trainer: Trainer) -> None:
+        """Save where the run begins, unless `latest` is that: a run has one from its first moment."""
+        intact = checkpoint.problem(self.run.latest) is None
+        if not intact or _states(self.run.latest)["progress"] != asdict(trainer.progress):
+            self._save(trainer, self.run.latest, keep=self.run.previous if intact else None)
+
     def step_done(self, trainer: Trainer, record: StepRecord) -> None:
         mid_epoch = trainer.progress.batch < len(trainer.batches)
         if self.steps and mid_epoch and trainer.between_updates and record.step % self.steps == 0:
-            self._save(trainer, self.run.latest)
+            self._save(trainer, self.run.latest, keep=self.run.previous)
 
     def epoch_done(self, trainer: Trainer, record: EpochRecord) -> None:
+        """Save `latest` last: what a crash before that has cost is done again."""
         if trainer.improved:
             weights = trainer.average.values if trainer.average else trainer.model.state_dict()
             checkpoint.save(self.run.best, {".pdparams": _arrays(weights)})
-        self._save(trainer, self.run.latest)
-        if self.epochs and record.epoch % self.epochs == 0:
+        whole = trainer.progress.batch == 0
+        if self.epochs and whole and record.epoch % self.epochs == 0:
             self._save(trainer, self.run.path / f"epoch_{record.epoch}")
+        self._save(trainer, self.run.latest, keep=self.run.previous)
 
-    def _save(self, trainer: Trainer, prefix: Path) -> None:
-        keep = self.run.previous if prefix == self.run.latest else None
+    def _save(self, trainer: Trainer, prefix: Path, keep: Path | None = None) -> None:
         checkpoint.save(
             prefix,
             {
@@ -57,39 +69,96 @@ class Checkpoints(Listener):
         )
 
 
-def find_checkpoint(target: str, run: Run) -> Path | None:
-    """The intact checkpoint that `Global.checkpoints` means; None where "auto" finds nothing to go on from."""
-    if target == "auto" and not run.exists:
-        return None
-    folder = run if target == "auto" else Run(target)
-    if folder.path.is_dir():
-        candidates = [folder.latest, folder.previous]
+class Start(NamedTuple):
+    """The checkpoint that a run goes on from."""
+
+    prefix: Path
+    passed_over: list[str]
+    """What is wrong with newer ones."""
+
+    def is_in(self, run: Run) -> bool:
+        """Whether it is one of that run's own."""
+        return self.prefix.parent.resolve() == run.path.resolve()
+
+    def __str__(self) -> str:
+        """Which one it is, and why not a newer one."""
+        return f"{self.prefix}" + (f" (not from a newer one: {'; '.join(self.passed_over)})" * bool(self.passed_over))
+
+
+def find_checkpoint(target: str, run: Run) -> Start | None:
+    """The newest intact checkpoint that `Global.checkpoints` means; None where "auto" finds none of any kind."""
+    path = run.path if target == "auto" else Path(target)
+    if target == "auto" or path.is_dir():
+        _settle(Run(path), run)
+        candidates = _newest_first(Run(path))
     else:
-        path = Path(target)
-        candidates = [path.with_suffix("") if path.suffix in (".pdparams", ".pdopt", ".pdstates") else path]
-    problems = [checkpoint.problem(candidate) for candidate in candidates]
-    for candidate, problem in zip(candidates, problems, strict=True):
+        _settle(Run(path.parent), run)
+        candidates = [path.with_suffix("") if path.suffix in _SUFFIXES else path]
+    passed_over: list[str] = []
+    for candidate in candidates:
+        problem = checkpoint.problem(candidate)
         if problem is None:
-            return candidate
-    if target == "auto" and not any(
-        candidate.with_name(candidate.name + ".pdparams").exists() for candidate in candidates
-    ):
+            return Start(candidate, passed_over)
+        passed_over.append(problem)
+    if target == "auto" and not passed_over:
         return None
-    raise UserError(f"there is no checkpoint to resume from: {'; '.join(problems)}")
+    raise UserError(f"there is no checkpoint to resume from: {'; '.join(passed_over) or f'{target} holds none'}")
 
 
-def resume(trainer: Trainer, prefix: Path) -> str:
+def bring_best(run: Run, start: Start) -> bool:
+    """Whether the best weights up to a checkpoint are in the run folder; those of another run are copied there."""
+    there = Run(start.prefix.parent)
+    if not start.is_in(run) and start.prefix == there.latest and checkpoint.problem(there.best) is None:
+        checkpoint.save(run.best, {".pdparams": checkpoint.read(_file(there.best, ".pdparams"))})
+    return _file(run.best, ".pdparams").is_file()
+
+
+def _settle(folder: Run, own: Run) -> None:
+    """Finish what a crash cut short; in another run's folder only where nobody trains and writing is allowed."""
+    unfinished = folder.unfinished()
+    with contextlib.suppress(UserError), folder.lock() as lock:
+        if unfinished and folder.path.resolve() != own.path.resolve():
+            lock.take()
+        for prefix in unfinished:
+            checkpoint.finish(prefix)
+
+
+def _newest_first(folder: Run) -> list[Path]:
+    """Prefixes from which training can go on, in the order in which they are to be tried."""
+    prefixes = [prefix for prefix in folder.checkpoints() if prefix != folder.best]
+    return sorted(prefixes, key=lambda prefix: (_place(prefix), prefix == folder.latest), reverse=True)
+
+
+def _place(prefix: Path) -> tuple[float, int]:
+    """(epochs, batches) after which it was saved; a `latest` that cannot be read is taken for the newest."""
+    if prefix.name.startswith("epoch_"):
+        return int(prefix.name.removeprefix("epoch_")), 0
+    try:
+        progress = _states(prefix)["progress"]
+        return int(progress["epoch"]), int(progress["batch"])
+    except (UserError, KeyError, TypeError, ValueError):
+        return (math.inf if prefix.name == "latest" else -1), 0
+
+
+def _states(prefix: Path) -> dict[str, Any]:
+    return checkpoint.read(_file(prefix, ".pdstates"))
+
+
+def _file(prefix: Path, suffix: str) -> Path:
+    return prefix.with_name(prefix.name + suffix)
+
+
+def resume(trainer: Trainer, start: Start) -> str:
     """Put a trainer into the state of a checkpoint; returns where it stands, as a sentence."""
-    suffixes = (".pdparams", ".pdopt", ".pdstates")
     weights, optimizer, states = distributed.from_first(
-        lambda: [checkpoint.read(prefix.with_name(prefix.name + suffix)) for suffix in suffixes]
+        lambda: [checkpoint.read(_file(start.prefix, suffix)) for suffix in _SUFFIXES]
     )
     own = trainer.model.state_dict()
     if {name: list(value.shape) for name, value in own.items()} != {
         name: list(value.shape) for name, value in weights.items()
     }:
         raise UserError(
-            f"the checkpoint {prefix} is of another network than this config's; to start from its weights "
+            f"the checkpoint {start.prefix} is of another network than this config's; to start from its weights "
             "alone use Global.pretrained_model"
         )
     trainer.model.set_state_dict(weights)
@@ -100,7 +169,7 @@ def resume(trainer: Trainer, prefix: Path) -> str:
     _recount(trainer, states.get("global_batch_size", trainer.batches.global_batch_size))
     trainer.schedule.step(progress.step)  # the rate of this config, should it differ from the run's
     return (
-        f"resumed from {prefix}: epoch {progress.epoch}, batch {progress.batch}, step {progress.step}, lr "
+        f"resumed from {start}: epoch {progress.epoch}, batch {progress.batch}, step {progress.step}, lr "
         f"{trainer.optimizer.get_lr():g}, best top1 {progress.best_top1:.5f} in epoch {progress.best_epoch}"
         f"{_change(states.get('arithmetic', {}))}"
     )

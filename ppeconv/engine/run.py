@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+import os
+import re
 from pathlib import Path
 
 from paddle import nn
 
 from ppeconv import config as configs
 from ppeconv.config import Config
+from ppeconv.engine import checkpoint, files
+from ppeconv.engine.lock import Lock
 from ppeconv.engine.setup import build_model
 from ppeconv.engine.weights import load_weights, weight_file
 from ppeconv.errors import UserError
+
+_FOLDERS = "vdl", "vdl/train", "vdl/eval", "vdl/width"
+_FILES = (
+    *("config.yaml", "train.log", "results.csv", "curves.png"),
+    *("per_class.csv", "confusion.png", "width.csv", "width.png"),
+    *(f"{folder}/vdlrecords.1.log" for folder in _FOLDERS),
+)
+_NOT_OF_A_RUN = "train.lock", "inference"
+_CHECKPOINT = re.compile(
+    r"(latest|previous|best_model|epoch_\d+)(\.writing)?\.(pdparams|pdopt|pdstates|json)(\.writing)?"
+)
 
 
 class Run:
@@ -48,23 +63,54 @@ class Run:
         """Prefix of the best weights."""
         return self.path / "best_model"
 
+    def lock(self) -> Lock:
+        """What a training takes before it looks at the folder."""
+        return Lock(
+            self.path / "train.lock",
+            f"a training is under way in {self.path}",
+            "wait for its end, or write elsewhere with -o Global.output_dir=DIR",
+        )
+
+    def checkpoints(self) -> list[Path]:
+        """Prefixes of which there is a file, `best_model`'s too, whether whole or not."""
+        return sorted({self.path / match[1] for match in self._checkpoint_files()})
+
+    def unfinished(self) -> list[Path]:
+        """Prefixes that a crash has left staged files of, or that are being saved at the moment."""
+        return sorted({self.path / match[1] for match in self._checkpoint_files() if match[2] or match[4]})
+
+    def own_files(self) -> list[Path]:
+        """Files that training and evaluation write here, by their exact names, those that are there."""
+        plain = [self.path / name for name in _FILES]
+        candidates = [*plain, *map(files.staged, plain)]
+        candidates += [file for prefix in self.checkpoints() for file in checkpoint.own_files(prefix)]
+        return [file for file in candidates if os.path.lexists(file)]
+
+    @property
+    def is_new(self) -> bool:
+        """Whether the folder is yet to be made, or holds nothing, an export apart."""
+        return all(entry.name in _NOT_OF_A_RUN for entry in self._entries())
+
+    def require_names(self) -> None:
+        """Raise a UserError where something else has the name of a file or folder that is written here."""
+        wrong = [file for file in self.own_files() if not file.is_file()]
+        wrong += [folder for name in _FOLDERS if os.path.lexists(folder := self.path / name) and not folder.is_dir()]
+        if wrong:
+            raise UserError(
+                f"{wrong[0]} is a {'folder' if wrong[0].is_dir() else 'file'}, and a run has something else of that "
+                "name; move it elsewhere"
+            )
+
     def clear(self) -> None:
         """Delete what an earlier run wrote here; other files in the folder stay."""
-        for pattern in (
-            "config.yaml",
-            "train.log",
-            "results.csv",
-            "curves.png",
-            "latest*",
-            "previous*",
-            "best_model*",
-            "epoch_*",
-            "width.*",
-            "vdl/vdlrecords.*",
-            "vdl/width/vdlrecords.*",
-        ):
-            for file in self.path.glob(pattern):
-                file.unlink()
+        for file in self.own_files():
+            file.unlink()
+
+    def _checkpoint_files(self) -> list[re.Match[str]]:
+        return [match for entry in self._entries() if (match := _CHECKPOINT.fullmatch(entry.name))]
+
+    def _entries(self) -> list[Path]:
+        return sorted(self.path.iterdir()) if self.path.is_dir() else []
 
     def config(self, overrides: list[str] | tuple[str, ...] = ()) -> Config:
         """The config it was trained with, data facts filled in."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import Any
 
 import paddle
@@ -17,13 +16,15 @@ from ppeconv.data.check import look_at
 from ppeconv.engine import distributed
 from ppeconv.engine.average import WeightAverage
 from ppeconv.engine.evaluator import Evaluation, evaluate
+from ppeconv.engine.files import write_whole
 from ppeconv.engine.finetune import freeze, starting_weights
 from ppeconv.engine.listener import Listener
+from ppeconv.engine.lock import Lock
 from ppeconv.engine.log import LogLines, ProgressBar, log_to, logger
 from ppeconv.engine.losses import CombinedLoss
 from ppeconv.engine.mixing import Mixed
 from ppeconv.engine.results import Results
-from ppeconv.engine.resume import Checkpoints, find_checkpoint, paddle_threads, resume
+from ppeconv.engine.resume import Checkpoints, Start, bring_best, find_checkpoint, paddle_threads, resume
 from ppeconv.engine.run import Run
 from ppeconv.engine.setup import (
     build_model,
@@ -47,12 +48,17 @@ def train(config: Config, run: Run) -> Run:
 
     What can be wrong is found in this order, before anything is written: config, weights, data.
     """
+    with run.lock() as lock:
+        return _train(config, run, lock)
+
+
+def _train(config: Config, run: Run, lock: Lock) -> Run:
     device = select_device(config.Global.device)
     distributed.join()
     notes = [f"network: {config.Arch.name}, {device}, {paddle_threads()} threads, Paddle {paddle.__version__}"]
     notes.append(f"layers: {select_backend(config, device)}")
     precision = make_precision(config, device)
-    start, weights = distributed.from_first(lambda: find_start(config, run)), starting_weights(config)
+    start, weights = distributed.from_first(lambda: find_start(config, run, lock)), starting_weights(config)
 
     config = with_data_facts(config)
     batches, eval_batches = make_batches(config, "train"), make_batches(config, "test")
@@ -67,12 +73,14 @@ def train(config: Config, run: Run) -> Run:
     notes += [freeze(model, config.Arch.freeze)] if config.Arch.freeze else []
     trainer = make_trainer(config, run, model, batches, eval_batches, precision)
     notes += [resume(trainer, start)] if start else []
-    if trainer.finished:
+    if trainer.finished and start.is_in(run) and start.prefix.name == run.latest.name:
         log_to()
         logger.info(f"{run.path} is finished: {trainer.progress.epoch} epochs, {trainer.progress.step} steps")
         return run
 
-    distributed.from_first(lambda: open_folder(run, config, fresh=start is None))
+    distributed.from_first(lambda: open_folder(run, config, lock, clear=start is None or not start.is_in(run)))
+    if start and not distributed.from_first(lambda: bring_best(run, start)):
+        trainer.forget_best()
     for note in [*notes, *where(config, run)]:
         logger.info(note)
     trainer.fit()
@@ -114,15 +122,37 @@ def make_trainer(
     )
 
 
-def find_start(config: Config, run: Run) -> Path | None:
-    """Prefix of the checkpoint to go on from, or None for a fresh run, which must not overwrite another."""
+def find_start(config: Config, run: Run, lock: Lock) -> Start | None:
+    """The checkpoint to go on from, or None for a fresh run; nothing of an earlier run or of the user's is in its way.
+
+    Raises:
+        UserError: another training is under way in the folder, a checkpoint is missing or damaged, or the folder holds
+            what the run would overwrite.
+    """
+    if run.path.is_dir():
+        lock.take()
     target = config.Global.checkpoints
+    run.require_names()
     start = find_checkpoint(target, run) if target else None
-    goes_on = target == "auto" or (start is not None and start.parent.resolve() == run.path.resolve())
-    if run.exists and not goes_on and not config.Global.overwrite:
+    if config.Global.overwrite or run.is_new or (start is not None and start.is_in(run)):
+        return start
+    elsewhere = "or write elsewhere with -o Global.output_dir=DIR"
+    if not run.exists:
+        raise UserError(
+            f"{run.path} is not empty and holds no run, as it has no config.yaml; "
+            + ("go on from its checkpoints with -o Global.checkpoints=auto, " if run.checkpoints() else "")
+            + "delete what an earlier run may have written there, and nothing else, with -o Global.overwrite=true, "
+            + elsewhere
+        )
+    if target != "auto":
         raise UserError(
             f"{run.path} already holds a run; resume it with -o Global.checkpoints=auto, start anew with "
-            "-o Global.overwrite=true, or write elsewhere with -o Global.output_dir=DIR"
+            f"-o Global.overwrite=true, {elsewhere}"
+        )
+    if run.checkpoints():
+        raise UserError(
+            f"{run.path} holds best weights but no checkpoint to go on from; start from them in another folder "
+            f"with -o Global.pretrained_model={run.best} Global.output_dir=DIR, or anew with -o Global.overwrite=true"
         )
     return start
 
@@ -166,16 +196,17 @@ def make_listeners(config: Config, run: Run, eval_batches: Batches) -> list[List
     return [*listeners, Checkpoints(run, config.Global.save_interval, config.Global.save_step_interval)]
 
 
-def open_folder(run: Run, config: Config, fresh: bool) -> None:
-    """Make the run folder, cleared of an older run when `fresh`, write the config into it and start the log."""
+def open_folder(run: Run, config: Config, lock: Lock, clear: bool) -> None:
+    """Make the run folder, locked and cleared of an older run, write the config into it and start the log."""
     try:
-        if fresh:
-            run.clear()
         run.path.mkdir(parents=True, exist_ok=True)
-        (run.path / "config.yaml").write_text(configs.dump(config), encoding="utf-8")
+        lock.take()
+        if clear:
+            run.clear()
+        write_whole(run.path / "config.yaml", configs.dump(config).encode())
+        log_to(run.path / "train.log")
     except OSError as error:
         raise UserError(f"cannot write the run folder {run.path}: {error.strerror}") from None
-    log_to(run.path / "train.log")
 
 
 def batch_facts(config: Config) -> list[str]:

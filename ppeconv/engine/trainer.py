@@ -166,6 +166,10 @@ class Trainer:
         if self.precision.scaler and state["scaler"]:
             self.precision.scaler.load_state_dict(state["scaler"])
 
+    def forget_best(self) -> None:
+        """Begin anew to look for the best epoch, where the weights of the best so far are lost."""
+        self.progress.best_top1, self.progress.best_epoch, self.progress.evaluations_since_best = -1.0, 0, 0
+
     def _train_epoch(self) -> None:
         """Run the epoch under way from where it stands to its end, or to the end of the run."""
         progress, meter = self.progress, _Meter()

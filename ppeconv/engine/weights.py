@@ -10,7 +10,8 @@ from types import ModuleType
 import numpy as np
 from paddle import nn
 
-from ppeconv.engine.checkpoint import read, write_file
+from ppeconv.engine.checkpoint import read
+from ppeconv.engine.files import write_whole
 from ppeconv.errors import UserError
 
 
@@ -32,9 +33,9 @@ def write_weights(model: nn.Layer, path: Path) -> None:
     """Write a network's weights as `.pdparams` or `.safetensors`."""
     arrays = {name: value.numpy() for name, value in model.state_dict().items()}
     if path.suffix == ".safetensors":
-        write_file(path, _safetensors(path).save(arrays))
+        write_whole(path, _safetensors(path).save(arrays))
     elif path.suffix == ".pdparams":
-        write_file(path, pickle.dumps(arrays, protocol=4))
+        write_whole(path, pickle.dumps(arrays, protocol=4))
     else:
         raise UserError(f"weights are written as .pdparams or .safetensors; got {path}")
 
