@@ -204,6 +204,55 @@ def test_saving_cut_short_while_writing_keeps_the_old(tmp_path, monkeypatch):
     assert checkpoint.read(tmp_path / "latest.pdparams")["a"][0] == 1
 
 
+def manifests():
+    """What may stand where `save` puts a manifest before it renames it: what a kill left, and oddities."""
+    whole = b'{"format": 1, "sha256": {".pdparams": "0"}, "keep": null}'
+    yield from (whole[:length] for length in range(0, len(whole), 5))
+    yield from (b"[]", b"null", b"{}", b"\xff", b"[" * 100_000, b'{"format": 1, "sha256": {".pdparams": "0"}}')
+    yield from (whole.replace(b"null", keep) for keep in (b"3", b'"../x"', b'""', b"[]", b'"/tmp/x"'))
+    yield from (b'{"format": 1, "sha256": %b, "keep": null}' % sums for sums in (b"{}", b"[]", b'{"../x": "0"}'))
+
+
+def test_a_staged_manifest_that_cannot_be_read_is_discarded(tmp_path):
+    prefix, keep = tmp_path / "folder" / "latest", tmp_path / "folder" / "previous"
+    prefix.parent.mkdir()
+    (tmp_path / "x").write_text("mine", "utf-8")
+    for value, content in enumerate(manifests()):
+        checkpoint.save(prefix, {".pdparams": {"a": np.full(3, value)}}, keep)
+        for name in ("latest.writing.json", "latest.writing.json.writing", "latest.writing.pdparams"):
+            (prefix.parent / name).write_bytes(content)
+        assert checkpoint.problem(prefix) is None, content
+        assert checkpoint.read(prefix.parent / "latest.pdparams")["a"][0] == value
+    assert (tmp_path / "x").read_text("utf-8") == "mine"
+    checkpoint.save(prefix, {".pdparams": {}}, keep)
+    assert sorted(path.suffix for path in prefix.parent.iterdir()) == [".json", ".json", ".pdparams", ".pdparams"]
+
+
+@pytest.mark.parametrize("kills", range(1, 5))
+def test_a_manifest_is_whole_under_its_name_or_not_there(kills, tmp_path, monkeypatch):
+    """Killed in the midst of writing any file: what is there is the old checkpoint, and saving goes on."""
+    prefix = tmp_path / "latest"
+    parts = {".pdparams": {"a": np.ones(3)}, ".pdopt": {}, ".pdstates": {}}
+    checkpoint.save(prefix, parts)
+    fsync, calls = os.fsync, []
+
+    def failing(descriptor):
+        calls.append(descriptor)
+        if len(calls) == kills:
+            os.ftruncate(descriptor, 0)
+            raise KeyboardInterrupt
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", failing)
+    with pytest.raises(KeyboardInterrupt):
+        checkpoint.save(prefix, {**parts, ".pdparams": {"a": np.zeros(3)}})
+    assert checkpoint.problem(prefix) is None
+    assert checkpoint.read(tmp_path / "latest.pdparams")["a"][0] == 1
+    checkpoint.save(prefix, {**parts, ".pdparams": {"a": np.zeros(3)}})
+    assert checkpoint.read(tmp_path / "latest.pdparams")["a"][0] == 0
+    assert len(list(tmp_path.iterdir())) == 4
+
+
 def test_a_finished_run_made_longer_follows_the_longer_schedule(tmp_path):
     trained_run(tmp_path, "Global.epochs=1")
     run = trained_run(tmp_path, "Global.epochs=4", "Global.checkpoints=auto")
