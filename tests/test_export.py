@@ -2,6 +2,8 @@
 
 import importlib.util
 import json
+import shutil
+from pathlib import Path
 
 import numpy as np
 import paddle
@@ -13,9 +15,11 @@ import ppeconv
 from ppeconv import Predictor, UserError, create_model
 from ppeconv.backend.cpuinfo import cpu_facts
 from ppeconv.data.datasets import Digits
+from ppeconv.deployment import publish
 from ppeconv.deployment.convertible import channel_shuffle
 from ppeconv.deployment.export import export
 from ppeconv.deployment.precision import BF16_FLAGS, require_bf16
+from ppeconv.deployment.publish import publishing
 from ppeconv.deployment.runtime import PaddleRuntime
 from ppeconv.deployment.runtimes import open_runtime
 from tests.runs import call, trained_run
@@ -140,6 +144,101 @@ def test_a_network_that_differs_is_refused_and_nothing_is_written(tmp_path):
             export(Drifting(), tmp_path / "out", [1, 2, 2], form=form)
     assert [path.name for path in tmp_path.rglob("*")] == ["out", "inference.yml"]
     assert (tmp_path / "out" / "inference.yml").read_text("utf-8") == "an older export"
+
+
+def tiny_network():
+    """A network that is exported in no time."""
+    return paddle.nn.Sequential(paddle.nn.Flatten(), paddle.nn.Linear(4, 3))
+
+
+def replacing(folder, monkeypatch, killed_at):
+    """Export `new` over `old` with a kill at that change of the file system; whether there were so many."""
+    changes, rmtree = [], shutil.rmtree
+
+    def counted(real):
+        def change(*arguments):
+            changes.append(real)
+            if len(changes) == killed_at:
+                raise KeyboardInterrupt
+            return real(*arguments)
+
+        return change
+
+    with monkeypatch.context() as patch:
+        patch.setattr(publish, "_exchange", counted(publish._exchange))
+        patch.setattr(shutil, "rmtree", lambda *rest, **options: len(changes) >= killed_at or rmtree(*rest, **options))
+        for method in ("unlink", "replace", "rename"):
+            patch.setattr(Path, method, counted(getattr(Path, method)))
+        try:
+            with publishing(folder) as staged:
+                write_export(staged, "new")
+        except KeyboardInterrupt:
+            return True
+    return False
+
+
+def write_export(folder, content, names=("inference.json", "inference.pdiparams", "inference.yml")):
+    folder.mkdir(exist_ok=True)
+    for name in names:
+        (folder / name).write_text(content, "utf-8")
+
+
+def exported_contents(folder):
+    return {file.name: file.read_text("utf-8") for file in publish.exported_files(folder)}
+
+
+def test_a_kill_leaves_the_old_export_or_the_new_one(tmp_path, monkeypatch):
+    old = {"inference.json": "old", "inference.onnx": "old", "inference.yml": "old"}
+    new = {"inference.json": "new", "inference.pdiparams": "new", "inference.yml": "new"}
+    write_export(tmp_path / "out", "old", old)
+    kills = 0
+    while replacing(tmp_path / "out", monkeypatch, kills + 1):
+        kills += 1
+        assert exported_contents(tmp_path / "out") in (old, new)
+    assert kills >= 1
+    assert exported_contents(tmp_path / "out") == new
+
+
+def test_what_a_kill_leaves_among_files_of_the_user_is_no_mixture(tmp_path, monkeypatch):
+    write_export(tmp_path / "out", "old", ["inference.json", "inference.onnx", "inference.yml", "inference.py"])
+    kills = 0
+    while replacing(tmp_path / "out", monkeypatch, kills + 1):
+        kills += 1
+        left = exported_contents(tmp_path / "out")
+        assert "inference.yml" not in left or len(set(left.values())) == 1
+    assert kills >= 5
+    assert (tmp_path / "out" / "inference.py").read_text("utf-8") == "old"
+
+
+def test_an_export_deletes_its_own_files_and_what_a_killed_one_left(tmp_path):
+    of_the_user = ["inference.py", "inference.json.bak", "inference.yml.orig", "width_notes/inference.yml", "a/b.txt"]
+    for name in [*of_the_user, "inference.pdmodel", "width_0.5/inference.yml", "widths.yml"]:
+        (tmp_path / "out" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "out" / name).write_text("old", "utf-8")
+    (tmp_path / ".out.exporting").mkdir()
+    (tmp_path / ".out.exporting" / "inference.json").write_text("half", "utf-8")
+    export(tiny_network(), tmp_path / "out", [1, 2, 2])
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    files = {str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    assert set(of_the_user) < files
+    assert not {"inference.pdmodel", "width_0.5/inference.yml", "widths.yml"} & files
+    assert {"inference.pdiparams", "inference.yml"} < files
+
+
+def test_two_exports_to_one_folder_do_not_meet(tmp_path):
+    with publishing(tmp_path / "out"), pytest.raises(UserError, match=r"an export to .*out is under way \(process \d+"):
+        export(tiny_network(), tmp_path / "out", [1, 2, 2])
+
+
+def test_a_folder_that_is_a_link_stays_one(tmp_path):
+    (tmp_path / "disk" / "model").mkdir(parents=True)
+    (tmp_path / "out").symlink_to(tmp_path / "disk" / "model")
+    for _ in range(2):
+        export(tiny_network(), tmp_path / "out", [1, 2, 2])
+    assert (tmp_path / "out").is_symlink()
+    assert (tmp_path / "disk" / "model" / "inference.yml").is_file()
+    with pytest.raises(UserError, match="it is not a folder"):
+        export(tiny_network(), tmp_path / "out" / "inference.yml", [1, 2, 2])
 
 
 @pytest.fixture(scope="module")

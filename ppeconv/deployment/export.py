@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ from ppeconv.anywidth import at_present_width
 from ppeconv.deployment.convertible import convertible_operations
 from ppeconv.deployment.int8 import write_int8
 from ppeconv.deployment.onnx import OPSET, write_onnx
+from ppeconv.deployment.publish import publishing
 from ppeconv.deployment.rewrite import deploy, fewest_macs, with_affine_norms
 from ppeconv.deployment.runtime import PREFIX
 from ppeconv.deployment.runtimes import FILES, RUNTIMES, Runtime
@@ -72,12 +72,7 @@ def export(
     model = at_present_width(model)
     usual = fewest_macs() if targets[0] == "onednn" else {}
     network = deploy(model, input_shape, {**usual, **(forms or {})}) if form == "deployed" else with_affine_norms(model)
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        staged = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    except OSError as error:
-        raise UserError(f"cannot write {folder}: {error.strerror}") from None
-    try:
+    with publishing(folder) as staged:
         onnx = bool({"onnx", "int8", "openvino"} & set(targets))
         checked = [target for target in targets if target != "int8"] or ["onnx"]
         with observe.evaluating(model), observe.evaluating(network):
@@ -108,9 +103,6 @@ def export(
             **(description or {}),
         }
         (staged / f"{PREFIX}.yml").write_text(to_yaml(facts), "utf-8")
-        _publish(staged, folder)
-    finally:
-        shutil.rmtree(staged, ignore_errors=True)
     return difference
 
 
@@ -152,12 +144,3 @@ def _difference(model: nn.Layer, runtime: Runtime, batches: Sequence[np.ndarray]
             expected = model(paddle.to_tensor(images)).numpy()
         worst = max(worst, float(np.abs(runtime(images) - expected).max() / max(np.abs(expected).max(), 1e-12)))
     return worst
-
-
-def _publish(staged: Path, folder: Path) -> None:
-    """Move the finished files; others in the folder, an older export's apart, stay."""
-    folder.mkdir(exist_ok=True)
-    for old in folder.glob(f"{PREFIX}.*"):
-        old.unlink()
-    for new in staged.iterdir():
-        new.replace(folder / new.name)

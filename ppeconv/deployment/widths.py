@@ -15,11 +15,11 @@ from ppeconv.deployment.facts import read_facts
 from ppeconv.deployment.latency import median_ms
 from ppeconv.deployment.precision import Precision
 from ppeconv.deployment.predictor import Prediction, Predictor
+from ppeconv.deployment.publish import TABLE, publishing
 from ppeconv.deployment.runtimes import open_runtime
 from ppeconv.errors import UserError
 from ppeconv.values import to_yaml
 
-TABLE = "widths.yml"
 FORMAT = 1
 BATCHES = (1, 8, 32)
 """Batch sizes whose latency is measured."""
@@ -36,6 +36,8 @@ def export_widths(
 ) -> dict[float, float]:
     """Write each width as an ordinary small network into `<folder>/width_<w>/`, and their latencies into a table.
 
+    An export that stood there is replaced once the new one is complete.
+
     Args:
         model: an any-width network; a US-Net has to be calibrated at these widths.
         folder, input_shape, description, targets: see `export`; the latencies are those of the first target.
@@ -45,22 +47,23 @@ def export_widths(
     Returns:
         Width -> largest difference between the exported network and the given one at that width.
     """
-    folder, differences, rows = Path(folder), {}, []
-    for width in sorted({float(width) for width in widths}):
-        place = folder / f"width_{width:g}"
-        facts = {**(description or {}), "width": width}
-        differences[width] = export(narrow(model, width), place, input_shape, facts, targets=targets)
-        counts = count_width(model, [1, *input_shape], width)
-        rows.append({"width": width, "folder": place.name, "params": counts.active_params, "macs": counts.macs})
-    runtimes = {row["width"]: open_runtime(folder / row["folder"], targets[0], threads) for row in rows}
-    for row in rows:
-        row["latency_ms"] = {}
-    for batch in BATCHES:
-        images = np.random.default_rng(0).standard_normal((batch, *input_shape), np.float32)
-        for row, value in zip(rows, median_ms(runtimes, images).values(), strict=True):
-            row["latency_ms"][batch] = round(value, 4)
-    table = {"format": FORMAT, "runtime": targets[0], "threads": threads, "widths": rows}
-    (folder / TABLE).write_text(to_yaml(table), "utf-8")
+    differences, rows = {}, []
+    with publishing(Path(folder)) as staged:
+        for width in sorted({float(width) for width in widths}):
+            place = staged / f"width_{width:g}"
+            facts = {**(description or {}), "width": width}
+            differences[width] = export(narrow(model, width), place, input_shape, facts, targets=targets)
+            counts = count_width(model, [1, *input_shape], width)
+            rows.append({"width": width, "folder": place.name, "params": counts.active_params, "macs": counts.macs})
+        runtimes = {row["width"]: open_runtime(staged / row["folder"], targets[0], threads) for row in rows}
+        for row in rows:
+            row["latency_ms"] = {}
+        for batch in BATCHES:
+            images = np.random.default_rng(0).standard_normal((batch, *input_shape), np.float32)
+            for row, value in zip(rows, median_ms(runtimes, images).values(), strict=True):
+                row["latency_ms"][batch] = round(value, 4)
+        table = {"format": FORMAT, "runtime": targets[0], "threads": threads, "widths": rows}
+        (staged / TABLE).write_text(to_yaml(table), "utf-8")
     return differences
 
 

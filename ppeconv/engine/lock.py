@@ -55,9 +55,11 @@ class Lock:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         if self._descriptor is not None:
-            with contextlib.suppress(OSError):
-                self.file.unlink()
-            self._let_go()
+            try:
+                with contextlib.suppress(OSError):
+                    self.file.unlink()
+            finally:
+                self._let_go()
 
     def _locked(self) -> int:
         """The file, open and locked."""
