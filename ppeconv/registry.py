@@ -79,8 +79,7 @@ class Registry:
 
     def check(self, name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
         """`arguments` as the entry takes them; a UserError where they do not fit its keyword-only parameters."""
-        checked = check(_schema(self.get(name)), arguments, self.canonical(name))
-        return {key: getattr(checked, key) for key in arguments}
+        return check_arguments(self.get(name), arguments, self.canonical(name))
 
     def create(self, name: str, *args: Any, **arguments: Any) -> Any:
         """Call the entry with `args` from the program and checked `arguments` from the user."""
@@ -100,6 +99,12 @@ class Registry:
 @cache
 def _schema(entry: Callable) -> Any:
     return signature_schema(getattr(entry, "build", entry))
+
+
+def check_arguments(entry: Callable, arguments: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """`arguments` as the keyword-only parameters of a callable take them; `name` is what a UserError calls it."""
+    checked = check(_schema(entry), arguments, name)
+    return {key: getattr(checked, key) for key in arguments}
 
 
 def own_arguments(entry: Callable) -> dict[str, Any]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import fnmatch
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from paddle import nn
 
 from ppeconv.counting import count, parameter_count
+from ppeconv.domains import SOME, Count, KernelSide, Stride
 from ppeconv.errors import Unsupported, UserError
 from ppeconv.flow import Passage, octave_passage
 from ppeconv.geometry import ConvGeometry
@@ -23,14 +24,14 @@ from ppeconv.schema import Section, check
 class Rules(Section):
     """Which convolutions are replaced. The default takes every dense one with a kernel above 1x1 but the first."""
 
-    min_kernel: int = 2
+    min_kernel: KernelSide = 2
     """Smallest kernel side that is replaced."""
-    kernel_size: list[int] | None = None
+    kernel_size: Annotated[list[KernelSide], SOME] | None = None
     """Kernel sides that are replaced, instead of all from min_kernel on."""
-    stride: list[int] | None = None
+    stride: Annotated[list[Stride], SOME] | None = None
     """Strides that are replaced; all when not given."""
     groups: Literal["dense", "grouped", "depthwise", "any"] = "dense"
-    min_channels: int = 1
+    min_channels: Count = 1
     """Fewest input and output channels that are replaced."""
     include: list[str] = ["*"]
     """Shell patterns of layer paths; a layer must match one."""

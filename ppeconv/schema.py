@@ -4,63 +4,97 @@ from __future__ import annotations
 
 import inspect
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
+from ppeconv import wording
 from ppeconv.errors import UserError, nearest
 
 
 class Section(BaseModel):
     """A part of a config: unknown keys are errors, values keep their types, nothing changes after the check."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
 def signature_schema(function: Callable) -> type[Section]:
     """The keyword-only parameters of a function, or of a class's `__init__`, as a schema."""
     target = function.__init__ if inspect.isclass(function) else function
-    hints = typing.get_type_hints(target)
+    hints = typing.get_type_hints(target, include_extras=True)
     fields, open_ended = {}, False
     for parameter in inspect.signature(target).parameters.values():
         if parameter.kind is parameter.KEYWORD_ONLY:
             default = ... if parameter.default is parameter.empty else parameter.default
             fields[parameter.name] = (hints.get(parameter.name, Any), default)
         open_ended |= parameter.kind is parameter.VAR_KEYWORD
-    config = {"extra": "allow" if open_ended else "forbid", "strict": True, "arbitrary_types_allowed": True}
+    config = Section.model_config | {
+        "extra": "allow" if open_ended else "forbid",
+        "frozen": False,
+        "arbitrary_types_allowed": True,
+    }
     return create_model(function.__name__, __config__=ConfigDict(**config), **fields)
 
 
 def check(schema: type[BaseModel], values: Mapping[str, Any], where: str = "") -> BaseModel:
-    """`values` as an instance of `schema`; the first thing wrong with them is raised as a UserError."""
+    """`values` as an instance of `schema`; what is wrong with them is raised as a UserError."""
     try:
         return schema.model_validate(dict(values))
     except ValidationError as error:
-        raise UserError(_sentence(schema, error.errors()[0], where)) from None
+        raise UserError(_sentence(schema, error.errors(), where)) from None
 
 
-def _sentence(schema: type[BaseModel], problem: dict[str, Any], where: str) -> str:
-    path = [str(part) for part in problem["loc"] if not str(part).startswith(("function-", "list[", "dict["))]
-    name = ".".join([where, *path] if where else path)
+def keys_at(schema: type[BaseModel], path: Sequence[str]) -> list[str]:
+    """The keys that the section at a path declares; none where no section is there."""
+    steps = _walk(schema, path)
+    here = steps[-1][1] if steps else schema
+    return [key for section in _sections(here) for key in section.model_fields] if len(steps) == len(path) else []
+
+
+def _sentence(schema: type[BaseModel], problems: Sequence[Mapping[str, Any]], where: str) -> str:
+    """Of several problems the one that lies deepest is named: the others are of alternatives that were not meant."""
+    problem = max(problems, key=lambda problem: len(_walk(schema, problem["loc"])))
+    steps = _walk(schema, problem["loc"])
+    name = ".".join([*([where] if where else []), *(part for part, _ in steps)])
+    here = steps[-1][1] if steps else schema
     if problem["type"] == "extra_forbidden":
-        parent = ".".join([where, *path[:-1]] if where else path[:-1]) or "a config"
-        return f"{parent} has no key {path[-1]!r}{nearest(path[-1], _fields_at(schema, path[:-1]))}"
+        key, known = str(problem["loc"][-1]), [key for section in _sections(here) for key in section.model_fields]
+        return f"{name or 'a config'} has no key {key!r}{nearest(key, known)}"
     if problem["type"] == "missing":
         return f"{name} is required and was not given"
-    reason = problem["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
-    return f"{name} should be {reason}; got {problem['input']!r}"
+    return f"{name} should be {wording.words(here)}; got {_shortened(repr(problem['input']))}"
 
 
-def _fields_at(schema: Any, path: list[str]) -> list[str]:
-    """The field names of the section that `path` leads to, looking through Optional and list annotations."""
+def _walk(schema: type[BaseModel], path: Sequence[Any]) -> list[tuple[str, Any]]:
+    """(part, declared type) along a path; parts that name no key or position, such as pydantic's tags, are left out."""
+    here, steps = schema, []
     for part in path:
-        if isinstance(schema, type) and issubclass(schema, BaseModel) and part in schema.model_fields:
-            schema = _section_in(schema.model_fields[part].annotation)
-    return list(schema.model_fields) if isinstance(schema, type) and issubclass(schema, BaseModel) else []
+        inner = _inside(here, part)
+        if inner is not None:
+            here = inner
+            steps.append((str(part), inner))
+    return steps
 
 
-def _section_in(annotation: Any) -> Any:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    return next((found for inner in typing.get_args(annotation) if (found := _section_in(inner))), None)
+def _inside(annotation: Any, part: Any) -> Any:
+    for option in wording.alternatives(annotation):
+        plain, _ = wording.unwrapped(option)
+        if str(part).isdigit() and wording.items(plain) is not None:
+            return wording.items(plain)
+        if _is_section(plain) and part in plain.model_fields:
+            return wording.declared(plain.model_fields[part])
+    return None
+
+
+def _sections(annotation: Any) -> list[type[BaseModel]]:
+    options = [wording.unwrapped(option)[0] for option in wording.alternatives(annotation)]
+    return [option for option in options if _is_section(option)]
+
+
+def _is_section(annotation: Any) -> bool:
+    return inspect.isclass(annotation) and issubclass(annotation, BaseModel)
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= 200 else f"{text[:200]}..."

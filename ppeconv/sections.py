@@ -5,8 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, ConfigDict, Field
+from pydantic import BeforeValidator, ConfigDict
 
+from ppeconv.domains import (
+    DISTINCT,
+    SOME,
+    Channels,
+    Classes,
+    Count,
+    FilePath,
+    ImageShape,
+    LossScale,
+    Multiplier,
+    Samples,
+    Seed,
+    Share,
+    ShareOrAll,
+    Workers,
+)
 from ppeconv.errors import UserError
 from ppeconv.registry import BACKBONES, LOSSES, MIXTURES, SCHEDULES, TRANSFORMS, Registry
 from ppeconv.schema import Section
@@ -58,50 +74,50 @@ def _architecture(value: Any) -> Any:
 class GlobalSection(Section):
     """The run as a whole."""
 
-    output_dir: str = "output"
+    output_dir: FilePath = "output"
     """Run folders are made in here."""
     device: Literal["auto", "cpu", "gpu"] = "auto"
     cpu_backend: Literal["auto", "onednn", "paddle"] = "auto"
     """What computes convolutions on a CPU (docs/cpu_training.md); auto means $PPECONV_CPU_BACKEND, else the fastest."""
-    seed: int = 42
-    data_root: str | None = None
+    seed: Seed = 42
+    data_root: FilePath | None = None
     """Folder of the data sets; $PPECONV_DATA, else `dataset`, when not given."""
-    epochs: int = Field(default=200, ge=1)
-    max_steps: int | None = Field(default=None, ge=1)
+    epochs: Count = 200
+    max_steps: Count | None = None
     """End the run after that many steps."""
-    eval_interval: int = Field(default=1, ge=1)
+    eval_interval: Count = 1
     """Epochs between evaluations; the last epoch is always evaluated."""
-    print_batch_step: int = Field(default=50, ge=1)
+    print_batch_step: Count = 50
     """Steps between log lines."""
-    update_freq: int = Field(default=1, ge=1)
+    update_freq: Count = 1
     """Batches whose gradients are added up before one update."""
-    auto_scale_lr: int | None = Field(default=None, ge=1)
+    auto_scale_lr: Count | None = None
     """Images per update that the learning rates are for: with N times as many, N times the rates (arXiv 1706.02677)."""
-    ema: float | None = Field(default=None, gt=0, lt=1)
+    ema: Share | None = None
     """Decay of an exponential moving average of the weights, which is then what is evaluated and kept as best_model."""
-    early_stop: int | None = Field(default=None, ge=1)
+    early_stop: Count | None = None
     """Evaluations without a better top-1 after which the run ends."""
     use_visualdl: bool = True
     overwrite: bool = False
     """Start anew where a run folder exists."""
-    checkpoints: str | None = None
+    checkpoints: FilePath | None = None
     """Resume: `auto`, a run folder, or the prefix of a checkpoint."""
-    save_interval: int | None = Field(default=None, ge=1)
+    save_interval: Count | None = None
     """Epochs between checkpoints `epoch_N` that are kept, besides `latest` and `previous`."""
-    save_step_interval: int | None = Field(default=None, ge=1)
+    save_step_interval: Count | None = None
     """Steps between checkpoints within an epoch."""
-    pretrained_model: str | None = None
+    pretrained_model: FilePath | None = None
     """Weights to start from, or to evaluate and export: a path with or without .pdparams."""
-    save_inference_dir: str | None = None
+    save_inference_dir: FilePath | None = None
     """Where export writes; `<run>/inference` when not given."""
 
 
 class ArchSection(Named):
     """The backbone and its arguments."""
 
-    class_num: int | None = Field(default=None, ge=1)
+    class_num: Classes | None = None
     """Number of classes; that of the data set when not given."""
-    pretrained: bool | str = False
+    pretrained: bool | FilePath = False
     """Weights to start from: `true` for paddle.vision's ImageNet weights, or a path, or a run folder."""
     init: Literal["reference", "paddle"] = "reference"
     """How weights start: by the rule of the backbone's paper or reference code, or by Paddle's initializers."""
@@ -125,31 +141,31 @@ class AnyWidthSection(Section):
 
     kind: Literal["awn", "snet", "usnet"]
     """Triangular layers and one batch norm; a batch norm for each width; one that is calibrated after training."""
-    base_width: float | None = Field(default=None, gt=0)
+    base_width: Multiplier | None = None
     """Width of the backbone; AWN takes 1.4142, which keeps the weights in use level."""
-    widths: list[float] = [1.0, 0.75, 0.5, 0.25]
+    widths: Annotated[list[ShareOrAll], SOME, DISTINCT] = [1.0, 0.75, 0.5, 0.25]
     """Widths of k-width training, and of an S-Net's norms."""
-    min_width: float = Field(default=0.25, gt=0, le=1)
+    min_width: ShareOrAll = 0.25
     """Narrowest width of random training and of evaluation."""
-    divisor: int = Field(default=1, ge=1)
+    divisor: Channels = 1
     """A narrowed number of channels is a multiple of it; 1 rounds as Python does."""
     whole: list[str] | None = None
     """Shell patterns of layers whose outputs are never cut; those that the backbone names when not given."""
     sampling: Literal["k-width", "n-random", "one-per-interval", "sandwich"] = "k-width"
     """Which widths a step trains."""
-    samples: int = Field(default=4, ge=1)
+    samples: Samples = 4
     """Widths of a step with random ones."""
     distill: bool = False
     """Only the widest of a step learns from the labels, the others from its predictions."""
-    calibration_images: int = Field(default=1024, ge=1)
+    calibration_images: Count = 1024
     """Training images from which a US-Net measures its statistics."""
 
 
 class LossSection(Section):
     """What training minimises and what evaluation reports, lists of `Name: {weight, ...}`."""
 
-    Train: Annotated[list[dict[str, Any]], _list_of(LOSSES)] = [{"CELoss": {"weight": 1.0}}]
-    Eval: Annotated[list[dict[str, Any]], _list_of(LOSSES)] = [{"CELoss": {"weight": 1.0}}]
+    Train: Annotated[list[dict[str, Any]], SOME, _list_of(LOSSES)] = [{"CELoss": {"weight": 1.0}}]
+    Eval: Annotated[list[dict[str, Any]], SOME, _list_of(LOSSES)] = [{"CELoss": {"weight": 1.0}}]
 
 
 class OptimizerSection(Named):
@@ -161,7 +177,7 @@ class OptimizerSection(Named):
 class SamplerSection(Section):
     """How images become batches."""
 
-    batch_size: int = Field(default=128, ge=1)
+    batch_size: Count = 128
     """Images per batch of one process."""
     shuffle: bool = False
     drop_last: bool = False
@@ -170,7 +186,7 @@ class SamplerSection(Section):
 class LoaderSection(Section):
     """Who prepares the batches."""
 
-    num_workers: int = Field(default=0, ge=0)
+    num_workers: Workers = 0
 
 
 class SetSection(Named):
@@ -199,7 +215,7 @@ class DataSection(Section):
 class MetricSection(Section):
     """What evaluation counts besides the loss."""
 
-    topk: list[int] = [1, 5]
+    topk: Annotated[list[Count], SOME] = [1, 5]
     """Top-k accuracies, clipped to the number of classes."""
 
 
@@ -208,12 +224,12 @@ class AMPSection(Section):
 
     use_amp: bool = False
     level: Literal["O1", "O2"] = "O1"
-    scale_loss: float = 32768.0
+    scale_loss: LossScale = 32768.0
     use_dynamic_loss_scaling: bool = True
 
 
 class InferSection(Section):
     """What prediction needs to know; a run fills it in from its data."""
 
-    image_shape: list[int] | None = None
-    class_names: list[str] | None = None
+    image_shape: ImageShape | None = None
+    class_names: Annotated[list[str], SOME] | None = None

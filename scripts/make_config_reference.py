@@ -11,7 +11,6 @@ import inspect
 import re
 import sys
 import textwrap
-import types
 import typing
 from collections.abc import Iterator
 from itertools import pairwise
@@ -24,7 +23,7 @@ sys.path.insert(0, str(ROOT))
 import yaml
 from pydantic import BaseModel
 
-from ppeconv import placement, replace, sections
+from ppeconv import placement, replace, sections, wording
 from ppeconv.config import Config
 from ppeconv.registry import (
     BACKBONES,
@@ -91,7 +90,8 @@ Operator: {name: SPConv, ratio: 0.5}
 - **命令行覆盖**：`-o Global.epochs=1 -o Optimizer.lr.learning_rate=3e-4`。等号右边按 YAML 解析，从不当作代码执行；
   列表项用序号：`-o DataLoader.Train.dataset.transform_ops.0.RandomCrop.padding=2`。
 - **严格**：写错的键、写错的值、类型不符都会以一句话报错并给出相近的名字，退出码 2，不开始训练。
-- **数字**：`3e-4` 是数字（普通的 YAML 会把它读成字符串）。
+- **数字**：`3e-4` 是数字（普通的 YAML 会把它读成字符串）。下面「类型」一栏写着每个数允许的范围，范围以外的值、NaN 和
+  无穷大都会被拒绝；错误信息里写的是同一个范围。
 - **运行目录**里的 `config.yaml` 是补全以后的配置，`python tools/eval.py --run 目录` 读的就是它。
 
 下面「默认值」是代码里的默认值；`configs/_base_/` 里的文件会在它之上再设一层。「必填」表示没有默认值。
@@ -121,14 +121,7 @@ def fields(section: type[BaseModel], where: str) -> Iterator[list[str]]:
     for key, field in section.model_fields.items():
         full = f"{where}.{key}" if where else key
         text = translated(documented.get(key) or full)
-        bounds = [
-            f"{sign} {value:g}"
-            for limit in field.metadata
-            for name, sign in (("ge", "≥"), ("gt", "＞"), ("le", "≤"), ("lt", "＜"))
-            if (value := getattr(limit, name, None)) is not None
-        ]
-        kind = "，".join([type_name(field.annotation), *bounds])
-        yield [f"`{key}`", kind, default_text(field), text]
+        yield [f"`{key}`", type_name(wording.declared(field)), default_text(field), text]
 
 
 def entries(registry: Registry) -> Iterator[str]:
@@ -140,7 +133,7 @@ def entries(registry: Registry) -> Iterator[str]:
         documented = argument_docs(entry)
         for key, field in signature_schema(getattr(entry, "build", entry)).model_fields.items():
             text = translated(documented[key]) if key in documented else by_key(name, key)
-            arguments.append([f"`{name}`", f"`{key}`", type_name(field.annotation), default_text(field), text])
+            arguments.append([f"`{name}`", f"`{key}`", type_name(wording.declared(field)), default_text(field), text])
     yield table(["名字", "说明"], rows)
     if arguments:
         yield table(["名字", "参数", "类型", "默认值", "含义"], together(arguments))
@@ -207,29 +200,38 @@ def by_key(name: str, key: str) -> str:
 
 
 def type_name(annotation: Any) -> str:
-    """A type as a config's author sees it."""
-    origin, inner = typing.get_origin(annotation), typing.get_args(annotation)
-    if origin is typing.Annotated:
-        return type_name(inner[0])
-    if origin is typing.Literal:
-        return " / ".join(f"`{value}`" for value in inner)
-    if origin in (typing.Union, types.UnionType):
-        names = [type_name(part) for part in inner if part is not type(None)]
+    """A declared type as a config's author sees it."""
+    plain, constraints = wording.unwrapped(annotation)
+    bounds = [f"{sign} {wording.number(bound)}" for sign, bound in wording.limits(constraints)]
+    rules = [translated(words) for words in wording.rules(constraints)]
+    return "，".join([noun(plain, constraints), *bounds, *rules])
+
+
+def noun(plain: Any, constraints: list[Any]) -> str:
+    """A type without its bounds; a list with its length and what its items are."""
+    options = wording.alternatives(plain)
+    if len(options) > 1:
+        names = [type_name(part) for part in options if part is not type(None)]
         return " 或 ".join(dict.fromkeys(name for name in names if name))
-    if inspect.isclass(origin) and issubclass(origin, dict):
-        return "映射"
-    if origin is not None:
-        of = [type_name(part) for part in inner if part is not Ellipsis]
-        return f"{of[0]}列表" if of else "列表"
-    if annotation is Any:
+    if typing.get_origin(plain) is typing.Literal:
+        return " / ".join(f"`{value}`" for value in typing.get_args(plain))
+    if (item := wording.items(plain)) is not None:
+        return list_name(type_name(item), *wording.lengths(constraints))
+    if plain is Any:
         return "任意"
-    if inspect.isclass(annotation) and issubclass(annotation, sections.Named):
+    if inspect.isclass(plain) and issubclass(plain, sections.Named):
         return "`{name: ..., 参数}`"
-    if inspect.isclass(annotation) and issubclass(annotation, BaseModel):
-        keys = ", ".join(annotation.model_fields)
-        return f"`{{{keys}}}`" if len(annotation.model_fields) < 4 else "映射"
-    plain = {str: "字符串", int: "整数", float: "小数", bool: "`true` / `false`", list: "列表", dict: "映射"}
-    return plain.get(annotation, "")  # other types, such as a network, cannot be written in a config
+    if inspect.isclass(plain) and issubclass(plain, BaseModel):
+        keys = ", ".join(plain.model_fields)
+        return f"`{{{keys}}}`" if len(plain.model_fields) < 4 else "映射"
+    plain_names = {str: "字符串", int: "整数", float: "小数", bool: "`true` / `false`", list: "列表", dict: "映射"}
+    return plain_names.get(typing.get_origin(plain) or plain, "")  # others, such as a network, are not for configs
+
+
+def list_name(item: str, least: int, most: int | None) -> str:
+    """A list of so many."""
+    size = f"{least} 个" if least == most else "非空" if least == 1 else f"至少 {least} 个" if least else ""
+    return f"{item}列表" if not size and "，" not in item else f"列表（{size}{'，' if size else ''}每个是{item}）"
 
 
 def default_text(field: Any) -> str:

@@ -181,8 +181,8 @@ def test_channel_shuffle():
 @pytest.mark.parametrize(
     ("operator", "arguments", "own", "words"),
     [
-        ("Ghost", (8, 8, 3), {"ratio": 0}, "ratio of at least 1"),
-        ("Ghost", (8, 8, 3), {"cheap_kernel": 2}, "odd cheap_kernel"),
+        ("Ghost", (8, 8, 3), {"ratio": 0}, "ratio should be an integer from 1"),
+        ("Ghost", (8, 8, 3), {"cheap_kernel": 2}, "cheap_kernel should be an integer from 1 to 63, odd; got 2"),
         ("Ghost", (8, 8, 3, 1, 1, 1, 2), {}, "stands in for a dense convolution"),
         ("Het", (6, 8, 3), {}, "divide the input and the output channels"),
         ("Het", (8, 8, 1), {}, "above 1x1"),

@@ -96,7 +96,7 @@ def test_it_is_marked_as_a_reconstruction():
     assert "reconstruction" in CompConv.__doc__.splitlines()[0]
 
 
-@pytest.mark.parametrize(("own", "words"), [({"depth": 4}, "from 0 to 3"), ({"base_channels": 0}, "at least 1")])
+@pytest.mark.parametrize(("own", "words"), [({"depth": 4}, "from 0 to 3"), ({"base_channels": 0}, "from 1 to")])
 def test_refusals_are_sentences(own, words):
     with pytest.raises(UserError, match=words):
         create_operator("CompConv", 8, 8, 3, **own)

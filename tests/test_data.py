@@ -162,10 +162,10 @@ def test_images_of_several_sizes_without_a_resize_are_refused():
     [
         ([], "should end with Normalize"),
         ([{"Resize": {"size": 8}}], "should end with Normalize"),
-        ([{"Normalize": {"mean": [0.0], "std": [0.0]}}], "positive std"),
-        ([{"Resize": {"size": 0}}], "positive number of pixels"),
-        ([{"Resize": {"size": [1]}}], "positive number of pixels"),
-        ([{"CenterCrop": {"size": -1}}], "positive number of pixels"),
+        ([{"Normalize": {"mean": [0.0], "std": [0.0]}}], "std.0 should be a number from 0.001 to 1"),
+        ([{"Resize": {"size": 0}}], "size should be an integer from 1"),
+        ([{"Resize": {"size": [1]}}], "or a list of 2"),
+        ([{"CenterCrop": {"size": -1}}], "size should be an integer from 1"),
         ([{"Resize": {}}], "required"),
     ],
 )

@@ -10,6 +10,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 LEVELS = [
     ["errors"],
+    ["domains", "wording"],
     ["pickles", "schema", "startup", "values"],
     ["registry"],
     ["geometry", "backend", "observe"],

@@ -108,8 +108,8 @@ def test_branches_see_the_pixels_under_the_kernels_centre(padding, stride):
         ((8, 8, 2), {}, "odd kernel"),
         ((8, 8, 3, 2, "SAME"), {}, "does not depend on the input size"),
         ((8, 8, 3, 1, 1, 1, 2), {}, "groups=2"),
-        ((8, 8, 3), {"ratio": 1.0}, "ratio between 0 and 1"),
-        ((8, 8, 3), {"gwc_groups": 0}, "at least 1"),
+        ((8, 8, 3), {"ratio": 1.0}, "ratio should be a number above 0 and below 1; got 1.0"),
+        ((8, 8, 3), {"gwc_groups": 0}, "gwc_groups should be an integer from 1 to"),
     ],
 )
 def test_refusals_are_sentences(arguments, own, words):

@@ -80,7 +80,7 @@ def test_summed_form_is_the_sum_of_the_rings():
 
 @pytest.mark.parametrize(
     ("own", "words"),
-    [({"delta": 4}, "from 0 to 3"), ({"delta": 3, "channel_stride": 2}, "divides delta=3")],
+    [({"delta": 4}, "delta below the 4 input channels"), ({"delta": 3, "channel_stride": 2}, "divides delta=3")],
 )
 def test_refusals_are_sentences(own, words):
     with pytest.raises(UserError, match=words):

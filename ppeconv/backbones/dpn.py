@@ -11,6 +11,7 @@ import paddle
 from paddle import Tensor, nn
 
 from ppeconv.backbones.layers import Staged, conv_norm, linear_classifier
+from ppeconv.domains import Channels, Classes, ShareOrNone
 from ppeconv.recalibration.base import RecalibrationSlot
 from ppeconv.registry import BACKBONES
 
@@ -62,10 +63,10 @@ class DPN68(Staged):
     def __init__(
         self,
         *,
-        class_num: int = 1000,
+        class_num: Classes = 1000,
         stem: Literal["imagenet", "cifar"] = "imagenet",
-        in_channels: int = 3,
-        dropout: float = 0.0,
+        in_channels: Channels = 3,
+        dropout: ShareOrNone = 0.0,
     ):
         small = stem == "cifar"
         first: list[nn.Layer] = [conv_norm(in_channels, 10, 3, 1 if small else 2)]

@@ -13,6 +13,7 @@ from paddle import Tensor, nn
 
 from ppeconv.backbones.layers import Staged, conv_norm, linear_classifier
 from ppeconv.backbones.width import make_divisible
+from ppeconv.domains import Channels, Classes, Multiplier, ShareOrNone
 from ppeconv.recalibration.se import SE
 from ppeconv.registry import BACKBONES
 
@@ -78,13 +79,13 @@ class EfficientNetB0(Staged):
     def __init__(
         self,
         *,
-        class_num: int = 1000,
-        width: float = 1.0,
-        depth: float = 1.0,
-        dropout: float = 0.2,
-        drop_path: float = 0.2,
+        class_num: Classes = 1000,
+        width: Multiplier = 1.0,
+        depth: Multiplier = 1.0,
+        dropout: ShareOrNone = 0.2,
+        drop_path: ShareOrNone = 0.2,
         stem: Literal["imagenet", "cifar"] = "imagenet",
-        in_channels: int = 3,
+        in_channels: Channels = 3,
     ):
         rows = [(*row[:-1], ceil(row[-1] * depth)) for row in _BLOCKS]
         total = sum(row[-1] for row in rows)

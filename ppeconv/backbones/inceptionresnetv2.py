@@ -10,6 +10,7 @@ from paddle import Tensor, nn
 
 from ppeconv.backbones.branches import Branches, chain, pool_chain
 from ppeconv.backbones.layers import Staged, conv_norm, linear_classifier
+from ppeconv.domains import Channels, Classes, ShareOrNone
 from ppeconv.recalibration.base import RecalibrationSlot
 from ppeconv.registry import BACKBONES
 
@@ -53,7 +54,7 @@ class InceptionResNetV2(Staged):
 
     image_shape = (3, 299, 299)
 
-    def __init__(self, *, class_num: int = 1000, in_channels: int = 3, dropout: float = 0.2):
+    def __init__(self, *, class_num: Classes = 1000, in_channels: Channels = 3, dropout: ShareOrNone = 0.2):
         stages = [
             [conv_norm(in_channels, 32, 3, 2, 0), conv_norm(32, 32, 3, 1, 0), conv_norm(32, 64, 3)],
             [nn.MaxPool2D(3, 2), conv_norm(64, 80, 1), conv_norm(80, 192, 3, 1, 0)],

@@ -11,6 +11,7 @@ from paddle import nn
 
 from ppeconv.backbones.branches import Branches
 from ppeconv.backbones.layers import Staged, conv_norm, linear_classifier
+from ppeconv.domains import Channels, Classes, ShareOrNone
 from ppeconv.registry import BACKBONES
 
 _MODULES = (
@@ -45,12 +46,12 @@ class InceptionV1(Staged):
     def __init__(
         self,
         *,
-        class_num: int = 1000,
+        class_num: Classes = 1000,
         large_kernel: Literal[5, 3] = 5,
         batch_norm: bool = True,
         stem: Literal["imagenet", "cifar"] = "imagenet",
-        in_channels: int = 3,
-        dropout: float = 0.4,
+        in_channels: Channels = 3,
+        dropout: ShareOrNone = 0.4,
     ):
         def conv(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Sequential:
             if batch_norm:

@@ -11,6 +11,7 @@ from paddle import nn
 
 from ppeconv.backbones.branches import Branches, chain, pool_chain
 from ppeconv.backbones.layers import Staged, conv_norm, linear_classifier
+from ppeconv.domains import Channels, Classes, ShareOrNone
 from ppeconv.registry import BACKBONES
 
 _MODULES = (
@@ -45,10 +46,10 @@ class InceptionV2(Staged):
     def __init__(
         self,
         *,
-        class_num: int = 1000,
+        class_num: Classes = 1000,
         stem: Literal["imagenet", "cifar"] = "imagenet",
-        in_channels: int = 3,
-        dropout: float = 0.2,
+        in_channels: Channels = 3,
+        dropout: ShareOrNone = 0.2,
     ):
         if stem == "imagenet":
             first = [conv_norm(in_channels, 64, 7, 2), _pool(), conv_norm(64, 64, 1), conv_norm(64, 192, 3)]

@@ -9,6 +9,7 @@ from paddle import nn
 
 from ppeconv.backbones.branches import Branches, chain, pool_chain
 from ppeconv.backbones.layers import Staged, conv_norm, linear_classifier
+from ppeconv.domains import Channels, Classes, ShareOrNone
 from ppeconv.registry import BACKBONES
 
 
@@ -24,7 +25,7 @@ class InceptionV4(Staged):
 
     image_shape = (3, 299, 299)
 
-    def __init__(self, *, class_num: int = 1000, in_channels: int = 3, dropout: float = 0.2):
+    def __init__(self, *, class_num: Classes = 1000, in_channels: Channels = 3, dropout: ShareOrNone = 0.2):
         stages = [
             [
                 conv_norm(in_channels, 32, 3, 2, 0),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from paddle import Tensor, nn
 
 from ppeconv.backbones.width import scaled
+from ppeconv.domains import Channels, Classes, Multiplier, Pixels
 from ppeconv.errors import UserError
 from ppeconv.registry import BACKBONES
 
@@ -20,7 +21,9 @@ class LeNet(nn.Layer):
     image_shape = (1, 28, 28)
     init = "paddle"
 
-    def __init__(self, *, class_num: int = 10, width: float = 1.0, in_channels: int = 1, image_size: int = 28):
+    def __init__(
+        self, *, class_num: Classes = 10, width: Multiplier = 1.0, in_channels: Channels = 1, image_size: Pixels = 28
+    ):
         super().__init__()
         first, second = scaled(6, width), scaled(16, width)
         side = (image_size // 2 - 4) // 2
@@ -57,7 +60,9 @@ class LeNet3C1L(nn.Layer):
     image_shape = (1, 28, 28)
     init = "pytorch"
 
-    def __init__(self, *, class_num: int = 10, width: float = 1.0, in_channels: int = 1, image_size: int = 28):
+    def __init__(
+        self, *, class_num: Classes = 10, width: Multiplier = 1.0, in_channels: Channels = 1, image_size: Pixels = 28
+    ):
         super().__init__()
         channels = scaled(32, width)
         side = ((image_size - 4) // 2 - 4) // 2

@@ -8,6 +8,7 @@ from __future__ import annotations
 from paddle import Tensor, nn
 
 from ppeconv.backbones.layers import Trunk, conv_norm
+from ppeconv.domains import Channels, Classes, Pixels
 from ppeconv.errors import UserError
 from ppeconv.heads.gdc import GDC
 from ppeconv.recalibration.base import RecalibrationSlot
@@ -51,7 +52,12 @@ class MobileFaceNet(Trunk):
     head = "classifier"
 
     def __init__(
-        self, *, class_num: int | None = None, embedding: int = 128, image_size: int = 112, in_channels: int = 3
+        self,
+        *,
+        class_num: Classes | None = None,
+        embedding: Channels = 128,
+        image_size: Pixels = 112,
+        in_channels: Channels = 3,
     ):
         if image_size < 16 or image_size % 16:
             raise UserError(f"MobileFaceNet needs an image_size that is a multiple of 16; got {image_size}")

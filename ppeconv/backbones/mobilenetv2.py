@@ -12,6 +12,7 @@ from paddle import Tensor, nn
 
 from ppeconv.backbones.layers import conv_norm, linear_classifier
 from ppeconv.backbones.width import make_divisible, scaled
+from ppeconv.domains import Channels, Classes, Multiplier, ShareOrNone
 from ppeconv.recalibration.base import RecalibrationSlot
 from ppeconv.registry import BACKBONES
 
@@ -63,12 +64,12 @@ class MobileNetV2(nn.Layer):
     def __init__(
         self,
         *,
-        class_num: int = 1000,
-        width: float = 1.0,
-        divisor: int = 8,
+        class_num: Classes = 1000,
+        width: Multiplier = 1.0,
+        divisor: Channels = 8,
         stem: Literal["imagenet", "cifar"] = "imagenet",
-        in_channels: int = 3,
-        dropout: float = 0.2,
+        in_channels: Channels = 3,
+        dropout: ShareOrNone = 0.2,
     ):
         super().__init__()
 

@@ -12,7 +12,7 @@ from paddle import Tensor, nn
 
 from ppeconv.backbones.layers import conv_norm
 from ppeconv.backbones.resnet import ResNet
-from ppeconv.errors import UserError
+from ppeconv.domains import Channels, Classes, Multiplier, Scales
 from ppeconv.recalibration.base import RecalibrationSlot
 from ppeconv.registry import BACKBONES
 
@@ -72,16 +72,14 @@ class Res2Net50(ResNet):
     def __init__(
         self,
         *,
-        scale: int = 4,
-        split_width: int = 26,
-        cardinality: int = 1,
-        class_num: int = 1000,
-        width: float = 1.0,
+        scale: Scales = 4,
+        split_width: Channels = 26,
+        cardinality: Channels = 1,
+        class_num: Classes = 1000,
+        width: Multiplier = 1.0,
         stem: Literal["imagenet", "cifar"] = "imagenet",
-        in_channels: int = 3,
+        in_channels: Channels = 3,
     ):
-        if scale < 2:
-            raise UserError(f"Res2Net50 needs a scale of at least 2; got {scale}")
         super().__init__(
             {"scale": scale, "split_width": split_width, "cardinality": cardinality},
             class_num=class_num,

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Literal
 from paddle import Tensor, nn
 
 from ppeconv.backbones.width import scaled
+from ppeconv.domains import Channels, Classes, Multiplier
 from ppeconv.recalibration.base import RecalibrationSlot
 from ppeconv.registry import BACKBONES
 
@@ -95,10 +96,10 @@ class ResNet(nn.Layer):
         self,
         block_arguments: Mapping[str, Any] | None = None,
         *,
-        class_num: int = 1000,
-        width: float = 1.0,
+        class_num: Classes = 1000,
+        width: Multiplier = 1.0,
         stem: Literal["imagenet", "cifar"] = "imagenet",
-        in_channels: int = 3,
+        in_channels: Channels = 3,
     ):
         super().__init__()
         inputs = scaled(64, width)

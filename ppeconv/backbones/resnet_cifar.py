@@ -10,6 +10,7 @@ from paddle import Tensor, nn
 
 from ppeconv.backbones.resnet import BasicBlock
 from ppeconv.backbones.width import scaled
+from ppeconv.domains import Channels, Classes, Multiplier
 from ppeconv.registry import BACKBONES
 
 
@@ -44,7 +45,12 @@ class CifarResNet(nn.Layer):
     depth: ClassVar[int]
 
     def __init__(
-        self, *, class_num: int = 10, width: float = 1.0, shortcut: Literal["A", "B"] = "B", in_channels: int = 3
+        self,
+        *,
+        class_num: Classes = 10,
+        width: Multiplier = 1.0,
+        shortcut: Literal["A", "B"] = "B",
+        in_channels: Channels = 3,
     ):
         super().__init__()
         inputs = scaled(16, width)

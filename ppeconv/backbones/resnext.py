@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import ClassVar, Literal
 
 from ppeconv.backbones.resnet import Bottleneck, ResNet
+from ppeconv.domains import Channels, Classes, Multiplier
 from ppeconv.registry import BACKBONES
 
 
@@ -25,12 +26,12 @@ class ResNeXt(ResNet):
     def __init__(
         self,
         *,
-        cardinality: int = 32,
-        path_width: int = 4,
-        class_num: int = 1000,
-        width: float = 1.0,
+        cardinality: Channels = 32,
+        path_width: Channels = 4,
+        class_num: Classes = 1000,
+        width: Multiplier = 1.0,
         stem: Literal["imagenet", "cifar"] = "imagenet",
-        in_channels: int = 3,
+        in_channels: Channels = 3,
     ):
         super().__init__(
             {"cardinality": cardinality, "path_width": path_width},

@@ -13,6 +13,7 @@ from paddle import Tensor, nn
 
 from ppeconv.backbones.layers import Staged, conv_norm
 from ppeconv.backbones.width import scaled
+from ppeconv.domains import Channels, Classes, Multiplier
 from ppeconv.recalibration.base import RecalibrationSlot
 from ppeconv.registry import BACKBONES
 
@@ -71,12 +72,12 @@ class ShuffleNetV1(Staged):
     def __init__(
         self,
         *,
-        class_num: int = 1000,
-        width: float = 1.0,
+        class_num: Classes = 1000,
+        width: Multiplier = 1.0,
         groups: Literal[1, 2, 3, 4, 8] = 3,
-        stem_channels: int = 24,
+        stem_channels: Channels = 24,
         stem: Literal["imagenet", "cifar"] = "imagenet",
-        in_channels: int = 3,
+        in_channels: Channels = 3,
     ):
         small = stem == "cifar"
         first: list[nn.Layer] = [conv_norm(in_channels, stem_channels, 3, 1 if small else 2)]

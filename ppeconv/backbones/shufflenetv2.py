@@ -12,7 +12,7 @@ import paddle.nn.functional as F
 from paddle import Tensor, nn
 
 from ppeconv.backbones.layers import Staged, conv_norm
-from ppeconv.errors import UserError
+from ppeconv.domains import Channels, Classes
 from ppeconv.recalibration.base import RecalibrationSlot
 from ppeconv.registry import BACKBONES
 
@@ -65,13 +65,11 @@ class ShuffleNetV2(Staged):
     def __init__(
         self,
         *,
-        class_num: int = 1000,
-        width: float = 1.0,
+        class_num: Classes = 1000,
+        width: Literal[0.5, 1.0, 1.5, 2.0] = 1.0,
         stem: Literal["imagenet", "cifar"] = "imagenet",
-        in_channels: int = 3,
+        in_channels: Channels = 3,
     ):
-        if width not in _CHANNELS:
-            raise UserError(f"ShuffleNetV2 has the widths {', '.join(map(str, _CHANNELS))}; got {width}")
         small = stem == "cifar"
         base, last = _CHANNELS[width]
         first: list[nn.Layer] = [conv_norm(in_channels, 24, 3, 1 if small else 2)]

@@ -11,6 +11,7 @@ import paddle.nn.functional as F
 from paddle import Tensor, nn
 
 from ppeconv.backbones.width import scaled
+from ppeconv.domains import Channels, Classes, Multiplier
 from ppeconv.recalibration.base import RecalibrationSlot
 from ppeconv.registry import BACKBONES
 
@@ -35,7 +36,9 @@ class VGG16(nn.Layer):
     head = "classifier"
     imagenet_weights = "vgg16"
 
-    def __init__(self, *, class_num: int = 1000, width: float = 1.0, batch_norm: bool = False, in_channels: int = 3):
+    def __init__(
+        self, *, class_num: Classes = 1000, width: Multiplier = 1.0, batch_norm: bool = False, in_channels: Channels = 3
+    ):
         super().__init__()
         self.features = _features(in_channels, width, batch_norm)
         hidden = scaled(4096, width)
@@ -73,7 +76,12 @@ class VGG16Cifar(nn.Layer):
     head = "classifier"
 
     def __init__(
-        self, *, class_num: int = 10, width: float = 1.0, head_layers: Literal[1, 2] = 2, in_channels: int = 3
+        self,
+        *,
+        class_num: Classes = 10,
+        width: Multiplier = 1.0,
+        head_layers: Literal[1, 2] = 2,
+        in_channels: Channels = 3,
     ):
         super().__init__()
         self.features = _features(in_channels, width, batch_norm=True)

@@ -13,6 +13,7 @@ from paddle import Tensor, nn
 from paddle.nn import functional as F
 from paddle.vision import models
 
+from ppeconv.domains import Channels, Classes, Multiplier
 from ppeconv.registry import BACKBONES
 
 Stem = Literal["imagenet", "cifar"]
@@ -50,7 +51,7 @@ class DenseNet121(_DenseNet):
 
     imagenet_weights = "densenet121"
 
-    def __init__(self, *, class_num: int = 1000, stem: Stem = "imagenet", in_channels: int = 3):
+    def __init__(self, *, class_num: Classes = 1000, stem: Stem = "imagenet", in_channels: Channels = 3):
         super().__init__(121, class_num, stem, in_channels)
 
 
@@ -77,10 +78,10 @@ class SqueezeNet(models.SqueezeNet):
     def __init__(
         self,
         *,
-        class_num: int = 1000,
+        class_num: Classes = 1000,
         version: Literal["1.0", "1.1"] = "1.1",
         stem: Stem = "imagenet",
-        in_channels: int = 3,
+        in_channels: Channels = 3,
     ):
         super().__init__(version, num_classes=class_num)
         self.small = stem == "cifar"
@@ -120,7 +121,9 @@ class MobileNetV1(models.MobileNetV1):
     init = "paddle"
     imagenet_weights = "mobilenetv1_1.0"
 
-    def __init__(self, *, class_num: int = 1000, width: float = 1.0, stem: Stem = "imagenet", in_channels: int = 3):
+    def __init__(
+        self, *, class_num: Classes = 1000, width: Multiplier = 1.0, stem: Stem = "imagenet", in_channels: Channels = 3
+    ):
         super().__init__(width, num_classes=class_num)
         _fit(self.conv1, "0", in_channels, stem)
 
@@ -144,7 +147,9 @@ class _MobileNetV3:
     init = "paddle"
     last_of_stage: ClassVar[tuple[int, ...]]
 
-    def __init__(self, *, class_num: int = 1000, width: float = 1.0, stem: Stem = "imagenet", in_channels: int = 3):
+    def __init__(
+        self, *, class_num: Classes = 1000, width: Multiplier = 1.0, stem: Stem = "imagenet", in_channels: Channels = 3
+    ):
         super().__init__(width, num_classes=class_num)
         _fit(self.conv, "0", in_channels, stem)
 
@@ -189,7 +194,7 @@ class InceptionV3(models.InceptionV3):
     init = "paddle"
     imagenet_weights = "inception_v3"
 
-    def __init__(self, *, class_num: int = 1000, in_channels: int = 3):
+    def __init__(self, *, class_num: Classes = 1000, in_channels: Channels = 3):
         super().__init__(num_classes=class_num)
         self.dropout = nn.Dropout(0.2)
         _fit(self.inception_stem.conv_1a_3x3, "0", in_channels)

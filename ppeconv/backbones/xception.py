@@ -10,6 +10,7 @@ from itertools import pairwise
 from paddle import Tensor, nn
 
 from ppeconv.backbones.layers import Staged, conv_norm, linear_classifier
+from ppeconv.domains import Channels, Classes, ShareOrNone
 from ppeconv.recalibration.base import RecalibrationSlot
 from ppeconv.registry import BACKBONES
 
@@ -50,7 +51,7 @@ class Xception(Staged):
 
     image_shape = (3, 299, 299)
 
-    def __init__(self, *, class_num: int = 1000, in_channels: int = 3, dropout: float = 0.5):
+    def __init__(self, *, class_num: Classes = 1000, in_channels: Channels = 3, dropout: ShareOrNone = 0.5):
         stages = [
             [conv_norm(in_channels, 32, 3, 2, 0), conv_norm(32, 64, 3, 1, 0)],
             [XceptionBlock(64, 128, 128, stride=2, rectified=False)],

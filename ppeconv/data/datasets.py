@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ppeconv.data.images import is_image, read_image, resize
+from ppeconv.domains import FilePath, Share
 from ppeconv.errors import UserError
 from ppeconv.registry import DATASETS
 
@@ -30,7 +31,7 @@ class ArraySet:
     class_names: ClassVar[list[str]]
     shape: tuple[int, int, int]
 
-    def __init__(self, root: str | Path, split: str, *, val_ratio: float | None = None):
+    def __init__(self, root: str | Path, split: str, *, val_ratio: Share | None = None):
         self.root, self.side, self.val_ratio = Path(root), split, val_ratio
         self.split = split if val_ratio is None else "train"
 
@@ -90,8 +91,6 @@ class ArraySet:
 
 def part_of(labels: np.ndarray, split: str, val_ratio: float) -> np.ndarray:
     """Positions of the training or the held-out part; each class is split alike and always in the same way."""
-    if not 0 < val_ratio < 1:
-        raise UserError(f"val_ratio should be between 0 and 1, both excluded; got {val_ratio}")
     rng, kept = np.random.default_rng(0), []
     for label in np.unique(labels):
         members = rng.permutation(np.flatnonzero(labels == label))
@@ -225,7 +224,7 @@ class ImageFolder(FileSet):
         val_ratio: hold out that share of each class of `<class>/` folders, instead of reading train/ and val/.
     """
 
-    def __init__(self, root: str | Path, split: str, *, image_root: str, val_ratio: float | None = None):
+    def __init__(self, root: str | Path, split: str, *, image_root: FilePath, val_ratio: Share | None = None):
         folder = _class_folders(Path(root) / image_root, split, val_ratio)
         self.class_names = sorted(entry.name for entry in folder.iterdir() if entry.is_dir())
         files = [
@@ -270,10 +269,10 @@ class ImageList(FileSet):
         root: str | Path,
         split: str,
         *,
-        image_root: str,
-        cls_label_path: str,
+        image_root: FilePath,
+        cls_label_path: FilePath,
         class_names: list[str] | None = None,
-        val_ratio: float | None = None,
+        val_ratio: Share | None = None,
     ):
         listing = Path(root) / cls_label_path
         try:

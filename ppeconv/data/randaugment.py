@@ -6,17 +6,20 @@ Paper: RandAugment: Practical automated data augmentation with a reduced search 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Annotated
 
 import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
+from pydantic import Field
 
 from ppeconv.data.datasets import Images
 from ppeconv.data.transforms import Transform
-from ppeconv.errors import UserError
 from ppeconv.registry import TRANSFORMS
 
 _MOST = 30
 _MAX_OPERATIONS = 4
+Operations = Annotated[int, Field(ge=1, le=_MAX_OPERATIONS)]
+Magnitude = Annotated[int, Field(ge=0, le=_MOST)]
 
 
 @TRANSFORMS.register
@@ -30,11 +33,7 @@ class RandAugment(Transform):
 
     draws = 2 * _MAX_OPERATIONS
 
-    def __init__(self, *, num: int = 2, magnitude: int = 9):
-        if not (1 <= num <= _MAX_OPERATIONS and 0 <= magnitude <= _MOST):
-            raise UserError(
-                f"RandAugment takes num 1 to {_MAX_OPERATIONS} and magnitude 0 to {_MOST}; got {num} and {magnitude}"
-            )
+    def __init__(self, *, num: Operations = 2, magnitude: Magnitude = 9):
         self.num, self.level = num, magnitude / _MOST
 
     def __call__(self, images: Images, random: np.ndarray) -> Images:

@@ -7,13 +7,13 @@ a pure function of its images and of the table, whoever computes it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 
 from ppeconv.data.datasets import Images
 from ppeconv.data.images import resize
+from ppeconv.domains import SOME, AreaRange, AspectRange, Deviation, MapSize, Padding, Pixels, Probability, ShareOrAll
 from ppeconv.errors import UserError
 from ppeconv.registry import TRANSFORMS
 
@@ -31,8 +31,8 @@ class Transform:
 class Resize(Transform):
     """Resize to [height, width], or the short side to one number of pixels."""
 
-    def __init__(self, *, size: int | list[int]):
-        self.size = _positive("Resize", size)
+    def __init__(self, *, size: Pixels | MapSize):
+        self.size = size
 
     def __call__(self, images: Images, random: np.ndarray) -> Images:
         return _stacked([resize(image, *self._target(*image.shape[:2])) for image in images])
@@ -48,8 +48,8 @@ class Resize(Transform):
 class CenterCrop(Transform):
     """Cut size x size pixels from the middle; smaller images are enlarged first."""
 
-    def __init__(self, *, size: int):
-        self.size = _positive("CenterCrop", size)
+    def __init__(self, *, size: Pixels):
+        self.size = size
 
     def __call__(self, images: Images, random: np.ndarray) -> Images:
         return _stacked([self._crop(image) for image in images])
@@ -73,8 +73,8 @@ class RandomResizedCrop(Transform):
 
     draws = 4
 
-    def __init__(self, *, size: int, scale: Sequence[float] = (0.08, 1.0), ratio: Sequence[float] = (3 / 4, 4 / 3)):
-        self.size, self.scale, self.ratio = _positive("RandomResizedCrop", size), scale, ratio
+    def __init__(self, *, size: Pixels, scale: AreaRange = (0.08, 1.0), ratio: AspectRange = (3 / 4, 4 / 3)):
+        self.size, self.scale, self.ratio = size, scale, ratio
 
     def __call__(self, images: Images, random: np.ndarray) -> Images:
         return np.stack([self._crop(image, *row) for image, row in zip(images, random, strict=True)])
@@ -95,8 +95,8 @@ class RandomCrop(Transform):
 
     draws = 2
 
-    def __init__(self, *, size: int, padding: int = 0):
-        self.size, self.padding = _positive("RandomCrop", size), padding
+    def __init__(self, *, size: Pixels, padding: Padding = 0):
+        self.size, self.padding = size, padding
 
     def __call__(self, images: Images, random: np.ndarray) -> Images:
         images, border, side = _same_size("RandomCrop", images), self.padding, self.size
@@ -120,7 +120,7 @@ class RandomHorizontalFlip(Transform):
 
     draws = 1
 
-    def __init__(self, *, prob: float = 0.5):
+    def __init__(self, *, prob: Probability = 0.5):
         self.prob = prob
 
     def __call__(self, images: Images, random: np.ndarray) -> Images:
@@ -144,7 +144,7 @@ class RandomErasing(Transform):
 
     draws = 5
 
-    def __init__(self, *, prob: float = 0.5, scale: Sequence[float] = (0.02, 0.33), ratio: float = 0.3):
+    def __init__(self, *, prob: Probability = 0.5, scale: AreaRange = (0.02, 0.33), ratio: ShareOrAll = 0.3):
         self.prob, self.scale, self.ratio = prob, scale, ratio
 
     def __call__(self, images: Images, random: np.ndarray) -> Images:
@@ -167,9 +167,9 @@ class RandomErasing(Transform):
 class Normalize(Transform):
     """To float32 [N, C, H, W]: divide by 255, subtract each channel's mean and divide by its standard deviation."""
 
-    def __init__(self, *, mean: list[float], std: list[float]):
-        if len(mean) != len(std) or min(std) <= 0:
-            raise UserError(f"Normalize needs as many positive std as mean; got mean {mean} and std {std}")
+    def __init__(self, *, mean: Annotated[list[Probability], SOME], std: Annotated[list[Deviation], SOME]):
+        if len(mean) != len(std):
+            raise UserError(f"Normalize needs as many std as mean; got mean {mean} and std {std}")
         self.mean, self.std = np.float32(mean), np.float32(std)
 
     def __call__(self, images: Images, random: np.ndarray) -> np.ndarray:
@@ -197,12 +197,3 @@ def _stacked(images: Images) -> Images:
     if isinstance(images, list) and len({image.shape for image in images}) == 1:
         return np.stack(images)
     return images
-
-
-def _positive(name: str, size: int | Sequence[int]) -> int | Sequence[int]:
-    sides = [size] if isinstance(size, int) else size
-    if min(sides, default=0) < 1 or len(sides) > 2 or (len(sides) == 1 and sides is size):
-        raise UserError(
-            f"{name}.size should be a positive number of pixels, or [height, width] where it takes two; got {size}"
-        )
-    return size

@@ -9,7 +9,7 @@ import paddle
 import paddle.nn.functional as F
 from paddle import Tensor, nn
 
-from ppeconv.errors import UserError
+from ppeconv.domains import FilePath, Positive, ShareOrNone, Temperature
 from ppeconv.registry import LOSSES
 
 
@@ -17,10 +17,8 @@ from ppeconv.registry import LOSSES
 class CELoss(nn.Layer):
     """Cross entropy; `epsilon` is the share of label smoothing."""
 
-    def __init__(self, *, weight: float = 1.0, epsilon: float = 0.0):
+    def __init__(self, *, weight: Positive = 1.0, epsilon: ShareOrNone = 0.0):
         super().__init__()
-        if not 0 <= epsilon < 1:
-            raise UserError(f"CELoss.epsilon should be at least 0 and below 1; got {epsilon}")
         self.weight, self.epsilon = weight, epsilon
 
     def forward(self, logits: Tensor, labels: Tensor, images: Tensor) -> Tensor:
@@ -39,10 +37,8 @@ class DistillLoss(nn.Layer):
         temperature: divides both networks' logits; the loss is multiplied by its square.
     """
 
-    def __init__(self, *, teacher: str | nn.Layer, weight: float = 1.0, temperature: float = 4.0):
+    def __init__(self, *, teacher: FilePath | nn.Layer, weight: Positive = 1.0, temperature: Temperature = 4.0):
         super().__init__()
-        if temperature <= 0:
-            raise UserError(f"DistillLoss.temperature should be above 0; got {temperature}")
         self.weight, self.temperature = weight, temperature
         if isinstance(teacher, str):
             from ppeconv.engine.run import Run

@@ -10,18 +10,16 @@ import numpy as np
 import paddle
 from paddle import Tensor, nn
 
+from ppeconv.domains import BetaShape
 from ppeconv.engine.losses import auxiliary_loss
 from ppeconv.engine.step import Backward, step_generator
-from ppeconv.errors import UserError
 from ppeconv.registry import MIXTURES
 
 
 class Mixture(ABC):
     """Mixes images with those of another order; Beta(alpha, alpha) draws the share that an image keeps."""
 
-    def __init__(self, *, alpha: float = 1.0):
-        if alpha <= 0:
-            raise UserError(f"{type(self).__name__}.alpha should be above 0; got {alpha}")
+    def __init__(self, *, alpha: BetaShape = 1.0):
         self.alpha = alpha
 
     @abstractmethod

@@ -14,6 +14,7 @@ import paddle
 from paddle import nn
 from paddle.optimizer.lr import LRScheduler
 
+from ppeconv.domains import Decay, Epsilon, Positive, ShareOrNone
 from ppeconv.registry import OPTIMIZERS
 from ppeconv.schema import Section
 
@@ -22,7 +23,7 @@ class Regularizer(Section):
     """Weight decay added to the gradient."""
 
     name: Literal["L2"] = "L2"
-    coeff: float
+    coeff: Decay
 
 
 @OPTIMIZERS.register(name="Momentum")
@@ -30,10 +31,10 @@ def momentum(
     schedule: LRScheduler,
     model: nn.Layer,
     *,
-    momentum: float = 0.9,
+    momentum: ShareOrNone = 0.9,
     use_nesterov: bool = False,
     regularizer: Regularizer | None = None,
-    clip_norm: float | None = None,
+    clip_norm: Positive | None = None,
     no_weight_decay_name: Sequence[str] = (),
     one_dim_param_no_weight_decay: bool = False,
 ) -> Any:
@@ -50,11 +51,11 @@ def adam(
     schedule: LRScheduler,
     model: nn.Layer,
     *,
-    beta1: float = 0.9,
-    beta2: float = 0.999,
-    epsilon: float = 1e-8,
+    beta1: ShareOrNone = 0.9,
+    beta2: ShareOrNone = 0.999,
+    epsilon: Epsilon = 1e-8,
     regularizer: Regularizer | None = None,
-    clip_norm: float | None = None,
+    clip_norm: Positive | None = None,
     no_weight_decay_name: Sequence[str] = (),
     one_dim_param_no_weight_decay: bool = False,
 ) -> Any:
@@ -69,11 +70,11 @@ def adamw(
     schedule: LRScheduler,
     model: nn.Layer,
     *,
-    beta1: float = 0.9,
-    beta2: float = 0.999,
-    epsilon: float = 1e-8,
-    weight_decay: float = 0.01,
-    clip_norm: float | None = None,
+    beta1: ShareOrNone = 0.9,
+    beta2: ShareOrNone = 0.999,
+    epsilon: Epsilon = 1e-8,
+    weight_decay: Decay = 0.01,
+    clip_norm: Positive | None = None,
     no_weight_decay_name: Sequence[str] = (),
     one_dim_param_no_weight_decay: bool = False,
 ) -> Any:

@@ -7,23 +7,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 from paddle.optimizer import lr
 
+from ppeconv.domains import ASCENDING, SOME, Count, Factor, Natural, Power, Rate, RateOrZero, Share
 from ppeconv.errors import UserError
 from ppeconv.registry import SCHEDULES
 
 
 @SCHEDULES.register(name="Constant")
-def constant(steps_per_epoch: int, steps: int, *, learning_rate: float, warmup_epoch: int = 0) -> lr.LRScheduler:
+def constant(steps_per_epoch: int, steps: int, *, learning_rate: Rate, warmup_epoch: Natural = 0) -> lr.LRScheduler:
     """The same rate throughout."""
     return _warmed_up(lr.LambdaDecay(learning_rate, _one), learning_rate, steps_per_epoch * warmup_epoch)
 
 
 @SCHEDULES.register(name="Cosine")
 def cosine(
-    steps_per_epoch: int, steps: int, *, learning_rate: float, eta_min: float = 0.0, warmup_epoch: int = 0
+    steps_per_epoch: int, steps: int, *, learning_rate: Rate, eta_min: RateOrZero = 0.0, warmup_epoch: Natural = 0
 ) -> lr.LRScheduler:
     """Half a cosine from learning_rate to eta_min."""
     warmup = steps_per_epoch * warmup_epoch
@@ -41,10 +42,10 @@ def linear(
     steps_per_epoch: int,
     steps: int,
     *,
-    learning_rate: float,
-    end_lr: float = 0.0,
-    power: float = 1.0,
-    warmup_epoch: int = 0,
+    learning_rate: Rate,
+    end_lr: RateOrZero = 0.0,
+    power: Power = 1.0,
+    warmup_epoch: Natural = 0,
 ) -> lr.LRScheduler:
     """A straight line from learning_rate to end_lr, or a polynomial of another power."""
     warmup = steps_per_epoch * warmup_epoch
@@ -57,10 +58,10 @@ def step(
     steps_per_epoch: int,
     steps: int,
     *,
-    learning_rate: float,
-    step_size: int,
-    gamma: float = 0.1,
-    warmup_epoch: int = 0,
+    learning_rate: Rate,
+    step_size: Count,
+    gamma: Share = 0.1,
+    warmup_epoch: Natural = 0,
 ) -> lr.LRScheduler:
     """Times gamma every step_size epochs."""
     warmup = steps_per_epoch * warmup_epoch
@@ -72,9 +73,9 @@ def piecewise(
     steps_per_epoch: int,
     steps: int,
     *,
-    decay_epochs: list[int],
-    values: list[float],
-    warmup_epoch: int = 0,
+    decay_epochs: Annotated[list[Count], ASCENDING],
+    values: Annotated[list[RateOrZero], SOME],
+    warmup_epoch: Natural = 0,
 ) -> lr.LRScheduler:
     """values[0] until epoch decay_epochs[0], then values[1], and so on."""
     if len(values) != len(decay_epochs) + 1:
@@ -89,10 +90,10 @@ def one_cycle(
     steps_per_epoch: int,
     steps: int,
     *,
-    learning_rate: float,
-    divide_factor: float = 25.0,
-    end_lr: float = 1e-4,
-    peak: float = 0.3,
+    learning_rate: Rate,
+    divide_factor: Factor = 25.0,
+    end_lr: RateOrZero = 1e-4,
+    peak: Share = 0.3,
 ) -> lr.LRScheduler:
     """Up from learning_rate / divide_factor to learning_rate in the first `peak` of the run, then down to end_lr."""
     return lr.OneCycleLR(learning_rate, max(2, steps), divide_factor, end_lr, peak)

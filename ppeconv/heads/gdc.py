@@ -9,6 +9,7 @@ from typing import Any
 
 from paddle import Tensor, nn
 
+from ppeconv.domains import MapSize
 from ppeconv.errors import UserError
 from ppeconv.operators.cost import Cost
 from ppeconv.registry import HEADS, own_arguments
@@ -26,7 +27,7 @@ class GDC(nn.Layer):
     The network's input then has one size.
     """
 
-    def __init__(self, channels: int, *, size: list[int] | None = None, batch_norm: bool = True):
+    def __init__(self, channels: int, *, size: MapSize | None = None, batch_norm: bool = True):
         super().__init__()
         if size is None:
             raise UserError(

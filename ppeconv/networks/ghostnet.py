@@ -11,6 +11,7 @@ from paddle import Tensor, nn
 
 from ppeconv.backbones.layers import Staged, conv_norm, linear_classifier
 from ppeconv.backbones.width import make_divisible
+from ppeconv.domains import Channels, Classes, Multiplier, ShareOrNone
 from ppeconv.operators.ghostconv import GhostConv
 from ppeconv.recalibration.se import SE
 from ppeconv.registry import BACKBONES
@@ -78,11 +79,11 @@ class GhostNet(Staged):
     def __init__(
         self,
         *,
-        class_num: int = 1000,
-        width: float = 1.0,
+        class_num: Classes = 1000,
+        width: Multiplier = 1.0,
         stem: Literal["imagenet", "cifar"] = "imagenet",
-        in_channels: int = 3,
-        dropout: float = 0.2,
+        in_channels: Channels = 3,
+        dropout: ShareOrNone = 0.2,
     ):
         def channels(base: int) -> int:
             return make_divisible(base * width, 4)

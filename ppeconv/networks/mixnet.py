@@ -11,6 +11,7 @@ from paddle import Tensor, nn
 
 from ppeconv.backbones.layers import Staged, conv_norm, linear_classifier
 from ppeconv.backbones.width import make_divisible
+from ppeconv.domains import Channels, Classes, ShareOrNone
 from ppeconv.operators.mixconv import MixConv
 from ppeconv.recalibration.se import SE
 from ppeconv.registry import BACKBONES
@@ -99,10 +100,10 @@ class MixNet(Staged):
     def __init__(
         self,
         *,
-        class_num: int = 1000,
+        class_num: Classes = 1000,
         stem: Literal["imagenet", "cifar"] = "imagenet",
-        in_channels: int = 3,
-        dropout: float = 0.2,
+        in_channels: Channels = 3,
+        dropout: ShareOrNone = 0.2,
     ):
         inputs = make_divisible(self.first * self.multiplier, 8)
         stages: list[list[nn.Layer]] = [

@@ -11,7 +11,7 @@ from typing import Literal
 import paddle
 from paddle import Tensor, nn
 
-from ppeconv.errors import Unsupported
+from ppeconv.domains import Channels
 from ppeconv.geometry import ConvGeometry
 from ppeconv.operators.base import ConvOperator
 from ppeconv.operators.cost import Cost
@@ -40,21 +40,12 @@ class AggregatedConv(ConvOperator):
 
     limits = ("dense", "kernel above 1x1")
 
-    @classmethod
-    def refuse(
-        cls, geometry: ConvGeometry, *, cardinality: int, path_width: int | None, form: Form, between: Between
-    ) -> None:
-        if cardinality < 1 or (path_width is not None and path_width < 1):
-            raise Unsupported(
-                f"AggregatedConv needs a cardinality and a path_width of at least 1; got {cardinality} and {path_width}"
-            )
-
     def build(
         self,
         geometry: ConvGeometry,
         *,
-        cardinality: int = 8,
-        path_width: int | None = None,
+        cardinality: Channels = 8,
+        path_width: Channels | None = None,
         form: Form = "grouped",
         between: Between = "bn_relu",
     ) -> None:

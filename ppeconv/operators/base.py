@@ -11,7 +11,7 @@ from ppeconv.errors import Unsupported
 from ppeconv.folding import Affine
 from ppeconv.geometry import ConvGeometry
 from ppeconv.operators.cost import Cost
-from ppeconv.registry import own_arguments
+from ppeconv.registry import check_arguments, own_arguments
 
 
 class ConvOperator(nn.Layer):
@@ -22,6 +22,7 @@ class ConvOperator(nn.Layer):
     parameters of `build`: they are what a config can set, and `refuse` and `cost` receive all of them.
 
     Raises:
+        UserError: an own argument outside what `build` declares.
         Unsupported: the operator has no definition for this convolution.
     """
 
@@ -70,6 +71,7 @@ class ConvOperator(nn.Layer):
     @classmethod
     def check(cls, geometry: ConvGeometry, **own: Any) -> None:
         """Raise `Unsupported` with the reason when the operator cannot stand in for such a convolution."""
+        check_arguments(cls, own, cls.__name__)
         if geometry.padding_mode != "zeros" or geometry.data_format != "NCHW":
             raise Unsupported(
                 f"{cls.__name__} pads with zeros and reads NCHW; got padding_mode "
@@ -83,7 +85,7 @@ class ConvOperator(nn.Layer):
 
     @classmethod
     def refuse(cls, geometry: ConvGeometry, **own: Any) -> None:
-        """Raise `Unsupported` for own arguments and convolutions outside the operator's definition."""
+        """Raise `Unsupported` for a convolution that the operator, with these own arguments, has no definition for."""
 
     def build(self, geometry: ConvGeometry) -> None:
         """Make the sub-layers."""

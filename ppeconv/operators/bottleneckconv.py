@@ -9,7 +9,7 @@ from math import ceil
 
 from paddle import Tensor, nn
 
-from ppeconv.errors import Unsupported
+from ppeconv.domains import Divisor
 from ppeconv.geometry import ConvGeometry
 from ppeconv.operators.base import ConvOperator
 from ppeconv.operators.cost import Cost
@@ -33,12 +33,7 @@ class BottleneckConv(ConvOperator):
 
     limits = ("dense", "kernel above 1x1")
 
-    @classmethod
-    def refuse(cls, geometry: ConvGeometry, *, reduction: float, between: Between) -> None:
-        if reduction < 1:
-            raise Unsupported(f"BottleneckConv needs a reduction of at least 1; got {reduction}")
-
-    def build(self, geometry: ConvGeometry, *, reduction: float = 4.0, between: Between = "bn_relu") -> None:
+    def build(self, geometry: ConvGeometry, *, reduction: Divisor = 4.0, between: Between = "bn_relu") -> None:
         middle = ceil(geometry.out_channels / reduction)
         self.convs = nn.Sequential(
             followed(pointwise(geometry.in_channels, middle), middle, between),

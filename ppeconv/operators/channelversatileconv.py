@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from ppeconv.domains import Count, Natural
 from ppeconv.errors import Unsupported
 from ppeconv.geometry import ConvGeometry
 from ppeconv.operators.cost import Cost
@@ -33,7 +34,7 @@ class ChannelVersatileConv(VersatileFilters):
     def refuse(cls, geometry: ConvGeometry, *, delta: int, channel_stride: int) -> None:
         refuse_slide(cls.__name__, geometry, delta, channel_stride)
 
-    def build(self, geometry: ConvGeometry, *, delta: int = 1, channel_stride: int = 1) -> None:
+    def build(self, geometry: ConvGeometry, *, delta: Natural = 1, channel_stride: Count = 1) -> None:
         self.fill(FilterBank(geometry, delta=delta, channel_stride=channel_stride))
 
     @classmethod
@@ -43,7 +44,7 @@ class ChannelVersatileConv(VersatileFilters):
 
 def refuse_slide(name: str, geometry: ConvGeometry, delta: int, channel_stride: int) -> None:
     """Raise `Unsupported` unless a filter can slide like that."""
-    if not 0 <= delta < geometry.in_channels:
-        raise Unsupported(f"{name} needs a delta from 0 to {geometry.in_channels - 1} input channels; got {delta}")
-    if channel_stride < 1 or delta % channel_stride:
+    if delta >= geometry.in_channels:
+        raise Unsupported(f"{name} needs a delta below the {geometry.in_channels} input channels; got {delta}")
+    if delta % channel_stride:
         raise Unsupported(f"{name} needs a channel_stride that divides delta={delta}; got {channel_stride}")

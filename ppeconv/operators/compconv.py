@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from itertools import pairwise
 from math import ceil
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import paddle
 from paddle import Tensor, nn
+from pydantic import Field
 
-from ppeconv.errors import Unsupported
+from ppeconv.domains import Channels
 from ppeconv.geometry import ConvGeometry
 from ppeconv.operators.base import ConvOperator
 from ppeconv.operators.cost import Cost
@@ -50,20 +51,19 @@ class CompConv(ConvOperator):
     limits = ("dense", "odd kernel", "fixed padding")
 
     @classmethod
-    def refuse(cls, geometry: ConvGeometry, *, depth: int | None, base_channels: int) -> None:
-        if depth is not None and not 0 <= depth <= 3:
-            raise Unsupported(f"CompConv needs a depth from 0 to 3; got {depth}")
-        if base_channels < 1:
-            raise Unsupported(f"CompConv needs base_channels of at least 1; got {base_channels}")
-
-    @classmethod
     def describe(cls, geometry: ConvGeometry, *, depth: int | None, base_channels: int) -> str:
         wanted = wanted_depth(geometry, depth, base_channels)
         fitting = fitting_depth(geometry, wanted)
         lowered = f" (lowered from {wanted})" if fitting < wanted else ""
         return f"{geometry}, depth {fitting}{lowered}, reconstruction"
 
-    def build(self, geometry: ConvGeometry, *, depth: int | None = None, base_channels: int = 128) -> None:
+    def build(
+        self,
+        geometry: ConvGeometry,
+        *,
+        depth: Annotated[int, Field(ge=0, le=3)] | None = None,
+        base_channels: Channels = 128,
+    ) -> None:
         self.depth = fitting_depth(geometry, wanted_depth(geometry, depth, base_channels))
         first, *others = _convolutions(geometry, self.depth)
         self.first = host_conv(geometry, *first, bias=geometry.bias)

@@ -15,6 +15,7 @@ import paddle
 import paddle.nn.functional as F
 from paddle import Tensor, nn
 
+from ppeconv.domains import Multiplier, Share
 from ppeconv.errors import Unsupported
 from ppeconv.folding import Affine, conv_of, folded
 from ppeconv.geometry import ConvGeometry
@@ -42,14 +43,12 @@ class FireConv(ConvOperator):
 
     @classmethod
     def refuse(cls, geometry: ConvGeometry, *, squeeze: float, share: float) -> None:
-        if squeeze <= 0:
-            raise Unsupported(f"FireConv needs a squeeze above 0; got {squeeze}")
         if not 0 < round(share * geometry.out_channels) < geometry.out_channels:
             raise Unsupported(
                 f"FireConv needs a share that leaves each kernel one of {geometry.out_channels} channels; got {share}"
             )
 
-    def build(self, geometry: ConvGeometry, *, squeeze: float = 0.125, share: float = 0.5) -> None:
+    def build(self, geometry: ConvGeometry, *, squeeze: Multiplier = 0.125, share: Share = 0.5) -> None:
         narrow, points, spatial = _widths(geometry, squeeze, share)
         self.squeeze = pointwise(geometry.in_channels, narrow, bias=True)
         self.expand1 = CentredConv(geometry, narrow, points, bias=geometry.bias)

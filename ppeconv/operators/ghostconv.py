@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import paddle
 from paddle import Tensor, nn
 
-from ppeconv.errors import Unsupported
+from ppeconv.domains import Channels, OddKernelSide
 from ppeconv.geometry import ConvGeometry
 from ppeconv.operators.base import ConvOperator
 from ppeconv.operators.cost import Cost
@@ -42,14 +42,9 @@ class GhostConv(ConvOperator):
     default_rules: ClassVar[dict[str, Any]] = {"min_kernel": 1}
     limits = ("dense",)
 
-    @classmethod
-    def refuse(cls, geometry: ConvGeometry, *, ratio: int, cheap_kernel: int, inner: Between) -> None:
-        if ratio < 1:
-            raise Unsupported(f"GhostConv needs a ratio of at least 1; got {ratio}")
-        if cheap_kernel < 1 or cheap_kernel % 2 == 0:
-            raise Unsupported(f"GhostConv needs an odd cheap_kernel; got {cheap_kernel}")
-
-    def build(self, geometry: ConvGeometry, *, ratio: int = 2, cheap_kernel: int = 3, inner: Between = "none") -> None:
+    def build(
+        self, geometry: ConvGeometry, *, ratio: Channels = 2, cheap_kernel: OddKernelSide = 3, inner: Between = "none"
+    ) -> None:
         self.intrinsic = ceil(geometry.out_channels / ratio)
         self.ghosts = self.intrinsic * (ratio - 1)
         bias = geometry.bias and inner == "none"

@@ -12,6 +12,7 @@ import numpy as np
 import paddle
 from paddle import Tensor, nn
 
+from ppeconv.domains import Channels
 from ppeconv.errors import Unsupported
 from ppeconv.folding import Affine, conv_of, dense, folded
 from ppeconv.geometry import ConvGeometry
@@ -37,13 +38,13 @@ class GroupConv(ConvOperator):
 
     @classmethod
     def refuse(cls, geometry: ConvGeometry, *, conv_groups: int, shuffle: bool) -> None:
-        if conv_groups < 1 or geometry.in_channels % conv_groups or geometry.out_channels % conv_groups:
+        if geometry.in_channels % conv_groups or geometry.out_channels % conv_groups:
             raise Unsupported(
                 f"GroupConv needs conv_groups that divide the input and the output channels; got {conv_groups} for "
                 f"{geometry.in_channels}->{geometry.out_channels}"
             )
 
-    def build(self, geometry: ConvGeometry, *, conv_groups: int = 2, shuffle: bool = False) -> None:
+    def build(self, geometry: ConvGeometry, *, conv_groups: Channels = 2, shuffle: bool = False) -> None:
         self.conv = host_conv(geometry, geometry.in_channels, geometry.out_channels, conv_groups, geometry.bias)
         self.shuffle_groups = conv_groups if shuffle else 1
 

@@ -11,6 +11,7 @@ import numpy as np
 import paddle
 from paddle import Tensor, nn
 
+from ppeconv.domains import Channels
 from ppeconv.errors import Unsupported
 from ppeconv.folding import Affine, dense, folded, folded_inside
 from ppeconv.geometry import ConvGeometry
@@ -49,13 +50,13 @@ class HetConv(ConvOperator):
 
     @classmethod
     def refuse(cls, geometry: ConvGeometry, *, parts: int, form: Form) -> None:
-        if parts < 1 or geometry.in_channels % parts or geometry.out_channels % parts:
+        if geometry.in_channels % parts or geometry.out_channels % parts:
             raise Unsupported(
                 f"HetConv needs parts that divide the input and the output channels; got parts={parts} for "
                 f"{geometry.in_channels}->{geometry.out_channels}"
             )
 
-    def build(self, geometry: ConvGeometry, *, parts: int = 4, form: Form = "exact") -> None:
+    def build(self, geometry: ConvGeometry, *, parts: Channels = 4, form: Form = "exact") -> None:
         inputs, outputs = geometry.in_channels, geometry.out_channels
         self.parts, self.share, self.exact = parts, inputs // parts, form == "exact"
         self.spatial = host_conv(geometry, inputs, outputs, parts, geometry.bias and self.exact)

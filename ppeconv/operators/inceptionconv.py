@@ -5,11 +5,13 @@ Papers: Going Deeper with Convolutions, arXiv 1409.4842; factorised: Rethinking 
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import paddle
 from paddle import Tensor, nn
+from pydantic import Field
 
+from ppeconv.domains import Natural
 from ppeconv.errors import Unsupported
 from ppeconv.geometry import ConvGeometry
 from ppeconv.operators.base import ConvOperator
@@ -55,8 +57,6 @@ class InceptionConv(ConvOperator):
 
     @classmethod
     def refuse(cls, geometry: ConvGeometry, *, form: Form, widths: list[int] | None) -> None:
-        if widths is not None and (len(widths) != 6 or min(widths) < 0):
-            raise Unsupported(f"InceptionConv needs widths [n1, r3, n3, r5, n5, pool]; got {widths}")
         given = _widths(geometry, form, widths)
         if given.n1 + given.n3 + given.n5 + given.pool != geometry.out_channels:
             raise Unsupported(
@@ -69,7 +69,13 @@ class InceptionConv(ConvOperator):
         if form != "naive" and ((given.n3 and not given.r3) or (given.n5 and not given.r5)):
             raise Unsupported(f"InceptionConv needs r3 and r5 above 0 where n3 and n5 are; got {widths}")
 
-    def build(self, geometry: ConvGeometry, *, form: Form = "reduced", widths: list[int] | None = None) -> None:
+    def build(
+        self,
+        geometry: ConvGeometry,
+        *,
+        form: Form = "reduced",
+        widths: Annotated[list[Natural], Field(min_length=6, max_length=6)] | None = None,
+    ) -> None:
         channels = _widths(geometry, form, widths)
         self.pool_inputs = channels.pool if form == "naive" else geometry.in_channels
         branches = [

@@ -14,7 +14,7 @@ import paddle
 import paddle.nn.functional as F
 from paddle import Tensor, nn
 
-from ppeconv.errors import Unsupported
+from ppeconv.domains import Channels, NotNegative
 from ppeconv.folding import Affine, conv_of, folded
 from ppeconv.geometry import ConvGeometry
 from ppeconv.operators.base import ConvOperator
@@ -51,29 +51,14 @@ class MaskedVersatileConv(ConvOperator):
 
     limits = ("dense",)
 
-    @classmethod
-    def refuse(
-        cls,
-        geometry: ConvGeometry,
-        *,
-        secondaries: int,
-        scheme: Literal["shared", "per_filter"],
-        ortho: float,
-        mask_lr: float,
-    ) -> None:
-        if secondaries < 1:
-            raise Unsupported(f"MaskedVersatileConv needs secondaries of at least 1; got {secondaries}")
-        if min(ortho, mask_lr) < 0:
-            raise Unsupported(f"MaskedVersatileConv needs ortho and mask_lr of at least 0; got {ortho} and {mask_lr}")
-
     def build(
         self,
         geometry: ConvGeometry,
         *,
-        secondaries: int = 2,
+        secondaries: Channels = 2,
         scheme: Literal["shared", "per_filter"] = "per_filter",
-        ortho: float = 0.01,
-        mask_lr: float = 0.1,
+        ortho: NotNegative = 0.01,
+        mask_lr: NotNegative = 0.1,
     ) -> None:
         primaries = ceil(geometry.out_channels / secondaries)
         filters = [primaries, geometry.in_channels, *geometry.kernel_size]

@@ -6,12 +6,13 @@ Paper: MixConv: Mixed Depthwise Convolutional Kernels, BMVC 2019, arXiv 1907.095
 from __future__ import annotations
 
 import copy
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import paddle
 from paddle import Tensor, nn
 
+from ppeconv.domains import SOME, KernelSide
 from ppeconv.errors import Unsupported
 from ppeconv.folding import Affine, folded, folded_inside
 from ppeconv.geometry import ConvGeometry
@@ -52,16 +53,20 @@ class MixConv(ConvOperator):
                 f"MixConv needs a host kernel with both sides odd or both even; got {geometry.kernel_size}"
             )
         sizes = _sizes(geometry, kernel_sizes)
-        if not 1 <= len(sizes) <= geometry.in_channels:
+        if len(sizes) > geometry.in_channels:
             raise Unsupported(f"MixConv needs 1 to {geometry.in_channels} kernel_sizes; got {kernel_sizes}")
-        if any(size < 1 or (size - geometry.kernel_size[0]) % 2 for size in sizes):
+        if any((size - geometry.kernel_size[0]) % 2 for size in sizes):
             kind = "odd" if geometry.kernel_size[0] % 2 else "even"
             raise Unsupported(
                 f"MixConv needs {kind} kernel_sizes in place of a kernel {geometry.kernel_size}; got {kernel_sizes}"
             )
 
     def build(
-        self, geometry: ConvGeometry, *, kernel_sizes: list[int] | None = None, between: Between = "bn_relu"
+        self,
+        geometry: ConvGeometry,
+        *,
+        kernel_sizes: Annotated[list[KernelSide], SOME] | None = None,
+        between: Between = "bn_relu",
     ) -> None:
         dense = geometry.groups == 1
         channels = geometry.in_channels

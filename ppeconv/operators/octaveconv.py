@@ -12,6 +12,7 @@ from typing import Any, ClassVar, NamedTuple
 import paddle
 from paddle import Tensor, nn
 
+from ppeconv.domains import ShareOrNone
 from ppeconv.errors import Unsupported
 from ppeconv.geometry import ConvGeometry
 from ppeconv.operators.base import ConvOperator
@@ -147,8 +148,6 @@ class OctaveConv(ConvOperator):
         two_tensor: bool,
     ) -> None:
         shares = _shares(alpha, alpha_in, alpha_out)
-        if not all(0 <= share < 1 for share in shares):
-            raise Unsupported(f"OctaveConv needs every alpha from 0 to below 1; got {shares[0]} and {shares[1]}")
         if geometry.groups > 1 and shares[0] != shares[1]:
             raise Unsupported(f"OctaveConv in place of a depthwise convolution needs one alpha; got {shares}")
         if geometry.stride not in ((1, 1), (2, 2)):
@@ -176,9 +175,9 @@ class OctaveConv(ConvOperator):
         self,
         geometry: ConvGeometry,
         *,
-        alpha: float = 0.25,
-        alpha_in: float | None = None,
-        alpha_out: float | None = None,
+        alpha: ShareOrNone = 0.25,
+        alpha_in: ShareOrNone | None = None,
+        alpha_out: ShareOrNone | None = None,
         two_tensor: bool = False,
     ) -> None:
         self.core = OctaveCore(geometry, *_shares(alpha, alpha_in, alpha_out))

@@ -11,7 +11,7 @@ from typing import Literal
 import paddle
 from paddle import Tensor
 
-from ppeconv.errors import Unsupported
+from ppeconv.domains import ShareOrNone
 from ppeconv.geometry import ConvGeometry
 from ppeconv.operators.base import ConvOperator
 from ppeconv.operators.cost import Cost
@@ -38,12 +38,7 @@ class ParallelDownsample(ConvOperator):
 
     limits = ("dense", "odd kernel", "fixed padding")
 
-    @classmethod
-    def refuse(cls, geometry: ConvGeometry, *, share: float, pool: Literal["max", "avg"]) -> None:
-        if not 0 <= share < 1:
-            raise Unsupported(f"ParallelDownsample needs a share from 0 to below 1; got {share}")
-
-    def build(self, geometry: ConvGeometry, *, share: float = 0.5, pool: Literal["max", "avg"] = "max") -> None:
+    def build(self, geometry: ConvGeometry, *, share: ShareOrNone = 0.5, pool: Literal["max", "avg"] = "max") -> None:
         self.pooled = _pooled(geometry, share)
         outputs = geometry.out_channels - self.pooled
         self.conv = host_conv(geometry, geometry.in_channels, outputs, bias=geometry.bias)

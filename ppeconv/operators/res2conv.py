@@ -10,6 +10,7 @@ from math import ceil
 import paddle
 from paddle import Tensor, nn
 
+from ppeconv.domains import Channels, Scales
 from ppeconv.errors import Unsupported
 from ppeconv.geometry import ConvGeometry
 from ppeconv.operators.base import ConvOperator
@@ -45,11 +46,7 @@ class Res2Conv(ConvOperator):
     def refuse(
         cls, geometry: ConvGeometry, *, scale: int, split_width: int | None, cardinality: int, between: Between
     ) -> None:
-        if scale < 2 or (split_width is not None and split_width < 1):
-            raise Unsupported(
-                f"Res2Conv needs a scale of at least 2 and a split_width of at least 1; got {scale} and {split_width}"
-            )
-        if cardinality < 1 or _split_width(geometry, scale, split_width) % cardinality:
+        if _split_width(geometry, scale, split_width) % cardinality:
             raise Unsupported(
                 f"Res2Conv needs a cardinality that divides the {_split_width(geometry, scale, split_width)} channels "
                 f"of a split; got {cardinality}"
@@ -59,9 +56,9 @@ class Res2Conv(ConvOperator):
         self,
         geometry: ConvGeometry,
         *,
-        scale: int = 4,
-        split_width: int | None = None,
-        cardinality: int = 1,
+        scale: Scales = 4,
+        split_width: Channels | None = None,
+        cardinality: Channels = 1,
         between: Between = "bn_relu",
     ) -> None:
         width, stride = _split_width(geometry, scale, split_width), geometry.stride

@@ -10,7 +10,7 @@ from math import ceil, gcd
 import paddle
 from paddle import Tensor
 
-from ppeconv.errors import Unsupported
+from ppeconv.domains import Channels
 from ppeconv.geometry import ConvGeometry
 from ppeconv.operators.base import ConvOperator
 from ppeconv.operators.cost import Cost
@@ -49,14 +49,7 @@ class ShuffleUnitV1(ConvOperator):
 
     limits = ("dense", "odd kernel", "fixed padding", "kernel above 1x1")
 
-    @classmethod
-    def refuse(cls, geometry: ConvGeometry, *, conv_groups: int, first_groups: int | None) -> None:
-        if conv_groups < 1 or (first_groups is not None and first_groups < 1):
-            raise Unsupported(
-                f"ShuffleUnitV1 needs conv_groups and first_groups of at least 1; got {conv_groups} and {first_groups}"
-            )
-
-    def build(self, geometry: ConvGeometry, *, conv_groups: int = 4, first_groups: int | None = None) -> None:
+    def build(self, geometry: ConvGeometry, *, conv_groups: Channels = 4, first_groups: Channels | None = None) -> None:
         inner, outputs = _widths(geometry)
         first, last = _groups(geometry, conv_groups, first_groups)
         self.first = followed(pointwise(geometry.in_channels, inner, first), inner)

@@ -6,13 +6,14 @@ Paper: Selective Kernel Networks, CVPR 2019, arXiv 1903.06586.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import paddle
 import paddle.nn.functional as F
 from paddle import Tensor, nn
+from pydantic import Field
 
-from ppeconv.errors import Unsupported
+from ppeconv.domains import Channels
 from ppeconv.geometry import ConvGeometry
 from ppeconv.operators.base import ConvOperator
 from ppeconv.operators.cost import Cost
@@ -43,15 +44,14 @@ class SKConv(ConvOperator):
     default_rules: ClassVar[dict[str, Any]] = {"groups": "any"}
     limits = ("odd kernel", "fixed padding", "kernel above 1x1")
 
-    @classmethod
-    def refuse(cls, geometry: ConvGeometry, *, branches: int, reduction: int, min_width: int) -> None:
-        if min(branches, reduction, min_width) < 1:
-            raise Unsupported(
-                f"SKConv needs branches, reduction and min_width of at least 1; got {branches}, {reduction}, "
-                f"{min_width}"
-            )
-
-    def build(self, geometry: ConvGeometry, *, branches: int = 2, reduction: int = 16, min_width: int = 32) -> None:
+    def build(
+        self,
+        geometry: ConvGeometry,
+        *,
+        branches: Annotated[int, Field(ge=1, le=16)] = 2,
+        reduction: Channels = 16,
+        min_width: Channels = 32,
+    ) -> None:
         channels = geometry.out_channels
         self.branches = nn.LayerList(
             [followed(_branch(geometry, number), channels) for number in range(1, branches + 1)]

@@ -13,6 +13,7 @@ import paddle.nn.functional as F
 from paddle import Tensor, nn
 
 from ppeconv.backend.blend import softmax_blend
+from ppeconv.domains import Channels, Share
 from ppeconv.errors import Unsupported
 from ppeconv.folding import Affine, dense, folded
 from ppeconv.geometry import ConvGeometry
@@ -51,10 +52,6 @@ class SPConv(ConvOperator):
 
     @classmethod
     def refuse(cls, geometry: ConvGeometry, *, ratio: float, gwc_groups: int, branch_bias: bool) -> None:
-        if not 0 < ratio < 1:
-            raise Unsupported(f"SPConv needs a ratio between 0 and 1, both excluded; got {ratio}")
-        if gwc_groups < 1:
-            raise Unsupported(f"SPConv needs gwc_groups of at least 1; got {gwc_groups}")
         if geometry.in_channels <= gwc_groups:
             raise Unsupported(
                 f"SPConv with gwc_groups={gwc_groups} needs more than {gwc_groups} input channels; "
@@ -66,7 +63,7 @@ class SPConv(ConvOperator):
             )
 
     def build(
-        self, geometry: ConvGeometry, *, ratio: float = 0.5, gwc_groups: int = 2, branch_bias: bool = False
+        self, geometry: ConvGeometry, *, ratio: Share = 0.5, gwc_groups: Channels = 2, branch_bias: bool = False
     ) -> None:
         channels = geometry.out_channels
         self.representative = representative_channels(geometry.in_channels, ratio, gwc_groups)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from ppeconv.domains import Count, Natural
 from ppeconv.geometry import ConvGeometry
 from ppeconv.operators.channelversatileconv import refuse_slide
 from ppeconv.operators.cost import Cost
@@ -34,7 +35,9 @@ class VersatileConv(VersatileFilters):
     def refuse(cls, geometry: ConvGeometry, *, form: Form, delta: int, channel_stride: int) -> None:
         refuse_slide(cls.__name__, geometry, delta, channel_stride)
 
-    def build(self, geometry: ConvGeometry, *, form: Form = "concat", delta: int = 1, channel_stride: int = 1) -> None:
+    def build(
+        self, geometry: ConvGeometry, *, form: Form = "concat", delta: Natural = 1, channel_stride: Count = 1
+    ) -> None:
         self.fill(_bank(geometry, form, delta, channel_stride))
 
     @classmethod

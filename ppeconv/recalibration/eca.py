@@ -10,7 +10,7 @@ from math import log2
 import paddle.nn.functional as F
 from paddle import Tensor, nn
 
-from ppeconv.errors import UserError
+from ppeconv.domains import OddKernelSide
 from ppeconv.operators.cost import Cost
 from ppeconv.recalibration.base import Recalibration
 from ppeconv.registry import RECALIBRATIONS
@@ -28,10 +28,8 @@ class ECA(Recalibration):
     Sources differ: the published ResNet-50 has k = 3, 5, 5, 7 in its stages, the formula gives 5, 5, 5, 7.
     """
 
-    def __init__(self, channels: int, *, kernel: int | None = None):
+    def __init__(self, channels: int, *, kernel: OddKernelSide | None = None):
         super().__init__()
-        if kernel is not None and (kernel < 1 or kernel % 2 == 0):
-            raise UserError(f"ECA needs an odd kernel; got {kernel}")
         taps = kernel or adapted_kernel(channels)
         self.conv = nn.Conv2D(1, 1, (taps, 1), padding=(taps // 2, 0), bias_attr=False)
 
@@ -40,7 +38,7 @@ class ECA(Recalibration):
         return x * F.sigmoid(self.conv(means)).transpose([0, 2, 1, 3])
 
     @classmethod
-    def cost(cls, channels: int, height: int, width: int, *, kernel: int | None) -> Cost:
+    def cost(cls, channels: int, height: int, width: int, *, kernel: OddKernelSide | None) -> Cost:
         return Cost.conv(1, 1, (kernel or adapted_kernel(channels), 1), (channels, 1))
 
 

@@ -10,7 +10,7 @@ from typing import Literal
 import paddle.nn.functional as F
 from paddle import Tensor, nn
 
-from ppeconv.errors import UserError
+from ppeconv.domains import Multiplier
 from ppeconv.operators.cost import Cost
 from ppeconv.recalibration.base import Recalibration
 from ppeconv.registry import RECALIBRATIONS
@@ -28,10 +28,8 @@ class GC(Recalibration):
     Parameters: C + 1 + C p + p + 2 p + p C + C; MACs: C H W + 2 C p (the attention's products are not counted).
     """
 
-    def __init__(self, channels: int, *, ratio: float = 1 / 16, fusion: Literal["add", "scale"] = "add"):
+    def __init__(self, channels: int, *, ratio: Multiplier = 1 / 16, fusion: Literal["add", "scale"] = "add"):
         super().__init__()
-        if ratio <= 0:
-            raise UserError(f"GC needs a ratio above 0; got {ratio}")
         narrow = _narrow(channels, ratio)
         self.fusion = fusion
         self.attend = nn.Conv2D(channels, 1, 1)

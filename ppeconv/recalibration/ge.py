@@ -11,6 +11,7 @@ from typing import Literal
 import paddle.nn.functional as F
 from paddle import Tensor, nn
 
+from ppeconv.domains import MapSize
 from ppeconv.errors import UserError
 from ppeconv.operators.cost import Cost
 from ppeconv.operators.parts import spread
@@ -38,9 +39,7 @@ class GE(Recalibration):
     MACs: of these the weights times the pixels they write.
     """
 
-    def __init__(
-        self, channels: int, *, form: Form = "theta", extent: Extent = "global", size: list[int] | None = None
-    ):
+    def __init__(self, channels: int, *, form: Form = "theta", extent: Extent = "global", size: MapSize | None = None):
         super().__init__()
         if form == "theta-":
             self.gather = (

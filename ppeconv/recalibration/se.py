@@ -10,7 +10,7 @@ from typing import Literal
 import paddle.nn.functional as F
 from paddle import Tensor, nn
 
-from ppeconv.errors import UserError
+from ppeconv.domains import Channels
 from ppeconv.operators.cost import Cost
 from ppeconv.recalibration.base import Recalibration
 from ppeconv.registry import RECALIBRATIONS
@@ -37,15 +37,13 @@ class SE(Recalibration):
         self,
         channels: int,
         *,
-        reduction: int = 16,
-        hidden: int | None = None,
+        reduction: Channels = 16,
+        hidden: Channels | None = None,
         bias: bool = True,
         activation: Literal["relu", "swish"] = "relu",
         gate: Literal["sigmoid", "hard_sigmoid"] = "sigmoid",
     ):
         super().__init__()
-        if reduction < 1 or (hidden is not None and hidden < 1):
-            raise UserError(f"SE needs a reduction and a hidden width of at least 1; got {reduction} and {hidden}")
         narrow = _hidden(channels, reduction, hidden)
         self.activation, self.gate = _ACTIVATIONS[activation], _GATES[gate]
         self.squeeze = nn.Conv2D(channels, narrow, 1, bias_attr=None if bias else False)
