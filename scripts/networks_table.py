@@ -149,6 +149,9 @@ HEAD = """\
 - **训练、导出、推理**：{classes} 类，小图 (「边长」的第二个数)，随机输入：一步 SGD，损失有限且每个参数都有梯度；
   导出后在批大小 1 和 3 与原网络比较 (表中是最大相对误差)；再由 `Predictor` 从导出的目录推理。
   导出前 BN 的增益减半：随机权重的深残差网络会把舍入误差放大百倍。这说明每一步都走得通，不说明精度。
+- **BN**：epsilon 是飞桨的默认值 1e-5，只有 MobileNetV3 照 paddle.vision 用 1e-3。不少原作用 1e-3：Inception V2 到 V4、
+  Inception-ResNet V2、Xception、DPN，TensorFlow 版的 MobileNet、EfficientNet、MixNet；移植这些权重时要改成原作的值。
+  飞桨的滑动方差是有偏的 (除以 n)，PyTorch 的无偏 (除以 n − 1)，n 为批内像素数；同样训练，存下的统计量略有不同。
 
 飞桨 {paddle}，CPU。重新生成：`python scripts/networks_table.py --again`。
 

@@ -176,6 +176,8 @@ def test_counts_of_slimmable_mobilenetv2():
         with model.at_width(width):
             active = sum(layer.active_params() for layer in any_width_layers(model))
         assert active == ppeconv.parameter_count(create_model("MobileNetV2", width=width))
+    published, norms_of_the_last_convolution = 3_556_456, 3 * 2 * 1280
+    assert ppeconv.parameter_count(model) == published + norms_of_the_last_convolution
 
 
 def test_private_norms_of_twenty_widths_cost_what_source_004_says():

@@ -14,6 +14,7 @@ import ppeconv
 from ppeconv import UserError, create_model, replace_conv
 from ppeconv.backbones.res2net import Res2Block
 from ppeconv.backbones.shufflenetv1 import ShuffleBlockV1
+from ppeconv.counting import NORMS
 from ppeconv.engine.setup import build_model
 from ppeconv.registry import BACKBONES
 
@@ -139,6 +140,52 @@ def test_means_over_the_border_count_the_padding(stage):
     np.testing.assert_allclose(means[0, 0].numpy(), np.array([[4, 6], [6, 9]]) / 9, rtol=1e-6)
 
 
+def shuffles(channels, groups):
+    """Where the paper's shuffle puts each channel, and where the published code's does."""
+    each = channels // groups
+    paper = np.arange(channels).reshape(each, groups).T.flatten()
+    return paper, np.argsort(paper)
+
+
+def connections(places, groups):
+    """The group before and the group behind the shuffle of each channel, and the order that sorts them."""
+    each = len(places) // groups
+    pairs = np.stack([np.arange(len(places)), places]) // each
+    order = np.lexsort(pairs[::-1])
+    return pairs[:, order].tolist(), order
+
+
+@pytest.mark.parametrize(
+    ("groups", "width", "same"), [(1, 36, True), (2, 50, True), (3, 60, True), (4, 68, False), (8, 96, False)]
+)
+def test_with_few_groups_both_shuffles_connect_them_alike(groups, width, same):
+    """So that a permutation of inner channels makes one network of the other."""
+    stages = [[connections(places, groups)[0] for places in shuffles(width * scale, groups)] for scale in (1, 2, 4)]
+    assert all(paper == published for paper, published in stages) == same
+
+
+def test_shufflenet_v1_in_the_published_order():
+    """The shuffle behind the depthwise convolution and the other way round, its weights those of our block permuted."""
+    block, x = ShuffleBlockV1(240, 240, 1, 3, 3), paddle.randn([2, 240, 5, 4])
+    block.eval()
+    paper, published = shuffles(60, 3)
+    ours, theirs = (connections(places, 3)[1] for places in (paper, published))
+    moved = np.empty(60, int)
+    moved[theirs] = ours
+    last = np.empty(60, int)
+    last[published] = paper[moved]
+    depthwise, (expand, after) = block.expand[0], block.expand[1]
+    last = last.reshape(3, 20) - np.arange(0, 60, 20)[:, None]
+    weight = np.concatenate(
+        [rows[:, taken] for rows, taken in zip(np.split(expand.weight.numpy(), 3), last, strict=True)]
+    )
+    y = F.relu(norm(F.conv2d(x, paddle.to_tensor(block.reduce[0].weight.numpy()[moved]), groups=3), block.reduce[1]))
+    y = F.conv2d(y, paddle.to_tensor(depthwise[0].weight.numpy()[paper[moved]]), padding=1, groups=60)
+    y = norm(y, depthwise[1]).numpy()[:, np.argsort(published)]
+    expected = F.relu(x + norm(F.conv2d(paddle.to_tensor(y), paddle.to_tensor(weight), groups=3), after))
+    np.testing.assert_allclose(block(x).numpy(), expected.numpy(), rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("version", ["1.0", "1.1"])
 def test_squeezenet_is_its_authors(version):
     """From the functions of their definition: no padding before the fires, windows at the border that are not full."""
@@ -181,10 +228,18 @@ def sparing(names):
     return [pytest.param(name, marks=[pytest.mark.full] if name in HEAVY else []) for name in names]
 
 
+def test_the_running_variance_is_biased():
+    layer, x = nn.BatchNorm2D(1), paddle.to_tensor([0.0, 2.0]).reshape([2, 1, 1, 1])
+    layer(x)
+    assert float(layer._variance) == pytest.approx(0.9 + 0.1 * 1)
+
+
 @pytest.mark.parametrize("name", sparing(FEATURES))
 def test_feature_maps(name):
     model = create_model(name, features=True)
     assert (model.channels, model.strides) == FEATURES[name]
+    epsilons = {layer._epsilon for layer in model.sublayers() if isinstance(layer, NORMS)}
+    assert epsilons <= {1e-3 if name.startswith("MobileNetV3") else 1e-5}
     side = 64 if BACKBONES.get(name).image_shape[1] % 16 == 0 else 96
     model.eval()
     maps = model(paddle.randn([2, 3, side, side]))

@@ -20,6 +20,15 @@ def page(name):
     return (FOLDER / f"{name.lower()}.md").read_text("utf-8")
 
 
+def assert_defaults(text, defaults):
+    """The page's table of arguments gives each its default, as YAML or as a word for none."""
+    for argument, default in defaults.items():
+        row = re.search(rf"^\| `{argument}` \| `?(.+?)`? \|", text, re.M)
+        assert row, f"{argument} is missing"
+        shown = None if row[1] in ("不写", "—") else yaml.safe_load(row[1])
+        assert (shown, isinstance(shown, bool)) == (default, isinstance(default, bool)), argument
+
+
 @pytest.mark.parametrize("name", OPERATORS.names())
 def test_page(name):
     text = page(name)
@@ -28,8 +37,7 @@ def test_page(name):
     assert f"]({name.lower()}.svg)" in text
     params, macs = share_of_plain(name)
     assert f"{params:.1%} 与 {macs:.1%}" in text
-    for argument in OPERATORS.get(name).completed({}):
-        assert f"| `{argument}` |" in text
+    assert_defaults(text, OPERATORS.get(name).completed({}))
 
 
 @pytest.mark.parametrize("name", OPERATORS.names())

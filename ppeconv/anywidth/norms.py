@@ -70,7 +70,8 @@ class PrivateBatchNorm(nn.Layer, AnyWidthLayer):
     """A batch norm for each trained width, as S-Net has; each begins as the first channels of `norm`.
 
     [N, active channels, ...] -> the same. At a width between them the next wider one serves, cut to the active
-    channels. Source: arXiv 1812.08928, which knows no other widths than the trained ones.
+    channels. Source: arXiv 1812.08928, which knows no other widths than the trained ones; its code has one norm for all
+    widths behind a convolution whose outputs stay whole, here that too has one for each.
     """
 
     def __init__(self, norm: nn.BatchNorm1D | nn.BatchNorm2D, layout: Layout, widths: Sequence[float]):

@@ -65,8 +65,9 @@ class ShuffleNetV1(Staged):
         stem: "imagenet" has stride 2 and a max pool, "cifar" neither.
         in_channels: channels of the image.
 
-    The shuffle is before the depthwise convolution as in the paper, in the published code behind it: the same up to a
-    permutation of weights. As there, the classifier has no bias.
+    The shuffle is before the depthwise convolution as in the paper, in the published code behind it and the other way
+    round: with 1, 2 and 3 groups the same up to a permutation of the inner channels, with 4 and 8 another function. As
+    there, the classifier has no bias.
     """
 
     def __init__(

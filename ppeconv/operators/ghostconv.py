@@ -35,8 +35,8 @@ class GhostConv(ConvOperator):
     weights times H' W'.
 
     Departure from the paper, whose module ends in batch norm and ReLU: with inner="none", the default, the host's norm
-    and activation are the only ones, as in the published code of Ghost-ResNet50. A bias stands in each of the two
-    convolutions.
+    and activation are the only ones. A bias of the host stands in each of the two convolutions. The published code of
+    Ghost-ResNet50 has nothing between them either, but always these biases, and no norms in its blocks.
     """
 
     default_rules: ClassVar[dict[str, Any]] = {"min_kernel": 1}

@@ -43,8 +43,10 @@ class ShuffleUnitV1(ConvOperator):
     MACs: C_in b / g H W + (b kh kw + b o / g) H' W'.
 
     The means of the pool count the padding, as in the published code. Sources differ: the shuffle is before the
-    depthwise convolution as in the paper, in the published code behind it, which is the same up to a permutation of
-    the depthwise weights. The norm at the end of the branch and the last ReLU are the host's.
+    depthwise convolution as in the paper, in the published code behind it and the other way round. At the widths of
+    ShuffleNet with 1, 2 and 3 groups that is the same up to a permutation of the inner channels (the outputs of the
+    first 1x1, the depthwise convolution, the inputs of the last); with 4 and 8 groups there is none in some stages.
+    The norm at the end of the branch and the last ReLU are the host's.
     """
 
     limits = ("dense", "odd kernel", "fixed padding", "kernel above 1x1")
