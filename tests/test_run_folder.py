@@ -7,14 +7,19 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
+import numpy as np
+import paddle
 import pytest
 
 from ppeconv import UserError
 from ppeconv.engine import checkpoint
 from ppeconv.engine.lock import Lock
+from ppeconv.engine.resume import Checkpoints
 from ppeconv.engine.run import Run
-from tests.runs import trained_run
+from ppeconv.engine.trainer import Progress
+from tests.runs import call, trained_run
 
 NAME = "lenet_spconv_digits"
 QUICK = ["Global.use_visualdl=false", "DataLoader.Train.sampler.batch_size=360"]
@@ -170,6 +175,39 @@ def test_an_epochs_checkpoint_that_a_crash_prevented_is_written_later(tmp_path, 
     run = quick_run(tmp_path, *arguments)
     assert progress(run.path / "epoch_2")["epoch"] == 2
     assert epochs(run) == [1, 2, 3]
+
+
+@pytest.mark.parametrize("loss", [float("nan"), float("inf")])
+def test_an_evaluation_that_is_not_a_number_ends_the_run(loss, tmp_path, capsys, monkeypatch):
+    from ppeconv.engine import train as module
+
+    evaluate, before = module.evaluate, {}
+
+    def diverging(*arguments, **keywords):
+        result = evaluate(*arguments, **keywords)
+        if (tmp_path / NAME / "best_model.pdparams").is_file():
+            before.update(contents(tmp_path / NAME))
+            result.loss, result.confusion = loss, np.eye(10, dtype=int)
+        return result
+
+    monkeypatch.setattr(module, "evaluate", diverging)
+    arguments = [f"Global.output_dir={tmp_path}", "Global.epochs=3", *QUICK]
+    code, _, error = call(capsys, "train", "-c", NAME, "-o", *arguments)
+    assert code == 2
+    assert f"the evaluation loss became {loss} in epoch 2, step 8" in error
+    after = contents(tmp_path / NAME)
+    unchanged = before.keys() - {"train.log", "train.lock"}
+    assert {name: after[name] for name in unchanged} == {name: before[name] for name in unchanged}
+
+
+def test_weights_that_are_not_numbers_are_not_saved(finished, tmp_path):
+    """The loss of the step before them was one."""
+    run, model = Run(tmp_path), finished.load_model()
+    trainer = SimpleNamespace(model=model, progress=Progress(2, 3, 7))
+    model.parameters()[0].set_value(paddle.full_like(model.parameters()[0], float("nan")))
+    with pytest.raises(UserError, match=r"features.0.weight is no longer finite after epoch 2, batch 3, step 7"):
+        Checkpoints(run, None, None).run_started(trainer)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("name", ["results.csv", "latest.pdparams", "train.log", "curves.png", "config.yaml"])

@@ -47,8 +47,8 @@ def run(arguments: argparse.Namespace) -> None:
     model = run.load_model(config)
     batches = make_batches(config, "test")
     calibrate_for(model, config, [1.0])
-    result = evaluate(model, batches, CombinedLoss(config.Loss.Eval), topk(config), config.Arch.class_num)
     log_to()
+    result = evaluate(model, batches, CombinedLoss(config.Loss.Eval), topk(config), config.Arch.class_num, "[Eval]")
     logger.info(f"[Eval][Avg]{result.summary()}, images: {result.confusion.sum()}")
     names = config.Infer.class_names
     for name, count, top1 in list(zip(names, result.confusion.sum(1), result.per_class, strict=True))[:20]:
@@ -77,7 +77,7 @@ def _sweep(run: Run, config: Config, model: nn.Layer, batches: Batches, argument
     rows = sweep.sweep(
         model,
         widths,
-        lambda network: evaluate(network, batches, loss, [1], config.Arch.class_num),
+        lambda network: evaluate(network, batches, loss, [1], config.Arch.class_num, "[Eval][Widths]"),
         config.Infer.image_shape,
         threads=arguments.threads,
     )

@@ -113,8 +113,8 @@ def run(arguments: argparse.Namespace) -> None:
         f"{difference:.1e} of its output"
     )
     if "int8" in arguments.to:
-        before = top1(EagerRuntime(model), batches(config, "test"))
-        after = top1(open_runtime(folder, "int8"), batches(config, "test"))
+        before = top1(EagerRuntime(model), batches(config, "test", head="[Eval][Trained]"))
+        after = top1(open_runtime(folder, "int8"), batches(config, "test", head="[Eval][int8]"))
         logger.info(f"int8: top1 {before:.5f} before, {after:.5f} after, on the test images")
     logger.info(f"try it: python tools/predict.py --model {folder} IMAGE")
 

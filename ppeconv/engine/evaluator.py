@@ -11,6 +11,7 @@ from paddle import nn
 
 from ppeconv.data.batches import Batches
 from ppeconv.engine import distributed
+from ppeconv.engine.progress import reported
 
 
 @dataclass
@@ -45,14 +46,23 @@ class Evaluation:
         return ", ".join([*shares, f"loss: {self.loss:.5f}"])
 
 
-def evaluate(model: nn.Layer, batches: Batches, loss: nn.Layer, topk: Sequence[int], class_num: int) -> Evaluation:
-    """Run the network in eval mode over every batch of every process and leave its mode as it was."""
+def evaluate(
+    model: nn.Layer, batches: Batches, loss: nn.Layer, topk: Sequence[int], class_num: int, head: str | None = None
+) -> Evaluation:
+    """Run the network in eval mode over every batch of every process and leave its mode as it was.
+
+    Args:
+        model, batches, loss: what is evaluated.
+        topk: the k of the top-k accuracies.
+        class_num: number of classes.
+        head: how lines of progress begin, such as `[Eval][Epoch 3]`; not given, there is no progress to be seen.
+    """
     training = model.training
     model.eval()
     total, confusion = 0.0, np.zeros((class_num, class_num), np.int64)
     hits = np.zeros(len(topk), np.int64)
     with paddle.no_grad():
-        for images, labels in batches.epoch():
+        for images, labels in reported(batches.epoch(), len(batches), head) if head else batches.epoch():
             logits = model(images)
             total += float(loss(logits, labels, images)) * len(labels)
             best = paddle.topk(logits, min(max(1, *topk), class_num))[1].numpy()

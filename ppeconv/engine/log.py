@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 import sys
-from datetime import timedelta
 from pathlib import Path
 
 from ppeconv.engine import distributed
 from ppeconv.engine.listener import EpochRecord, Listener, StepRecord
+from ppeconv.engine.progress import clock, shows_bars
 from ppeconv.engine.trainer import Trainer
 
 logger = logging.getLogger("ppeconv")
@@ -30,12 +30,13 @@ def log_to(file: Path | None = None) -> None:
 
 
 class _Screen(logging.Handler):
-    """Lines on standard output that do not break a progress bar."""
+    """Lines on standard output that do not break a progress bar, nor say what it shows."""
 
     def emit(self, record: logging.LogRecord) -> None:
         from tqdm import tqdm
 
-        tqdm.write(self.format(record), file=sys.stdout)
+        if not (getattr(record, "in_bar", False) and shows_bars()):
+            tqdm.write(self.format(record), file=sys.stdout)
 
 
 class LogLines(Listener):
@@ -44,11 +45,10 @@ class LogLines(Listener):
     Args:
         every: steps between lines.
         schedule: name of the learning rate schedule.
-        quiet_steps: leave the lines of single steps to the progress bar.
     """
 
-    def __init__(self, every: int, schedule: str, quiet_steps: bool = False):
-        self.every, self.schedule, self.quiet_steps = every, schedule, quiet_steps
+    def __init__(self, every: int, schedule: str):
+        self.every, self.schedule = every, schedule
         self.steps = 0
 
     def step_done(self, trainer: Trainer, record: StepRecord) -> None:
@@ -56,15 +56,16 @@ class LogLines(Listener):
         if self.steps == min(10, len(trainer.batches)):
             logger.info(
                 f"at this speed the remaining {trainer.total_steps - record.step} steps take about "
-                f"{_clock(record.eta)}, evaluation not included"
+                f"{clock(record.eta)}, evaluation not included"
             )
-        if self.quiet_steps or (record.batch - 1) % self.every:
+        if (record.batch - 1) % self.every:
             return
         logger.info(
             f"[Train][Epoch {record.epoch}/{trainer.epochs}][Iter: {record.batch}/{len(trainer.batches)}]"
             f"lr({self.schedule}): {record.lr:.8f}, top1: {record.top1:.5f}, loss: {record.loss:.5f}, "
             f"batch_cost: {record.batch_cost:.5f}s, reader_cost: {record.reader_cost:.5f}, "
-            f"ips: {record.ips:.5f} samples/s, eta: {_clock(record.eta)}"
+            f"ips: {record.ips:.5f} samples/s, eta: {clock(record.eta)}",
+            extra={"in_bar": True},
         )
 
     def epoch_done(self, trainer: Trainer, record: EpochRecord) -> None:
@@ -89,21 +90,27 @@ class ProgressBar(Listener):
 
         if self.bar is None:
             self.bar = tqdm(
-                total=len(trainer.batches), initial=record.batch - 1, leave=False, unit="batch", dynamic_ncols=True
+                total=len(trainer.batches),
+                initial=record.batch - 1,
+                leave=False,
+                unit="batch",
+                dynamic_ncols=True,
+                file=sys.stdout,
             )
         self.bar.set_description(f"epoch {record.epoch}/{trainer.epochs}", refresh=False)
         self.bar.set_postfix_str(
             f"loss {record.loss:.3f}, top1 {record.top1:.3f}, lr {record.lr:.4g}, "
-            f"{record.ips:.0f} images/s, eta {_clock(record.eta)}",
+            f"{record.ips:.0f} images/s, eta {clock(record.eta)}",
             refresh=False,
         )
         self.bar.update()
+        if record.batch == len(trainer.batches):
+            self._close()  # the evaluation has a bar of its own
 
     def epoch_done(self, trainer: Trainer, record: EpochRecord) -> None:
+        self._close()
+
+    def _close(self) -> None:
         if self.bar is not None:
             self.bar.close()
             self.bar = None
-
-
-def _clock(seconds: float) -> str:
-    return str(timedelta(seconds=round(seconds)))

@@ -54,10 +54,18 @@ class Checkpoints(Listener):
         self._save(trainer, self.run.latest, keep=self.run.previous)
 
     def _save(self, trainer: Trainer, prefix: Path, keep: Path | None = None) -> None:
+        weights = _arrays(trainer.model.state_dict())
+        broken = [name for name, _ in trainer.model.named_parameters() if not np.isfinite(weights[name]).all()]
+        if broken:
+            progress = trainer.progress
+            raise UserError(
+                f"{broken[0]} is no longer finite after epoch {progress.epoch}, batch {progress.batch}, step "
+                f"{progress.step}, and is not saved; go on from the checkpoint before it with a lower learning rate"
+            )
         checkpoint.save(
             prefix,
             {
-                ".pdparams": _arrays(trainer.model.state_dict()),
+                ".pdparams": weights,
                 ".pdopt": _renamed(_arrays(trainer.optimizer.state_dict()), _names(trainer.model)),
                 ".pdstates": {
                     **trainer.state(),

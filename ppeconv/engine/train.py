@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 import paddle
@@ -23,6 +22,7 @@ from ppeconv.engine.lock import Lock
 from ppeconv.engine.log import LogLines, ProgressBar, log_to, logger
 from ppeconv.engine.losses import CombinedLoss
 from ppeconv.engine.mixing import Mixed
+from ppeconv.engine.progress import shows_bars
 from ppeconv.engine.results import Results
 from ppeconv.engine.resume import Checkpoints, Start, bring_best, find_checkpoint, paddle_threads, resume
 from ppeconv.engine.run import Run
@@ -103,9 +103,10 @@ def make_trainer(
 
     def evaluation() -> Evaluation:
         calibrate_for(model, config, [1.0], batches)
-        return evaluate(model, eval_batches, eval_loss, topk(config), config.Arch.class_num)
+        head = f"[Eval][Epoch {trainer.progress.epoch + 1}]"
+        return evaluate(model, eval_batches, eval_loss, topk(config), config.Arch.class_num, head)
 
-    return Trainer(
+    trainer = Trainer(
         model,
         build_optimizer(config, model, steps_per_epoch),
         make_strategy(config),
@@ -120,6 +121,7 @@ def make_trainer(
         precision=precision,
         listeners=make_listeners(config, run, eval_batches) if distributed.is_first() else [],
     )
+    return trainer
 
 
 def find_start(config: Config, run: Run, lock: Lock) -> Start | None:
@@ -181,12 +183,11 @@ def make_precision(config: Config, device: str) -> Precision:
 
 def make_listeners(config: Config, run: Run, eval_batches: Batches) -> list[Listener]:
     """All that listens to a run; the checkpoints last."""
-    bar = sys.stdout.isatty()
     listeners: list[Listener] = [
-        LogLines(config.Global.print_batch_step, config.Optimizer.lr.name, quiet_steps=bar),
+        LogLines(config.Global.print_batch_step, config.Optimizer.lr.name),
         Results(run.path / "results.csv"),
     ]
-    if bar:
+    if shows_bars():
         listeners.append(ProgressBar())
     if config.Global.use_visualdl:
         from ppeconv.engine.visualdl import VisualDL

@@ -185,7 +185,7 @@ class Trainer:
                 self._update()
             right = int((logits.argmax(1, keepdim=True) == labels).sum())
             loss_sum, correct, count = distributed.add_up([float(loss) * len(labels), right, len(labels)]).tolist()
-            self._require_finite(loss_sum, lr)
+            self._require_finite("loss", loss_sum, lr)
             progress.loss_sum += loss_sum
             progress.correct += int(correct)
             progress.images += int(count)
@@ -247,6 +247,7 @@ class Trainer:
         if due:
             with self.average.applied() if self.average else nullcontext():
                 self.evaluation = self.evaluate()
+            self._require_finite("evaluation loss", self.evaluation.loss, self.optimizer.get_lr())
             self._note_best(number)
         record = self._epoch_record(number)
         if complete:
@@ -275,10 +276,10 @@ class Trainer:
             progress.seconds,
         )
 
-    def _require_finite(self, loss: float, lr: float) -> None:
+    def _require_finite(self, what: str, loss: float, lr: float) -> None:
         if not math.isfinite(loss):
             raise UserError(
-                f"the loss became {loss} in epoch {self.progress.epoch + 1}, step {self.progress.step}, at a "
+                f"the {what} became {loss} in epoch {self.progress.epoch + 1}, step {self.progress.step}, at a "
                 f"learning rate of {lr:g}; lower Optimizer.lr.learning_rate, add a warmup_epoch or set "
                 "Optimizer.clip_norm"
             )
