@@ -8,7 +8,7 @@ import pytest
 from paddle import nn
 
 import ppeconv
-from ppeconv.initial import RULES, Fans, initialise
+from ppeconv.initial import RULES, Fans, Truncated, initialise
 from ppeconv.registry import BACKBONES
 
 
@@ -20,6 +20,155 @@ def test_every_backbone_names_a_rule(name):
 def spread(layer):
     """Standard deviation of a layer's weights."""
     return float(layer.weight.numpy().std())
+
+
+DENSE, GROUPED, DEPTHWISE = (64, 96, 3, 1), (64, 128, 3, 4), (300, 300, 5, 300)
+"""Convolutions: input and output channels, side of the kernel, groups."""
+LINEAR = 200, 300
+CUT = 0.8796
+"""What is left of a normal's standard deviation when it is cut at two of them."""
+
+
+def he_fan_in(inputs, outputs, side, groups):
+    return math.sqrt(2 * groups / (inputs * side**2))
+
+
+def he_fan_out(inputs, outputs, side, groups):
+    return math.sqrt(2 / (outputs * side**2))
+
+
+def glorot(inputs, outputs, side=1, groups=1):
+    return math.sqrt(2 / (side**2 * (inputs / groups + outputs)))
+
+
+def caffe(inputs, outputs, side=1, groups=1):
+    return math.sqrt(groups / (inputs * side**2))
+
+
+FORMULAS = {
+    "pytorch": (lambda i, o, k, g: math.sqrt(g / (3 * i * k**2)), lambda i, o: math.sqrt(1 / (3 * i))),
+    "he_fan_in": (he_fan_in, lambda i, o: math.sqrt(2 / i)),
+    "he_fan_in_small_head": (he_fan_in, lambda i, o: 0.01),
+    "he_fan_out": (he_fan_out, lambda i, o: math.sqrt(1 / (3 * i))),
+    "he_fan_out_small_head": (he_fan_out, lambda i, o: 0.01),
+    "he_fan_out_of_group": (lambda i, o, k, g: math.sqrt(2 * g / (o * k**2)), lambda i, o: math.sqrt(1 / (3 * o))),
+    "he_truncated": (he_fan_in, lambda i, o: math.sqrt(2 / i)),
+    "he_truncated_glorot_head": (he_fan_in, glorot),
+    "glorot": (glorot, glorot),
+    "truncated": (lambda i, o, k, g: 0.09 * CUT, lambda i, o: 0.09 * CUT),
+    "xavier_biased": (caffe, caffe),
+    "xavier_small_head": (caffe, lambda i, o: 0.01),
+    "one_over_channels": (lambda i, o, k, g: g / i, lambda i, o: 0.01),
+}
+"""The standard deviation of a convolution's weights and of a linear layer's by each rule."""
+
+
+@pytest.mark.parametrize("rule", RULES.keys() - {"paddle"})
+def test_weights_have_the_deviation_of_the_rules_formula(rule):
+    paddle.seed(0)
+    backbone = next(name for name in BACKBONES.names() if BACKBONES.get(name).init == rule)
+    convs = [nn.Conv2D(i, o, k, groups=g) for i, o, k, g in (DENSE, GROUPED, DEPTHWISE)]
+    model = nn.Sequential(nn.Conv2D(3, 8, 3), *convs, nn.Linear(*LINEAR))
+    initialise(model, backbone)
+    of_conv, of_linear = FORMULAS[rule]
+    for conv, shape in zip(convs, (DENSE, GROUPED, DEPTHWISE), strict=True):
+        assert spread(conv) == pytest.approx(of_conv(*shape), rel=0.03), shape
+    assert spread(model[-1]) == pytest.approx(of_linear(*LINEAR), rel=0.03)
+
+
+def test_truncated_weights_are_cut_at_two_deviations():
+    paddle.seed(0)
+    weights = nn.Linear(300, 300, weight_attr=Truncated(0.09)).weight.numpy()
+    assert 0.17 < np.abs(weights).max() <= 0.18 + 1e-6
+    weights = nn.Linear(300, 300, weight_attr=Truncated(3.0)).weight.numpy()
+    assert 5.8 < np.abs(weights).max() <= 6 + 1e-5
+
+
+@pytest.mark.parametrize(
+    ("rule", "conv", "linear"),
+    [("he_fan_out_small_head", 0.0, 0.0), ("truncated", 0.0, 0.0), ("xavier_biased", 0.2, 0.0)],
+)
+def test_biases_start_at_the_rules_value(rule, conv, linear):
+    backbone = next(name for name in BACKBONES.names() if BACKBONES.get(name).init == rule)
+    model = nn.Sequential(nn.Conv2D(4, 4, 1), nn.Conv2D(4, 4, 1), nn.Linear(4, 4))
+    for layer in model:
+        layer.bias.set_value(paddle.ones([4]))
+    initialise(model, backbone)
+    assert (model[1].bias.numpy() == np.float32(conv)).all()
+    assert (model[2].bias.numpy() == np.float32(linear)).all()
+
+
+def widest_depthwise(model):
+    """The depthwise convolution of most channels."""
+    convs = [layer for layer in model.sublayers() if isinstance(layer, nn.Conv2D) and layer._groups > 1]
+    return max((conv for conv in convs if conv.weight.shape[1] == 1), key=lambda conv: conv._groups)
+
+
+@pytest.mark.parametrize(
+    ("name", "depthwise", "classifier"),
+    [
+        ("MobileNetV1", 0.09 * CUT, 0.09 * CUT),
+        ("MobileNetV2", 0.09 * CUT, 0.09 * CUT),
+        ("MobileNetV3Small", 0.09 * CUT, 0.09 * CUT),
+        ("ShuffleNetV1", 1.0, 0.01),
+        ("ShuffleNetV2", 1.0, 0.01),
+        ("EfficientNetB0", math.sqrt(2 / 25), math.sqrt(1 / 30)),
+    ],
+)
+def test_depthwise_and_classifier_weights_start_as_the_authors(name, depthwise, classifier):
+    paddle.seed(0)
+    model = ppeconv.create_model(name, class_num=10)
+    assert spread(widest_depthwise(model)) == pytest.approx(depthwise, rel=0.05)
+    linear = [layer for layer in model.sublayers() if isinstance(layer, nn.Linear)][-1]
+    assert spread(linear) == pytest.approx(classifier, rel=0.05)
+
+
+def test_the_first_convolution_and_a_classifier_that_is_one_start_by_their_own_rule():
+    paddle.seed(0)
+    shuffle = ppeconv.create_model("ShuffleNetV2", class_num=10)
+    assert spread(shuffle.features[0][0][0]) == pytest.approx(0.01, rel=0.1)
+    squeeze = ppeconv.create_model("SqueezeNet", class_num=10)
+    assert spread(squeeze._conv) == pytest.approx(math.sqrt(1 / 27), rel=0.1)
+    assert spread(squeeze._conv9) == pytest.approx(0.01, rel=0.05)
+
+
+@pytest.mark.full
+def test_inception_v3s_classifier_starts_as_its_convolutions():
+    paddle.seed(0)
+    model = ppeconv.create_model("InceptionV3", class_num=100)
+    assert spread(model.fc) == pytest.approx(math.sqrt(2 / 2048), rel=0.02)
+
+
+CHEAP = (
+    *("DenseNet121", "DPN68", "EfficientNetB0", "GhostNet", "InceptionV1", "LeNet", "LeNet3C1L", "MixNetS"),
+    *("MobileFaceNet", "MobileNetV1", "MobileNetV2", "MobileNetV3Small", "ResNet18", "ResNet20", "ShuffleNetV1"),
+    *("ShuffleNetV2", "SqueezeNet", "VGG16Cifar"),
+)
+"""Networks that take a second or less."""
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        *[pytest.param(name, {}, marks=[] if name in CHEAP else pytest.mark.full) for name in BACKBONES.names()],
+        ("InceptionV1", {"batch_norm": False}),
+    ],
+)
+def test_the_first_scores_tell_images_and_classes_apart(name, arguments):
+    paddle.seed(0)
+    channels, side, _ = BACKBONES.get(name).image_shape
+    side = 139 if side == 299 else min(side, 64)
+    if BACKBONES.accepts(name, "image_size"):
+        arguments = arguments | {"image_size": side}
+    model = ppeconv.create_model(name, class_num=10, **arguments)
+    with paddle.no_grad():
+        scores = model(paddle.randn([4, channels, side, side]))
+    assert paddle.isfinite(scores).all()
+    assert float(nn.functional.cross_entropy(scores, paddle.arange(4))) < 20
+    scores = scores.numpy()
+    between_images, between_classes = scores.std(0).mean(), scores.std(1).mean()
+    assert between_classes > 1e-5
+    assert between_images > 0.01 * between_classes
 
 
 def test_cifar_resnets_start_with_he_over_the_fan_in():
@@ -39,8 +188,8 @@ def test_resnets_start_with_he_over_the_fan_out():
 
 
 def test_the_fans_of_a_grouped_convolution_are_those_of_its_filters():
-    assert Fans.of(nn.Conv2D(32, 64, 3, groups=4)) == Fans(8 * 9, 64 * 9)
-    assert Fans.of(nn.Conv2D(32, 32, 5, groups=32)) == Fans(25, 32 * 25)
+    assert Fans.of(nn.Conv2D(32, 64, 3, groups=4)) == Fans(8 * 9, 64 * 9, window=9, groups=4)
+    assert Fans.of(nn.Conv2D(32, 32, 5, groups=32)) == Fans(25, 32 * 25, window=25, groups=32)
     assert Fans.of(nn.Linear(7, 5)) == Fans(7, 5)
 
 

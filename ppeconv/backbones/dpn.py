@@ -60,6 +60,8 @@ class DPN68(Staged):
         dropout: before the classifier.
     """
 
+    init = "he_fan_in"
+
     def __init__(
         self,
         *,

@@ -76,6 +76,8 @@ class EfficientNetB0(Staged):
         in_channels: channels of the image.
     """
 
+    init = "he_fan_out_of_group"
+
     def __init__(
         self,
         *,

@@ -53,6 +53,7 @@ class InceptionResNetV2(Staged):
     """
 
     image_shape = (3, 299, 299)
+    init = "glorot"
 
     def __init__(self, *, class_num: Classes = 1000, in_channels: Channels = 3, dropout: ShareOrNone = 0.2):
         stages = [

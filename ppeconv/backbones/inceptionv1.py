@@ -43,6 +43,8 @@ class InceptionV1(Staged):
     Departure from the paper: no local response normalisation.
     """
 
+    init = "xavier_biased"
+
     def __init__(
         self,
         *,

@@ -43,6 +43,8 @@ class InceptionV2(Staged):
         dropout: before the classifier.
     """
 
+    init = "he_truncated"
+
     def __init__(
         self,
         *,

@@ -24,6 +24,7 @@ class InceptionV4(Staged):
     """
 
     image_shape = (3, 299, 299)
+    init = "he_truncated_glorot_head"
 
     def __init__(self, *, class_num: Classes = 1000, in_channels: Channels = 3, dropout: ShareOrNone = 0.2):
         stages = [

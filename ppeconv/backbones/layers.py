@@ -55,7 +55,6 @@ class Staged(Trunk):
     """
 
     image_shape = (3, 224, 224)
-    init = "paddle"
     head = "classifier"
 
     def __init__(self, stages: Sequence[Sequence[nn.Layer]], classifier: nn.Layer):

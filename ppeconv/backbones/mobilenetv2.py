@@ -55,7 +55,7 @@ class MobileNetV2(nn.Layer):
     """
 
     image_shape = (3, 224, 224)
-    init = "he_fan_out_small_head"
+    init = "truncated"
     head = "classifier"
     whole_outputs = ("features.18.0",)
     """Layers that a narrower network keeps whole."""

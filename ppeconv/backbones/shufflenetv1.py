@@ -70,6 +70,8 @@ class ShuffleNetV1(Staged):
     there, the classifier has no bias.
     """
 
+    init = "one_over_channels"
+
     def __init__(
         self,
         *,

@@ -62,6 +62,8 @@ class ShuffleNetV2(Staged):
     in the authors' code as many channels as it gets. Width 2.0 has 244 channels; paddle.vision's network has 224.
     """
 
+    init = "one_over_channels"
+
     def __init__(
         self,
         *,

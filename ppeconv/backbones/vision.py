@@ -22,7 +22,7 @@ Stem = Literal["imagenet", "cifar"]
 class _DenseNet(models.DenseNet):
     head = "out"
     image_shape = (3, 224, 224)
-    init = "paddle"
+    init = "he_fan_out"
 
     def __init__(self, layers: int, class_num: int, stem: Stem, in_channels: int):
         super().__init__(layers, num_classes=class_num)
@@ -72,7 +72,7 @@ class SqueezeNet(models.SqueezeNet):
 
     head = "_conv9"
     image_shape = (3, 224, 224)
-    init = "paddle"
+    init = "xavier_small_head"
     imagenet_weights = "squeezenet1_1"
 
     def __init__(
@@ -118,7 +118,7 @@ class MobileNetV1(models.MobileNetV1):
 
     head = "fc"
     image_shape = (3, 224, 224)
-    init = "paddle"
+    init = "truncated"
     imagenet_weights = "mobilenetv1_1.0"
 
     def __init__(
@@ -144,7 +144,7 @@ class _MobileNetV3:
 
     head = "classifier"
     image_shape = (3, 224, 224)
-    init = "paddle"
+    init = "truncated"
     last_of_stage: ClassVar[tuple[int, ...]]
 
     def __init__(
@@ -191,12 +191,13 @@ class InceptionV3(models.InceptionV3):
 
     head = "fc"
     image_shape = (3, 299, 299)
-    init = "paddle"
+    init = "he_truncated"
     imagenet_weights = "inception_v3"
 
     def __init__(self, *, class_num: Classes = 1000, in_channels: Channels = 3):
         super().__init__(num_classes=class_num)
         self.dropout = nn.Dropout(0.2)
+        self.fc = nn.Linear(2048, class_num)  # paddle.vision's has an initializer of its own
         _fit(self.inception_stem.conv_1a_3x3, "0", in_channels)
 
     def stages(self, x: Tensor) -> list[Tensor]:

@@ -50,6 +50,7 @@ class Xception(Staged):
     """
 
     image_shape = (3, 299, 299)
+    init = "glorot"
 
     def __init__(self, *, class_num: Classes = 1000, in_channels: Channels = 3, dropout: ShareOrNone = 0.5):
         stages = [

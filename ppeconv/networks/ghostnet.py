@@ -76,6 +76,8 @@ class GhostNet(Staged):
         dropout: before the classifier.
     """
 
+    init = "pytorch"
+
     def __init__(
         self,
         *,

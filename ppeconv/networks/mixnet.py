@@ -93,6 +93,7 @@ class MixNet(Staged):
     Block tables: the paper's figure 5 in the encoding of timm's efficientnet.py.
     """
 
+    init = "he_fan_out_of_group"
     rows: ClassVar[tuple[Row, ...]]
     first: ClassVar[int]
     multiplier: ClassVar[float] = 1.0

@@ -29,5 +29,6 @@ class SKBottleneck(Bottleneck):
 class SKNet50(ResNeXt):
     """SKNet-50, SK[2, 32, 16] on ResNeXt-50 32x4d."""
 
+    init = "he_fan_in_small_head"
     block: ClassVar = SKBottleneck
     depths = 3, 4, 6, 3
