@@ -34,13 +34,14 @@ class Octaves(NamedTuple):
 class OctaveCore(nn.Layer):
     """Octave convolution; what has no low-frequency channels is a plain tensor. See `OctaveConv`."""
 
-    def __init__(self, geometry: ConvGeometry, alpha_in: float, alpha_out: float):
+    def __init__(self, geometry: ConvGeometry, alpha_in: float, alpha_out: float, two_tensor: bool):
         super().__init__()
         self.geometry = geometry
         self.low_in, self.low_out = int(alpha_in * geometry.in_channels), int(alpha_out * geometry.out_channels)
         high_in, high_out = geometry.in_channels - self.low_in, geometry.out_channels - self.low_out
         if not self.low_in and not self.low_out:
-            self.plain = host_conv(geometry, high_in, high_out, geometry.groups, geometry.bias)
+            plain = host_conv(geometry, high_in, high_out, geometry.groups, geometry.bias)
+            self.plain = PooledConv(plain) if two_tensor and geometry.stride != (1, 1) else plain
             return
         mixed, bias = geometry.groups == 1, geometry.bias
         self.high_to_high = self._conv(high_in, high_out, bias)
@@ -129,7 +130,7 @@ class OctaveConv(ConvOperator):
     As a layer for itself it takes and gives one tensor and halves and doubles anew; with the rule flow=true
     `replace_conv` lets both resolutions flow through a residual network, as in the paper.
     At stride 2 the inputs are average-pooled and convolved with stride 1, as in the published code; with alpha 0 on
-    both sides that is so where both resolutions flow, and a layer for itself has the stride of the convolution.
+    both sides only with two_tensor, and a layer for itself is then the convolution with its stride.
     Depthwise hosts have the h -> h and l -> l paths only. The convolutions pad to keep the size of the frame that the
     host kernel's centre visits; low maps of odd sizes are rounded up.
     """
@@ -180,7 +181,7 @@ class OctaveConv(ConvOperator):
         alpha_out: ShareOrNone | None = None,
         two_tensor: bool = False,
     ) -> None:
-        self.core = OctaveCore(geometry, *_shares(alpha, alpha_in, alpha_out))
+        self.core = OctaveCore(geometry, *_shares(alpha, alpha_in, alpha_out), two_tensor)
         self.two_tensor = two_tensor
         self.margin = centre_margin(geometry) if self.core.low_in or self.core.low_out else (0, 0, 0, 0)
 
