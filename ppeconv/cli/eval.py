@@ -44,10 +44,10 @@ def run(arguments: argparse.Namespace) -> None:
     run, config = trained(arguments)
     select_backend(config, select_device(config.Global.device))
     distributed.join()
+    log_to()
     model = run.load_model(config)
     batches = make_batches(config, "test")
     calibrate_for(model, config, [1.0])
-    log_to()
     result = evaluate(model, batches, CombinedLoss(config.Loss.Eval), topk(config), config.Arch.class_num, "[Eval]")
     logger.info(f"[Eval][Avg]{result.summary()}, images: {result.confusion.sum()}")
     names = config.Infer.class_names

@@ -75,6 +75,7 @@ def run(arguments: argparse.Namespace) -> None:
         raise UserError("--tune chooses among inference forms, and the trained form is layer by layer as trained")
     if min(arguments.batch_size, arguments.threads) < 1:
         raise UserError("--batch-size and --threads are at least 1")
+    log_to()
     run, config = trained(arguments)
     model = run.load_model(config)
     if arguments.weights:
@@ -82,7 +83,6 @@ def run(arguments: argparse.Namespace) -> None:
         print(f"ppeconv: wrote {arguments.weights}")
         return
     folder = Path(config.Global.save_inference_dir or run.path / "inference")
-    log_to()
     facts, shape, widths = prediction_facts(config), config.Infer.image_shape, arguments.widths
     if widths and not config.AnyWidth:
         raise UserError(f"--widths is for any-width networks; {config.Arch.name} of this run has one width")
