@@ -5,9 +5,11 @@ import io
 import itertools
 import json
 import pickle
+import shutil
 import struct
 import types
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import paddle
@@ -15,8 +17,12 @@ import pytest
 from paddle import nn
 
 from ppeconv import UserError, create_model
+from ppeconv.cli.main import main
+from ppeconv.engine import checkpoint
+from ppeconv.engine.run import Run
+from ppeconv.engine.train import train
 from ppeconv.engine.weights import load_weights, read_weights
-from tests.runs import call, digits_config
+from tests.runs import call, digits_config, trained_run
 
 safetensors = pytest.importorskip("safetensors.numpy", reason="safetensors is not installed")
 
@@ -297,12 +303,92 @@ def test_a_training_says_how_its_start_was_understood(tmp_path, capsys):
     wrapped = {"state_dict": {f"module.{name}": value.astype("float16") for name, value in arrays_of(source).items()}}
     start = saved(tmp_path, wrapped)
     config = digits_config(tmp_path / "runs", f"Global.pretrained_model={start}", name="lenet_conv_digits")
-    from ppeconv.engine.run import Run
-    from ppeconv.engine.train import train
-
     train(config, Run(tmp_path / "run"))
     text = capsys.readouterr().out
     assert "10 of the network's 10 arrays loaded; taken from 'state_dict'; without the 'module.'" in text
     code, text, error = call(capsys, "eval", "-c", "lenet_conv_digits", "-o", f"Global.pretrained_model={start}")
     assert code == 0, error
     assert "10 converted from float16" in text
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run of one step, exported."""
+    run = trained_run(tmp_path_factory.mktemp("run"), "Global.max_steps=1", name="lenet_conv_digits")
+    assert main(["export", "--run", str(run.path)]) == 0
+    return run
+
+
+def flip(file):
+    """Change one bit in the middle."""
+    payload = bytearray(file.read_bytes())
+    payload[len(payload) // 2] ^= 1
+    file.write_bytes(payload)
+
+
+@pytest.fixture
+def copy(run, tmp_path):
+    """The run, to be damaged."""
+    return Run(shutil.copytree(run.path, tmp_path / "copy"))
+
+
+def replace(file):
+    """Another network's weights of the same shapes."""
+    file.write_bytes(pickle.dumps(arrays_of(randomised(create_model("LeNet")))))
+
+
+@pytest.mark.parametrize("damage", [flip, replace])
+def test_best_weights_that_are_not_those_of_the_run_are_refused_everywhere(damage, copy, tmp_path, capsys):
+    damage(copy.best.with_suffix(".pdparams"))
+    start = ["train", "-c", "lenet_conv_digits", "-o", f"Global.output_dir={tmp_path / 'new'}"]
+    for command in (
+        ["eval", "--run", copy.path],
+        ["export", "--run", copy.path],
+        ["eval", "-c", "lenet_conv_digits", "-o", f"Global.pretrained_model={copy.best}"],
+        [*start, f"Arch.pretrained={copy.path}"],
+        [*start, f"Global.pretrained_model={copy.best}"],
+    ):
+        code, _, error = call(capsys, *command)
+        assert code == 2
+        assert "best_model.pdparams is damaged or was replaced: its checksum is not the one in best_model.json" in error
+        assert "Traceback" not in error
+    elsewhere = shutil.copy(copy.best.with_suffix(".pdparams"), tmp_path / "mine.pdparams")
+    if damage is replace:
+        load_weights(create_model("LeNet"), Path(elsewhere), complete=True)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ['{"format": 1, "sha256": {}, "keep": null}', '{"format": 1, "sha256": {".pdopt": "0"}, "keep": null}', "{}", ""],
+)
+def test_a_manifest_without_the_checksum_does_not_pass(text, copy):
+    for prefix in (copy.best, copy.latest):
+        prefix.with_suffix(".json").write_text(text, "utf-8")
+        with pytest.raises(UserError, match="is damaged: it does not hold the checksum"):
+            read_weights(prefix.with_suffix(".pdparams"))
+        assert checkpoint.problem(prefix)
+
+
+def test_every_part_of_a_checkpoint_needs_its_checksum_to_be_resumed(copy):
+    manifest = copy.latest.with_suffix(".json")
+    content = json.loads(manifest.read_text("utf-8"))
+    del content["sha256"][".pdopt"]
+    manifest.write_text(json.dumps(content), "utf-8")
+    with pytest.raises(UserError, match=r"latest\.pdopt is damaged or was replaced"):
+        checkpoint.read(copy.latest.with_suffix(".pdopt"))
+
+
+def test_weights_that_a_crash_left_between_two_renamings_are_read(copy):
+    """The new file is in its place, its manifest not yet."""
+    weights, manifest = copy.best.with_suffix(".pdparams"), copy.best.with_suffix(".json")
+    old = manifest.read_bytes()
+    checkpoint.save(copy.best, {".pdparams": {"w": np.ones(2)}})
+    manifest.rename(copy.path / "best_model.writing.json")
+    manifest.write_bytes(old)
+    assert (read_weights(weights).arrays["w"] == 1).all()
+
+
+def test_a_program_of_the_same_name_is_no_manifest(tmp_path):
+    file = saved(tmp_path, {"w": np.ones(2)}, "resnet18.pdparams")
+    file.with_suffix(".json").write_text('{"base_code": {"magic": "pir"}, "program": {}}', "utf-8")
+    assert (read_weights(file).arrays["w"] == 1).all()

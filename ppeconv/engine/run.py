@@ -24,9 +24,7 @@ _FILES = (
     *(f"{folder}/vdlrecords.1.log" for folder in _FOLDERS),
 )
 _NOT_OF_A_RUN = "train.lock", "inference"
-_CHECKPOINT = re.compile(
-    r"(latest|previous|best_model|epoch_\d+)(\.writing)?\.(pdparams|pdopt|pdstates|json)(\.writing)?"
-)
+_CHECKPOINT = re.compile(rf"({checkpoint.NAME.pattern})(\.writing)?\.(pdparams|pdopt|pdstates|json)(\.writing)?")
 
 
 class Run:

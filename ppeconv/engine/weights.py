@@ -14,6 +14,7 @@ import numpy as np
 import paddle
 from paddle import Tensor, nn
 
+from ppeconv.engine.checkpoint import payload
 from ppeconv.engine.files import write_whole
 from ppeconv.engine.torch_files import is_torch_file, read_torch
 from ppeconv.engine.weight_names import fitted, innermost
@@ -53,10 +54,8 @@ def read_weights(path: Path) -> Weights:
     """
     try:
         content, from_torch = _content(path)
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror or error}") from None
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from None
+    except UserError:
+        raise
     except Exception as error:
         raise UserError(f"{path} is not a file of weights ({type(error).__name__}: {error})") from None
     arrays, keys = innermost(content)
@@ -73,7 +72,6 @@ def write_weights(model: nn.Layer, path: Path) -> None:
     """Write a network's weights as `.pdparams` or `.safetensors`."""
     arrays = {name: value.numpy() for name, value in model.state_dict().items()}
     if path.suffix == ".safetensors":
-        write_whole(path, _safetensors(path).save(arrays))
         write_whole(path, _safetensors(path).numpy.save(arrays))
     elif path.suffix == ".pdparams":
         write_whole(path, pickle.dumps(arrays, protocol=4))
@@ -134,23 +132,23 @@ def load_weights(model: nn.Layer, file: Path, complete: bool = False) -> str:
 
 def _content(path: Path) -> tuple[Any, bool]:
     """What a file holds, and whether PyTorch wrote it."""
-    payload = path.read_bytes()
+    content = payload(path)
     if path.suffix == ".safetensors":
-        return _from_safetensors(path, payload), False
-    if is_torch_file(payload):
-        try:
-            return read_torch(payload), True
-        except UserError as error:
-            raise UserError(f"{error}. {_TORCH_ADVICE.format(path, path.with_suffix('.safetensors'))}") from None
-    return PlainUnpickler(io.BytesIO(payload)).load(), False
+        return _from_safetensors(path, content), False
+    from_torch = is_torch_file(content)
+    try:
+        return read_torch(content) if from_torch else PlainUnpickler(io.BytesIO(content)).load(), from_torch
+    except UserError as error:
+        advice = f". {_TORCH_ADVICE.format(path, path.with_suffix('.safetensors'))}" if from_torch else ""
+        raise UserError(f"{path}: {error}{advice}") from None
 
 
-def _from_safetensors(path: Path, payload: bytes) -> dict[str, np.ndarray]:
+def _from_safetensors(path: Path, content: bytes) -> dict[str, np.ndarray]:
     arrays = {}
-    for name, tensor in _safetensors(path).deserialize(payload):
+    for name, tensor in _safetensors(path).deserialize(content):
         kind = _SAFETENSORS.get(tensor["dtype"])
         if kind is None:
-            raise UserError(f"{name} is stored as {tensor['dtype']}; known are {', '.join(_SAFETENSORS)}")
+            raise UserError(f"{path}: {name} is stored as {tensor['dtype']}; known are {', '.join(_SAFETENSORS)}")
         arrays[name] = np.frombuffer(tensor["data"], kind).reshape(tensor["shape"])
     return arrays
 
