@@ -38,7 +38,7 @@ LOW_TO_HIGH = _rule("the smaller first", lambda values: values[0] <= values[1])
 DISTINCT = _rule("each once", lambda values: len(set(values)) == len(values))
 SOME, PAIR = Field(min_length=1), Field(min_length=2, max_length=2)
 
-FilePath = Annotated[str, AfterValidator(expanded)]
+FilePath = Annotated[str, AfterValidator(expanded), _rule("without a NUL character", lambda path: "\0" not in path)]
 """A file or folder; `~` is the home folder."""
 
 Count = Annotated[int, Field(ge=1, le=10**9)]

@@ -12,6 +12,7 @@ LEVELS = [
     ["errors"],
     ["domains", "wording"],
     ["pickles", "schema", "startup", "values"],
+    ["config_files", "overrides"],
     ["registry"],
     ["geometry", "backend", "observe"],
     ["counting", "folding", "executor"],
