@@ -16,6 +16,7 @@ LEVELS = [
     ["registry"],
     ["geometry", "backend", "observe"],
     ["counting", "folding", "executor"],
+    ["handover"],
     ["operators", "data"],
     ["recalibration", "heads"],
     ["backbones"],

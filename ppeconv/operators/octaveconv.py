@@ -6,6 +6,7 @@ arXiv 1904.05049.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, NamedTuple
 
@@ -15,7 +16,8 @@ from paddle import Tensor, nn
 from ppeconv.domains import ShareOrNone
 from ppeconv.errors import Unsupported
 from ppeconv.geometry import ConvGeometry
-from ppeconv.operators.base import ConvOperator
+from ppeconv.handover import hand_over
+from ppeconv.operators.base import ConvOperator, copy_weights
 from ppeconv.operators.cost import Cost
 from ppeconv.operators.parts import centre_margin, host_conv, pooled, reframe, same_conv, spread
 from ppeconv.registry import OPERATORS
@@ -77,7 +79,7 @@ class OctaveCore(nn.Layer):
     def inherit(self, conv: nn.Conv2D) -> None:
         """Take the weights of a plain convolution; the paths share them out without rest."""
         if not self.low_in and not self.low_out:
-            self.plain.set_state_dict(conv.state_dict())
+            copy_weights(conv, self.plain)
             return
         high_in = self.geometry.in_channels - self.low_in if self.geometry.groups == 1 else None
         high_out = self.geometry.out_channels - self.low_out
@@ -102,7 +104,8 @@ class PooledConv(nn.Conv2D):
 
     def __init__(self, conv: nn.Conv2D):
         super().__init__(**replace(ConvGeometry.of_layer(conv), stride=(1, 1)).conv_arguments())
-        self.weight, self.bias = conv.weight, conv.bias
+        hand_over([conv], self)
+        copy_weights(conv, self)
 
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(halved(x))
@@ -137,6 +140,7 @@ class OctaveConv(ConvOperator):
 
     default_rules: ClassVar[dict[str, Any]] = {"min_kernel": 1}
     limits = ("dense or depthwise", "odd kernel", "fixed padding")
+    lighter: ClassVar[dict[str, Sequence[Any]]] = {"alpha": (0.25, 0.5)}
 
     @classmethod
     def refuse(
