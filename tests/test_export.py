@@ -390,6 +390,7 @@ def test_a_missing_package_is_a_sentence(exported, capsys, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if "onnx" in name else find(name, *rest))
     code, _, error = call(capsys, "export", "--run", exported.path, "--to", "onnx")
     assert code == 2
+    assert "pip install -r requirements-onnx.txt" in error
     assert "pip install 'ppeconv[onnx]'" in error
 
 
