@@ -50,6 +50,7 @@ SMALL = {"class_num": 7, "width": 0.25}
         ("ResNet50", {**SMALL, **SPCONV}, [3, 64, 64]),
         ("ResNet20", {"shortcut": "A"}, [3, 32, 32]),
         ("ResNet20", {"shortcut": "A", **SPCONV}, [3, 33, 31]),
+        ("ResNet14", {"width": 0.5}, [3, 32, 32]),
         ("ResNet32", {"width": 0.5}, [3, 32, 32]),
         ("ResNet32", {"width": 0.5, **SPCONV}, [3, 32, 32]),
         ("ResNet56", {"width": 0.5}, [3, 32, 32]),
