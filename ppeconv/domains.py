@@ -49,6 +49,7 @@ Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
 """Paddle's generators take 32 bits; a larger seed would repeat a smaller one."""
 Samples = Annotated[int, Field(ge=1, le=1000)]
 """Random widths of one step."""
+Threads = Annotated[int, Field(ge=1, le=1024)]
 Workers = Annotated[int, Field(ge=0, le=256)]
 Classes = Annotated[int, Field(ge=1, le=10**6)]
 Channels = Annotated[int, Field(ge=1, le=4096)]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from ppeconv.cli.options import add_trained, command_parser, trained
+from ppeconv.cli.options import add_trained, command_parser, of, trained
+from ppeconv.domains import ShareOrAll, Threads
 
 if TYPE_CHECKING:
     from paddle import nn
@@ -21,12 +22,15 @@ def parser() -> argparse.ArgumentParser:
     add_trained(parser)
     parser.add_argument(
         "--widths",
+        action="extend",
         nargs="+",
-        type=float,
+        type=of(ShareOrAll),
         metavar="W",
         help="widths at which an any-width network is evaluated; ten from AnyWidth.min_width to 1 when not given",
     )
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads of the latency of each width (default 1)")
+    parser.add_argument(
+        "--threads", type=of(Threads), default=1, help="CPU threads of the latency of each width (default 1)"
+    )
     return parser
 
 
