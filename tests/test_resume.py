@@ -13,6 +13,7 @@ import paddle
 import pytest
 
 from ppeconv import UserError
+from ppeconv.backend.cpuinfo import cpu_name
 from ppeconv.engine import checkpoint, files
 from ppeconv.engine.run import Run
 from ppeconv.engine.train import train
@@ -275,6 +276,22 @@ def test_a_run_resumes_at_its_place_with_other_batches(change, place, tmp_path, 
     assert f"resumed from {run.latest}: {place}" in capsys.readouterr().out
     assert [row["epoch"] for row in rows(run)] == ["1", "2"]
     assert float(rows(run)[-1]["lr"]) == pytest.approx(0, abs=1e-9)
+
+
+def test_a_run_taken_up_on_another_cpu_says_so_and_remembers_both(tmp_path, capsys, monkeypatch):
+    trained_run(tmp_path, "Global.max_steps=3")
+    monkeypatch.setattr("ppeconv.engine.resume.cpu_name", lambda: "Another CPU, AVX-512")
+    run = trained_run(tmp_path, "Global.max_steps=6", "Global.checkpoints=auto")
+    assert "equal to an unbroken run but for rounding (cpu " in capsys.readouterr().out
+    trained_run(tmp_path, "Global.max_steps=9", "Global.checkpoints=auto")
+    computed_by = checkpoint.read(run.path / "latest.pdstates")["listeners"]["Checkpoints"]["computed_by"]
+    assert [entry["cpu"] for entry in computed_by] == [cpu_name(), "Another CPU, AVX-512"]
+
+
+def test_a_cpu_is_named_with_its_newest_instruction_set(tmp_path):
+    file = tmp_path / "cpuinfo"
+    file.write_text("processor : 0\nmodel name : Some CPU\nflags : sse4_1 avx2 avx512f\n\nprocessor : 1\n")
+    assert cpu_name(file) == "Some CPU, AVX-512"
 
 
 def test_a_run_resumes_with_other_listeners(tmp_path):

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
+import platform
 from pathlib import Path
+
+LEVELS = {
+    "AMX": "amx_tile",
+    "AVX-512 bf16": "avx512_bf16",
+    "AVX-512": "avx512f",
+    "AVX2": "avx2",
+    "SSE4.1": "sse4_1",
+}
+"""Instruction sets that kernels are written for, the newest first, each with the flag that tells of it."""
 
 
 def cpu_facts(file: Path = Path("/proc/cpuinfo")) -> dict[str, list[str]]:
@@ -13,3 +23,11 @@ def cpu_facts(file: Path = Path("/proc/cpuinfo")) -> dict[str, list[str]]:
         return {}
     lines = dict(line.split(":", 1) for line in first.splitlines() if ":" in line)
     return {key.strip(): value.split() for key, value in lines.items()}
+
+
+def cpu_name(file: Path = Path("/proc/cpuinfo")) -> str:
+    """What the CPU calls itself, and its newest instruction set: "AMD EPYC, AVX2"."""
+    facts = cpu_facts(file)
+    model = " ".join(facts.get("model name", [])) or platform.processor() or platform.machine()
+    level = next((name for name, flag in LEVELS.items() if flag in facts.get("flags", [])), None)
+    return f"{model}, {level}" if level else model

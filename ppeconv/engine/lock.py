@@ -16,6 +16,10 @@ except ImportError:  # Windows, where nothing is locked
     fcntl = None
 
 
+class Busy(UserError):
+    """Another process has the lock."""
+
+
 class Lock:
     """Held from `take` on until the end of a `with` block, or of the process.
 
@@ -35,7 +39,8 @@ class Lock:
         """Take the lock; a second time does nothing.
 
         Raises:
-            UserError: another process has it, or the file cannot be written.
+            Busy: another process has it.
+        UserError: the file cannot be written.
         """
         if self._descriptor is not None:
             return
@@ -72,7 +77,7 @@ class Lock:
         except BlockingIOError:
             owner = os.read(descriptor, 200).decode(errors="replace").strip() or "another process"
             os.close(descriptor)
-            raise UserError(f"{self.busy} ({owner}); {self.advice}") from None
+            raise Busy(f"{self.busy} ({owner}); {self.advice}") from None
         return descriptor
 
     def _let_go(self) -> None:

@@ -14,6 +14,7 @@ import paddle
 from paddle import nn
 
 from ppeconv import backend
+from ppeconv.backend.cpuinfo import cpu_name
 from ppeconv.engine import checkpoint, distributed
 from ppeconv.engine.listener import EpochRecord, Listener, StepRecord
 from ppeconv.engine.run import Run
@@ -31,9 +32,19 @@ class Checkpoints(Listener):
 
     def __init__(self, run: Run, epochs: int | None, steps: int | None):
         self.run, self.epochs, self.steps = run, epochs, steps
+        self.computed_by: list[dict[str, Any]] = []
+        """What computed the run so far, in order: an entry each time that something of it changed."""
+
+    def state(self) -> dict[str, list]:
+        return {"computed_by": self.computed_by}
+
+    def restore(self, state: dict[str, list]) -> None:
+        self.computed_by = state["computed_by"]
 
     def run_started(self, trainer: Trainer) -> None:
         """Save where the run begins, unless `latest` is that: a run has one from its first moment."""
+        if self.computed_by[-1:] != [arithmetic()]:
+            self.computed_by.append(arithmetic())
         intact = checkpoint.problem(self.run.latest) is None
         if not intact or _states(self.run.latest)["progress"] != asdict(trainer.progress):
             self._save(trainer, self.run.latest, keep=self.run.previous if intact else None)
@@ -69,7 +80,7 @@ class Checkpoints(Listener):
                 ".pdopt": _renamed(_arrays(trainer.optimizer.state_dict()), _names(trainer.model)),
                 ".pdstates": {
                     **trainer.state(),
-                    "arithmetic": _arithmetic(),
+                    "arithmetic": arithmetic(),
                     "global_batch_size": trainer.batches.global_batch_size,
                 },
             },
@@ -199,15 +210,16 @@ def paddle_threads() -> int:
     return int(os.environ.get("OMP_NUM_THREADS", "1"))
 
 
-def _arithmetic() -> dict[str, Any]:
+def arithmetic() -> dict[str, Any]:
     """What the last bits of a result depend on besides config and data."""
-    return {"threads": paddle_threads(), "layers": "onednn" if backend.is_enabled() else "paddle"}
+    layers = "onednn" if backend.is_enabled() else "paddle"
+    return {"threads": paddle_threads(), "layers": layers, "cpu": cpu_name(), "paddle": paddle.__version__}
 
 
 def _change(before: dict[str, Any]) -> str:
     """How a resumed run computes differently from its beginning, as the end of a sentence."""
     changes = [
-        f"{key} {before[key]} before, {now} now" for key, now in _arithmetic().items() if before.get(key, now) != now
+        f"{key} {before[key]} before, {now} now" for key, now in arithmetic().items() if before.get(key, now) != now
     ]
     return f"; equal to an unbroken run but for rounding ({'; '.join(changes)})" if changes else ""
 

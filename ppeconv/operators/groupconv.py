@@ -5,9 +5,8 @@ Source: ImageNet Classification with Deep Convolutional Neural Networks, NeurIPS
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import paddle
@@ -35,7 +34,6 @@ class GroupConv(ConvOperator):
     """
 
     limits = ("dense",)
-    lighter: ClassVar[dict[str, Sequence[Any]]] = {"conv_groups": (2, 4)}
     forms: ClassVar[tuple[str, ...]] = ("separate", "merged")
 
     @classmethod

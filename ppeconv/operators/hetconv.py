@@ -5,8 +5,7 @@ Paper: HetConv: Heterogeneous Kernel-Based Convolutions for Deep CNNs, CVPR 2019
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import paddle
@@ -47,7 +46,6 @@ class HetConv(ConvOperator):
     """
 
     limits = ("dense", "odd kernel", "fixed padding", "kernel above 1x1")
-    lighter: ClassVar[dict[str, Sequence[Any]]] = {"parts": (2, 4)}
     forms: ClassVar[tuple[str, ...]] = ("separate", "merged")
 
     @classmethod

@@ -1,0 +1,163 @@
+"""What is kept of a finished training run: one JSON file, its table of epochs, and its weights."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import importlib.metadata
+import json
+import platform
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import paddle
+
+import ppeconv
+from ppeconv.anywidth import count_width, narrow
+from ppeconv.config import Config
+from ppeconv.counting import count
+from ppeconv.engine import checkpoint
+from ppeconv.engine.evaluator import evaluate
+from ppeconv.engine.losses import CombinedLoss
+from ppeconv.engine.run import Run
+from ppeconv.engine.setup import build_model, make_batches, open_dataset
+from ppeconv.engine.weights import load_weights, write_weights
+from ppeconv.engine.widths import calibrate_for
+from ppeconv.errors import UserError
+from ppeconv.zoo.rows import Job, known_images
+
+FORMAT = 1
+"""Version of the record's layout."""
+WIDTHS = 10
+"""At how many widths an any-width network is evaluated."""
+
+
+@dataclass
+class Record:
+    """A finished run. Accuracies are fractions of the evaluation images.
+
+    The last epoch's accuracy is the result, as it was not chosen; the best one is there to compare with tables that
+    report the best.
+    """
+
+    row: str
+    table: str
+    seed: int
+    epochs: int
+    last_top1: float
+    best_top1: float
+    best_epoch: int
+    params: int
+    """Trainable parameters."""
+    macs: int
+    """Multiply-adds of convolutions and linear layers, one image."""
+    seconds: float
+    """Of all epochs' training, evaluation not included."""
+    data: str
+    """The evaluation images, by their checksum: the name that rows.yaml has for it, else the data set's."""
+    images_sha256: str
+    """Of the evaluation images' pixels."""
+    source: str
+    """Tag or commit of the code."""
+    versions: dict[str, str]
+    computed_by: list[dict[str, Any]]
+    """Threads, layers, CPU and Paddle, an entry each time one of them changed."""
+    config: dict[str, Any]
+    """The whole config."""
+    widths: list[dict[str, float]]
+    """Of an any-width network: accuracy and costs at each width."""
+    weights_sha256: str | None
+    format: int = FORMAT
+
+    def write(self, folder: Path) -> None:
+        """Write `record.json`, whole or not at all."""
+        staged = folder / "record.json.writing"
+        staged.write_text(json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        staged.replace(folder / "record.json")
+
+    @classmethod
+    def read(cls, folder: Path) -> Record:
+        """What `write` wrote."""
+        content = json.loads((folder / "record.json").read_text("utf-8"))
+        if content.get("format") != FORMAT:
+            raise UserError(f"{folder}/record.json has format {content.get('format')!r}; this ppeconv reads {FORMAT}")
+        return cls(**content)
+
+
+def keep(job: Job, run: Run, root: Path, source: str) -> Record:
+    """Write what is kept of a finished run below the checkout `root`; the record last, as it says that all is there."""
+    folder = root / "ppeconv" / "zoo" / job.folder
+    folder.mkdir(parents=True, exist_ok=True)
+    config = run.config()
+    table = root / "docs" / "results" / f"{job.name}.csv"
+    table.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(run.path / "results.csv", table)
+    model, _ = build_model(config)
+    load_weights(model, run.latest.with_name("latest.pdparams"), complete=True)
+    model.eval()
+    digest = None
+    if job.row.weights and job.seed == job.row.seeds[0]:
+        file = folder / "weights.safetensors"
+        write_weights(model, file)
+        digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    record = _record(job, run, config, model, source, digest)
+    record.write(folder)
+    return record
+
+
+def _record(job: Job, run: Run, config: Config, model: paddle.nn.Layer, source: str, digest: str | None) -> Record:
+    with open(run.path / "results.csv", encoding="utf-8") as file:
+        epochs = list(csv.DictReader(file))
+    best = max(epochs, key=lambda epoch: float(epoch["eval_top1"] or 0))
+    counts = count(model, [1, *config.Infer.image_shape])
+    states = checkpoint.read(run.latest.with_name("latest.pdstates"))
+    images = hashlib.sha256(open_dataset(config, "test").arrays[0].tobytes()).hexdigest()
+    return Record(
+        job.row.name,
+        job.row.table,
+        job.seed,
+        config.Global.epochs,
+        float(epochs[-1]["eval_top1"]),
+        float(best["eval_top1"]),
+        int(best["epoch"]),
+        counts.params,
+        counts.macs,
+        round(sum(float(epoch["seconds"]) for epoch in epochs), 1),
+        known_images().get(images, f"{config.DataLoader.Eval.dataset.name} (unknown images)"),
+        images,
+        source,
+        versions(),
+        states["listeners"]["Checkpoints"]["computed_by"],
+        config.model_dump(),
+        _widths(config, model) if config.AnyWidth else [],
+        digest,
+    )
+
+
+def _widths(config: Config, model: paddle.nn.Layer) -> list[dict[str, float]]:
+    """The accuracy-width curve of an any-width network."""
+    batches, loss = make_batches(config, "test"), CombinedLoss(config.Loss.Eval)
+    widths = np.linspace(config.AnyWidth.min_width, 1, WIDTHS).round(4).tolist()
+    calibrate_for(model, config, widths)
+    rows = []
+    for width in widths:
+        network = narrow(model, width)
+        network.eval()
+        counts = count_width(model, [1, *config.Infer.image_shape], width)
+        result = evaluate(network, batches, loss, [1], config.Arch.class_num)
+        rows.append({"width": width, "top1": result.top1, "params": counts.active_params, "macs": counts.active_macs})
+    return rows
+
+
+def versions() -> dict[str, str]:
+    """What computed."""
+    packages = {name: importlib.metadata.version(name) for name in ("numpy", "pillow")}
+    return {
+        "ppeconv": ppeconv.__version__,
+        "python": platform.python_version(),
+        "paddle": paddle.__version__,
+        **packages,
+    }
