@@ -31,10 +31,12 @@ from ppeconv.counting import NORMS
 from ppeconv.deployment.export import export
 from ppeconv.deployment.predictor import Predictor
 from ppeconv.engine.setup import build_model
+from ppeconv.initial import RULES
 from ppeconv.registry import BACKBONES
 
 ROWS = ROOT / "scripts" / "networks.yaml"
 PAGE = ROOT / "docs" / "networks.md"
+RULE_TEXTS = ROOT / "scripts" / "init_rules_zh.yaml"
 RESULTS = ROOT / "output" / "networks.json"
 CLASSES, SIDE = 10, 64
 STEPS = "built", "counted", "trained", "exported", "served"
@@ -159,11 +161,32 @@ HEAD = """\
 |---|---|---|---|---|---|---|---|---|---|
 """
 
+STARTS = """
+## 权重怎样起步
+
+每个网络按它的论文或作者代码的规则起步，换上去的算子里的卷积和全连接也按这条规则 (`Arch.init: reference`，默认)；
+`Arch.init: paddle` 用飞桨自己的初始化。规则在 `ppeconv/initial.py`，网络用类属性 `init` 说出规则的名字。
+
+N(0, s) 是标准差 s 的正态分布，「截断」指截到两倍标准差以内；U(±a) 是均匀分布。分组卷积的 fan_in 只数一组的输入，
+fan_out 数所有组的输出，与 PyTorch 相同。飞桨的默认 N(0, √(2/fan_in)) 却数所有组的输入，深度卷积因此小了 √通道数 倍。
+
+| 规则 | 卷积 | 全连接 | 偏置 | 出处 | 网络 |
+|---|---|---|---|---|---|
+"""
+
 
 def page(results: dict[str, Any]) -> str:
     """The page, with a row for every network."""
     lines = [line_of(row, results[row["name"]]) for row in rows()]
-    return HEAD.format(classes=CLASSES, paddle=paddle.__version__) + "\n".join(lines) + "\n"
+    return HEAD.format(classes=CLASSES, paddle=paddle.__version__) + "\n".join(lines) + "\n" + starts()
+
+
+def starts() -> str:
+    """The section on how weights start: a row for every rule, with the networks that name it."""
+    texts = yaml.safe_load(RULE_TEXTS.read_text("utf-8"))
+    networks = {rule: [name for name in BACKBONES.names() if BACKBONES.get(name).init == rule] for rule in RULES}
+    lines = [f"| {' | '.join([f'`{rule}`', *texts[rule], ' '.join(networks[rule])])} |" for rule in RULES]
+    return STARTS + "\n".join(lines) + "\n"
 
 
 def line_of(row: dict[str, Any], result: dict[str, Any]) -> str:

@@ -201,6 +201,32 @@ def test_an_operators_layers_start_by_the_networks_rule():
     assert spread(pwc) == pytest.approx(math.sqrt(2 / 128), rel=0.02)
 
 
+@pytest.mark.parametrize("operator", ["SpatialVersatile", "ChannelVersatile", "Versatile", "MaskedVersatile"])
+@pytest.mark.parametrize("backbone", ["ResNet20", "VGG16Cifar"])
+def test_versatile_filters_start_with_he_over_a_whole_filters_inputs(operator, backbone):
+    paddle.seed(0)
+    model = ppeconv.create_model(backbone, width=0.5, operator=operator)
+    kind = type(ppeconv.create_operator(operator, 8, 8, 3))
+    layers = [layer for layer in model.sublayers() if isinstance(layer, kind)]
+    widest = max(layers, key=lambda layer: layer.weight.size)
+    assert spread(widest) == pytest.approx(math.sqrt(2 / math.prod(widest.weight.shape[1:])), rel=0.05)
+
+
+@pytest.mark.parametrize("kind", ["awn", "snet"])
+def test_a_network_of_any_width_keeps_what_its_rule_has_drawn(kind):
+    def weights(**arguments):
+        paddle.seed(0)
+        return ppeconv.create_model("LeNet3C1L", **arguments).state_dict()
+
+    plain, wide = weights(), weights(anywidth={"kind": kind})
+    drawn = [name for name in plain if name in wide and plain[name].ndim > 1]
+    assert len(drawn) == 4
+    for name in drawn:
+        value = wide[name].numpy()
+        assert value[value != 0].tolist() == plain[name].numpy()[value != 0].tolist()
+        assert np.count_nonzero(value) > 0.4 * value.size
+
+
 def test_a_layers_own_initializer_stays():
     paddle.seed(0)
     zero = paddle.ParamAttr(initializer=nn.initializer.Constant(0.0))

@@ -45,13 +45,18 @@ def agree(expected, params, macs):
 
 def test_the_page_has_every_network():
     text = (ROOT / "docs" / "networks.md").read_text("utf-8")
-    lines = [line.split(" | ") for line in text.splitlines() if line.startswith("| ")][1:]
+    table_of_networks = text.partition("\n## ")[0]
+    lines = [line.split(" | ") for line in table_of_networks.splitlines() if line.startswith("| ")][1:]
     assert [line[0].removeprefix("| ") for line in lines] == [row["name"] for row in ROWS]
     for cells, row in zip(lines, ROWS, strict=True):
         assert cells[5] == cells[7] == "是", f"{row['name']} did not train or could not be served"
         assert float(cells[6]) <= 1e-5
         if "counts" in row:
             assert agree(row["counts"], *(int(cell.replace(",", "")) for cell in cells[2:4]))
+
+
+def test_the_page_says_how_every_network_starts():
+    assert (ROOT / "docs" / "networks.md").read_text("utf-8").endswith(table.starts())
 
 
 @pytest.mark.parametrize(

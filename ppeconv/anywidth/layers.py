@@ -43,7 +43,11 @@ class AnyWidthLayer:
 
 
 class Weighted(AnyWidthLayer):
-    """A layer with a weight and perhaps a bias."""
+    """A layer with a weight and perhaps a bias, which start as those of the ordinary layer at full width.
+
+    So in a network that is converted they keep what the network's rule has drawn; a narrower width, or a triangle, has
+    fewer inputs than the rule has counted, as in the published code.
+    """
 
     @classmethod
     def like(cls, layer: nn.Layer, inputs: Layout, outputs: Layout) -> Weighted:

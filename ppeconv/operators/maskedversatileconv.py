@@ -31,6 +31,7 @@ class MaskedVersatileConv(ConvOperator):
     The real-valued proxies H are in [0, 1] and begin uniformly distributed there. The gradient of M_j is passed to H_j
     as it is (straight through). H is a buffer, so the optimizer with its momentum and decay leaves it alone; after
     every update the layer itself does H <- clip(H - mask_lr dL/dH, 0, 1).
+    In any network f starts with He's normal over its n inputs, of which a mask at first shows about half.
     `auxiliary_loss` is lambda * 1/2 ||M^T M / n - I||^2, M the n x s matrix of one filter's masks, n = C_in kh kw; it
     pushes a filter's masks apart. The trainer adds it to the loss.
 

@@ -86,7 +86,11 @@ def ring_count(kernel_size: tuple[int, int]) -> int:
 
 
 class VersatileFilters(ConvOperator):
-    """What the versatile operators share: secondary filters are slices of the stored ones; masks are never made."""
+    """What the versatile operators share: secondary filters are slices of the stored ones; masks are never made.
+
+    In any network the stored filters start with He's normal over the inputs of a whole filter, (C_in - delta) kh kw,
+    as the plain convolution of the CIFAR ResNets does. Secondary filters see fewer, and their outputs start smaller.
+    """
 
     limits = ("dense", "fixed padding")
     forms: ClassVar[tuple[str, ...]] = ("separate", "merged")
