@@ -297,13 +297,3 @@ def test_missing_folders_and_unreadable_images(tmp_path):
     (tmp_path / "bad.png").write_bytes(b"no picture")
     with pytest.raises(UserError, match=r"bad\.png cannot be read as an image"):
         read_image(tmp_path / "bad.png")
-
-
-def test_grey_colour_and_turned_files(tmp_path):
-    Image.fromarray(np.arange(12, dtype=np.uint8).reshape(3, 4)).save(tmp_path / "grey.png")
-    assert read_image(tmp_path / "grey.png").shape == (3, 4, 3)
-    assert read_image(tmp_path / "grey.png", 1).tolist() == np.arange(12).reshape(3, 4, 1).tolist()
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    Image.fromarray(np.zeros((10, 20, 3), np.uint8)).save(tmp_path / "turned.jpg", exif=exif)
-    assert read_image(tmp_path / "turned.jpg").shape == (20, 10, 3)

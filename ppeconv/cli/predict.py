@@ -54,17 +54,21 @@ def run(arguments: argparse.Namespace) -> None:
 
 def _predictions(arguments: argparse.Namespace) -> Iterator[Prediction]:
     """By the exported network, or by that of the width which fits the budget."""
-    from ppeconv.deployment.predictor import Predictor, find_images
+    from ppeconv.data.found import images_of
+    from ppeconv.deployment.predictor import Predictor
     from ppeconv.deployment.widths import AnyWidthPredictor, holds_widths
 
     where = arguments.model, arguments.threads, arguments.device, arguments.runtime, arguments.precision
-    if arguments.budget_ms is None and not holds_widths(arguments.model):
-        return Predictor(*where).predict(find_images(arguments.images), arguments.topk)
-    predictor, images, budget = AnyWidthPredictor(*where), find_images(arguments.images), arguments.budget_ms
+    budget = arguments.budget_ms
+    one_width = budget is None and not holds_widths(arguments.model)
+    predictor = Predictor(*where) if one_width else AnyWidthPredictor(*where)
+    found = images_of(arguments.images)
+    if left_out := found.left_out():
+        print(f"ppeconv: left out: {left_out}", file=sys.stderr)
     if budget is None:
-        return predictor.predict(images, arguments.topk)
+        return predictor.predict(found.paths, arguments.topk)
     width = predictor.width_for(budget)
     expected = predictor.expected_ms(width)
     late = f", above the budget of {budget:g} ms: no width is faster" if expected > budget else ""
     print(f"ppeconv: width {width:g}, measured {expected:.3f} ms an image{late}", file=sys.stderr)
-    return predictor.predict(images, arguments.topk, 1, budget)
+    return predictor.predict(found.paths, arguments.topk, 1, budget)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from functools import partial
 
 import numpy as np
-from PIL import Image
 
 from ppeconv.data.datasets import ArraySet, FileSet
+from ppeconv.data.images import image_problem
 from ppeconv.errors import UserError
 
 _DECODE_AT_MOST = 20_000
@@ -29,7 +29,9 @@ def check_labels(dataset: ArraySet | FileSet, split: str, class_num: int) -> Non
 
 def look_at(datasets: Sequence[ArraySet | FileSet]) -> list[str]:
     """What there is to say of training and evaluation data, in lines; unreadable files are raised as a UserError."""
-    lines = [_classes(dataset, split) for dataset, split in zip(datasets, ("training", "evaluation"), strict=True)]
+    sides = list(zip(datasets, ("training", "evaluation"), strict=True))
+    lines = [_classes(dataset, split) for dataset, split in sides]
+    lines += [f"{split} data, left out: {dataset.left_out}" for dataset, split in sides if dataset.left_out]
     return [line for line in (*lines, _imbalance(datasets[0]), _open_files(datasets)) if line]
 
 
@@ -37,8 +39,7 @@ def _open_files(datasets: Sequence[ArraySet | FileSet]) -> str:
     paths = [path for dataset in datasets if isinstance(dataset, FileSet) for path in dataset.paths]
     decode = len(paths) <= _DECODE_AT_MOST
     with ThreadPoolExecutor() as pool:
-        problems = list(pool.map(_decoding_problem if decode else _header_problem, paths))
-    bad = [f"{path} ({problem})" for path, problem in zip(paths, problems, strict=True) if problem]
+        bad = [problem for problem in pool.map(partial(image_problem, headers_only=not decode), paths) if problem]
     if bad:
         more = f" and {len(bad) - _NAMED} more" if len(bad) > _NAMED else ""
         raise UserError(
@@ -66,26 +67,4 @@ def _imbalance(dataset: ArraySet | FileSet) -> str:
             f"warning: the classes are imbalanced: the largest has {counts.max() / counts.min():.1f} times the images "
             "of the smallest; look at the per-class accuracy of tools/eval.py"
         )
-    return ""
-
-
-def _header_problem(path: Path) -> str:
-    return _problem(path, Image.Image.verify)
-
-
-def _decoding_problem(path: Path) -> str:
-    return _problem(path, _decode_small)
-
-
-def _decode_small(image: Image.Image) -> None:
-    image.draft("RGB", (32, 32))  # a JPEG is read to its end, but scaled down on the way
-    image.load()
-
-
-def _problem(path: Path, look: Callable[[Image.Image], None]) -> str:
-    try:
-        with Image.open(path) as image:
-            look(image)
-    except Exception as error:  # Pillow raises many kinds for damaged files
-        return f"{type(error).__name__}: {error}".replace(f" {str(path)!r}", "")
     return ""

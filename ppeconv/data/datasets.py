@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from ppeconv.data.images import is_image, read_image, resize
+from ppeconv.data.found import find_images, is_hidden, sort_out
+from ppeconv.data.images import read_image, resize
 from ppeconv.domains import FilePath, Share
 from ppeconv.errors import UserError
 from ppeconv.registry import DATASETS
@@ -30,6 +32,7 @@ class ArraySet:
 
     class_names: ClassVar[list[str]]
     shape: tuple[int, int, int]
+    left_out: ClassVar[str] = ""
 
     def __init__(self, root: str | Path, split: str, *, val_ratio: Share | None = None):
         self.root, self.side, self.val_ratio = Path(root), split, val_ratio
@@ -195,18 +198,25 @@ class Digits(ArraySet):
 class FileSet:
     """Image files with labels, read when needed. Sub-classes set `paths`, `labels` and `class_names`."""
 
-    shape = (256, 256, 3)
-    """A size to try the transforms on; the files may have any."""
+    channels: Literal[1, 3] = 3
+    """Grey or RGB; files are read as that, whatever they hold."""
     paths: Sequence[Path]
     labels: np.ndarray
     class_names: list[str]
+    left_out: str = ""
+    """Which files in its folders are none of its images, in a sentence."""
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """A size to try the transforms on; the files may have any."""
+        return 256, 256, self.channels
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def read(self, indices: np.ndarray) -> Images:
         """The images at these positions."""
-        return [read_image(self.paths[index]) for index in indices]
+        return [read_image(self.paths[index], self.channels) for index in indices]
 
     def _keep_part(self, split: str, val_ratio: float) -> None:
         """Keep the training or the held-out part."""
@@ -222,23 +232,43 @@ class ImageFolder(FileSet):
     Args:
         image_root: the folder; relative to Global.data_root unless absolute.
         val_ratio: hold out that share of each class of `<class>/` folders, instead of reading train/ and val/.
+        channels: 1 reads the images as grey, 3 as RGB.
     """
 
-    def __init__(self, root: str | Path, split: str, *, image_root: FilePath, val_ratio: Share | None = None):
+    def __init__(
+        self,
+        root: str | Path,
+        split: str,
+        *,
+        image_root: FilePath,
+        val_ratio: Share | None = None,
+        channels: Literal[1, 3] = 3,
+    ):
+        self.channels = channels
         folder = _class_folders(Path(root) / image_root, split, val_ratio)
-        self.class_names = sorted(entry.name for entry in folder.iterdir() if entry.is_dir())
-        files = [
-            (path, label)
-            for label, name in enumerate(self.class_names)
-            for path in sorted((folder / name).rglob("*"))
-            if is_image(path)
-        ]
-        if not files:
-            raise UserError(f"{folder} holds no image in a class folder such as {folder}/cat/1.jpg")
-        self.paths = [path for path, _ in files]
-        self.labels = np.array([label for _, label in files])
+        entries = sorted(folder.iterdir())
+        classes = [entry for entry in entries if entry.is_dir() and not is_hidden(entry)]
+        self.class_names = [_class_name(entry) for entry in classes]
+        found = sort_out(entry for entry in entries if entry not in classes)
+        found.strays, found.paths = found.paths, []
+        labels = []
+        for label, entry in enumerate(classes):
+            found.add(images := find_images(entry))
+            labels += [label] * len(images.paths)
+        self.paths, self.labels, self.left_out = found.paths, np.array(labels), found.left_out()
+        if not self.paths:
+            left_out = f" (left out: {self.left_out})" if self.left_out else ""
+            raise UserError(f"{folder} holds no image in a class folder such as {folder}/cat/1.jpg{left_out}")
         if val_ratio is not None:
             self._keep_part(split, val_ratio)
+
+
+def _class_name(folder: Path) -> str:
+    try:
+        folder.name.encode()
+    except UnicodeEncodeError:
+        raise UserError(f"the name of the class folder {os.fsencode(folder)!r} is not UTF-8 text; rename it") from None
+    return folder.name
 
 
 def _class_folders(base: Path, split: str, val_ratio: float | None) -> Path:
@@ -262,6 +292,7 @@ class ImageList(FileSet):
         cls_label_path: the text file, likewise.
         class_names: a name for each label; the labels themselves when not given.
         val_ratio: hold out that share of each class, where one list names all images.
+        channels: 1 reads the images as grey, 3 as RGB.
     """
 
     def __init__(
@@ -273,7 +304,9 @@ class ImageList(FileSet):
         cls_label_path: FilePath,
         class_names: list[str] | None = None,
         val_ratio: Share | None = None,
+        channels: Literal[1, 3] = 3,
     ):
+        self.channels = channels
         listing = Path(root) / cls_label_path
         try:
             lines = [

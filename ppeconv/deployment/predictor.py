@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from ppeconv.data.batches import Pipeline
-from ppeconv.data.images import is_image, read_image
+from ppeconv.data.found import images_of
+from ppeconv.data.images import read_image
 from ppeconv.deployment.export import FORMAT
 from ppeconv.deployment.facts import read_facts
 from ppeconv.deployment.precision import Precision
@@ -83,16 +83,4 @@ class Predictor:
 
 def find_images(patterns: Sequence[str]) -> list[Path]:
     """The image files that paths, folders (searched whole) and shell patterns mean."""
-    found: list[Path] = []
-    for pattern in patterns:
-        path = Path(pattern)
-        if path.is_dir():
-            matches = sorted(file for file in path.rglob("*") if is_image(file))
-        else:
-            matches = [path] if path.is_file() else [Path(name) for name in sorted(glob.glob(pattern, recursive=True))]
-        if not matches:
-            raise UserError(
-                f"there is no image {pattern}; give image files, a folder of them, or a pattern such as 'photos/*.jpg'"
-            )
-        found += matches
-    return found
+    return images_of(patterns).paths
