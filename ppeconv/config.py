@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from ppeconv import values as plain
-from ppeconv.errors import UserError, nearest
+from ppeconv.config_files import find, read, shipped
+from ppeconv.errors import UserError
+from ppeconv.overrides import assign, override
 from ppeconv.placement import Places
 from ppeconv.registry import DATASETS, HEADS, OPERATORS, OPTIMIZERS, RECALIBRATIONS, placed
 from ppeconv.replace import Rules
-from ppeconv.schema import Section, check
+from ppeconv.schema import Section, check, keys_at
 from ppeconv.sections import (
     AMPSection,
     AnyWidthSection,
@@ -24,6 +24,9 @@ from ppeconv.sections import (
     OperatorSection,
     OptimizerSection,
 )
+from ppeconv.values import to_yaml
+
+__all__ = ["Config", "dump", "find", "load", "parse", "shipped", "with_values"]
 
 FORMAT = 1
 """Version of the config layout; it changes when an older file would be read wrongly."""
@@ -57,9 +60,8 @@ class Config(Section):
 
 def load(name: str, overrides: Sequence[str] = ()) -> Config:
     """The config of that path, or of that name among the shipped ones, with `Section.key=value` overrides."""
-    values = plain.read(find(name))
-    for setting in overrides:
-        plain.override(values, setting)
+    values = read(find(name))
+    override(values, overrides, lambda path: keys_at(Config, path))
     return parse(values)
 
 
@@ -86,41 +88,10 @@ def with_values(config: Config, values: Mapping[str, Any]) -> Config:
     """A copy with dotted keys set: `{"Arch.class_num": 10}`."""
     whole = config.model_dump()
     for key, value in values.items():
-        plain.assign(whole, key.split("."), value)
+        assign(whole, key.split("."), value)
     return parse(whole)
 
 
 def dump(config: Config) -> str:
     """The config as YAML that `load` reads back as the same."""
-    return plain.to_yaml(config.model_dump())
-
-
-def find(name: str) -> Path:
-    """The file of a config: a path, or the bare name of a shipped config."""
-    shipped = {path.stem: path for path in sorted(_shipped_folder().glob("*.yaml"))}
-    path = Path(name)
-    if path.is_file():
-        return path
-    if name in shipped:
-        return shipped[name]
-    raise UserError(f"there is no config {name}{nearest(path.stem, shipped)}")
-
-
-def shipped() -> list[str]:
-    """Names of the configs that come with ppeconv."""
-    return sorted(path.stem for path in _shipped_folder().glob("*.yaml"))
-
-
-def schedule(name: str) -> Path:
-    """The file of a shipped schedule."""
-    path = _shipped_folder() / "_base_" / "schedules" / f"{name}.yaml"
-    if not path.is_file():
-        raise UserError(
-            f"there is no schedule {name}{nearest(name, [file.stem for file in path.parent.glob('*.yaml')])}"
-        )
-    return path
-
-
-def _shipped_folder() -> Path:
-    installed = Path(__file__).parent / "configs"
-    return installed if installed.is_dir() else Path(__file__).parent.parent / "configs"
+    return to_yaml(config.model_dump())

@@ -1,15 +1,18 @@
 """Parameters and multiply-adds, observed at operator level during one forward pass.
 
-Convention: 1 multiply-add = 1 MAC; MACs are those of convolutions and of linear layers, for one image; parameters are
-those that training changes, so batch-norm statistics are left out. What ran besides is listed, never silently lost.
+Convention: 1 multiply-add = 1 MAC; MACs are those of convolutions, linear layers and matrix products (attention and
+recurrent layers are made of these), for one image; parameters are those that training changes, so batch-norm statistics
+are left out. What ran besides is listed, never silently lost.
 """
 
 from __future__ import annotations
 
+import copy
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import paddle
@@ -40,7 +43,7 @@ class Counts:
     params: int
     """Trainable parameters."""
     macs: int
-    """Multiply-adds of convolutions and linear layers for one image."""
+    """Multiply-adds of convolutions, linear layers and matrix products for one image."""
     rows: list[LayerCount] = field(default_factory=list)
     uncounted: dict[str, int] = field(default_factory=dict)
     """Operations that count as zero, with the number of calls."""
@@ -55,8 +58,8 @@ class Counts:
         ]
         lines.append(f"{'total':<{width}}  {'':<14} {'':<20} {self.params:>12,} {self.macs:>16,}")
         lines.append(
-            "1 MAC = 1 multiply-add of a convolution or linear layer, one image; batch-norm statistics are not "
-            "parameters"
+            "1 MAC = 1 multiply-add of a convolution, linear layer or matrix product, one image; batch-norm statistics "
+            "are not parameters"
         )
         others = ", ".join(f"{name} x{calls}" for name, calls in sorted(self.uncounted.items()))
         return "\n".join(lines + ([f"counted as zero: {others}"] if others else []))
@@ -64,7 +67,7 @@ class Counts:
 
 def parameter_count(layer: nn.Layer) -> int:
     """Trainable parameters of a layer and all below it; frozen ones count, batch-norm statistics do not."""
-    parameters = {id(p): p for sub in layer.sublayers(include_self=True) for p in _own_parameters(sub)}
+    parameters = {id(p): p for sub in layer.sublayers(include_self=True) for p in own_parameters(sub).values()}
     return sum(math.prod(p.shape) for p in parameters.values())
 
 
@@ -72,13 +75,14 @@ def count(model: nn.Layer, input_size: Sequence[int]) -> Counts:
     """Count a network by running it once on zeros, in eval mode, leaving it as it was.
 
     Args:
-        model: any network with one image tensor as its input.
+        model: any network with one image tensor as its input, of any number format; one in float16 or bfloat16, which
+            a CPU does not run, is counted as a copy in float32.
         input_size: [N, C, H, W] or [C, H, W]; N does not matter, the counts are for one image.
     """
     size = [1, *list(input_size)[-3:]]
     if len(input_size) not in (3, 4) or min(size) < 1:
         raise UserError(f"input_size is [N, C, H, W] with positive sizes; got {list(input_size)}")
-    tally = _Tally()
+    tally, model = _Tally(), _runnable(model)
     with (
         observe.evaluating(model),
         backend.disabled(),
@@ -86,7 +90,7 @@ def count(model: nn.Layer, input_size: Sequence[int]) -> Counts:
         observe.layers(model, tally.enter, tally.leave),
         observe.operations(tally.observed, ["__matmul__"]),
     ):
-        model(paddle.zeros(size))
+        model(paddle.zeros(size, float_type(model)))
     rows = _rows(model, tally)
     return Counts(parameter_count(model), sum(row.macs for row in rows), rows, dict(tally.uncounted))
 
@@ -112,48 +116,104 @@ class _Tally:
 
         def call(*args: Any, **kwargs: Any) -> Any:
             result = operation(*args, **kwargs)
-            self.book(name, args, result)
+            self.book(name.rstrip("_"), _Call(args, kwargs, result))
             return result
 
         return call
 
-    def book(self, name: str, arguments: Sequence[Any], result: Any) -> None:
-        macs = _COUNTED[name](arguments, result) if name in _COUNTED else 0
+    def book(self, name: str, call: _Call) -> None:
+        macs = _COUNTED[name](call) if name in _COUNTED else 0
         if macs:
             self.macs[id(self.running[-1])] += macs
         else:
-            self.uncounted[name.rstrip("_")] += 1
+            self.uncounted[name] += 1
 
 
-def _convolution_macs(arguments: Sequence[Any], result: Any) -> int:
-    return math.prod(result.shape) * math.prod(arguments[1].shape[1:])
+@dataclass(frozen=True)
+class _Call:
+    """One call of an operation."""
+
+    positional: Sequence[Any]
+    named: Mapping[str, Any]
+    result: Any
+
+    def given(self, place: int, *names: str, default: Any = None) -> Any:
+        """The argument at a place, or the one given by one of these names."""
+        if place < len(self.positional):
+            return self.positional[place]
+        return next((self.named[name] for name in names if name in self.named), default)
+
+    @property
+    def written(self) -> int:
+        """Numbers of the first tensor that came out."""
+        first = self.result if isinstance(self.result, paddle.Tensor) else self.result[0]
+        return math.prod(first.shape)
 
 
-def _transposed_macs(arguments: Sequence[Any], result: Any) -> int:
-    return math.prod(arguments[0].shape) * math.prod(arguments[1].shape[1:])
+def _convolution_macs(call: _Call, place: int = 1) -> int:
+    return call.written * math.prod(call.given(place, "filter", "weight").shape[1:])
 
 
-def _linear_macs(arguments: Sequence[Any], result: Any) -> int:
-    return math.prod(result.shape) * arguments[0].shape[-1]
+def _transposed_macs(call: _Call) -> int:
+    return math.prod(call.given(0, "x").shape) * math.prod(call.given(1, "filter", "weight").shape[1:])
 
 
-def _matmul_macs(arguments: Sequence[Any], result: Any) -> int:
-    """A product with a matrix is a linear layer; one between stacks of matrices (attention) counts as zero."""
-    return _linear_macs(arguments, result) if min(a.ndim for a in arguments[:2]) == 2 else 0
+def _product_macs(call: _Call, place: int = 0) -> int:
+    """Of matrices, stacks of them, and vectors; the left one is at a place and not transposed."""
+    return call.written * call.given(place, "x", "input", "mat1", "batch1").shape[-1]
 
 
-_COUNTED: dict[str, Callable[[Sequence[Any], Any], int]] = {
+def _matmul_macs(call: _Call) -> int:
+    left = call.given(0, "x", "input")
+    transposed = call.given(2, "transpose_x", default=False) and left.ndim > 1
+    return call.written * left.shape[-2 if transposed else -1]
+
+
+def _einsum_macs(call: _Call) -> int:
+    """Of two operands with an index that is summed over; more are multiplied in an order that is Paddle's affair."""
+    operands, equation = call.given(0, "x", "operands"), call.given(1, "equation").replace(" ", "")
+    inputs, _, output = equation.partition("->")
+    sizes: dict[str, int] = {}
+    for indices, operand in zip(inputs.split(","), operands, strict=True):
+        head, _, tail = indices.partition("...")
+        sizes |= dict(zip(head, operand.shape, strict=False))
+        sizes |= dict(zip(reversed(tail), reversed(operand.shape), strict=False))
+    summed = [size for index, size in sizes.items() if index not in output]
+    return call.written * math.prod(summed) if len(operands) == 2 and summed else 0
+
+
+def _recurrent_macs(call: _Call) -> int:
+    """Each step multiplies by each matrix of LSTM, GRU or SimpleRNN once; x is [steps, N, channels]."""
+    steps, images = call.given(0, "x").shape[:2]
+    weights = call.given(2, "weight_list")
+    return steps * images * sum(math.prod(weight.shape) for weight in weights if weight.ndim == 2)
+
+
+_COUNTED: dict[str, Callable[[_Call], int]] = {
     "conv2d": _convolution_macs,
     "depthwise_conv2d": _convolution_macs,
     "conv3d": _convolution_macs,
+    "deformable_conv": partial(_convolution_macs, place=2),
     "conv2d_transpose": _transposed_macs,
     "depthwise_conv2d_transpose": _transposed_macs,
     "conv3d_transpose": _transposed_macs,
     "conv2d_transpose_bias": _transposed_macs,
-    "linear": _linear_macs,
-    "linear_v2": _linear_macs,
+    "linear": _product_macs,
+    "linear_v2": _product_macs,
     "matmul": _matmul_macs,
+    "bmm": _product_macs,
+    "mv": _product_macs,
+    "dot": _product_macs,
+    "addmm": partial(_product_macs, place=1),
+    "baddbmm": partial(_product_macs, place=1),
+    "einsum": _einsum_macs,
+    "rnn": _recurrent_macs,
 }
+
+
+def _runnable(model: nn.Layer) -> nn.Layer:
+    half = any(value.dtype in (paddle.float16, paddle.bfloat16) for value in model.parameters())
+    return copy.deepcopy(model)._to_impl(dtype="float32", floating_only=True) if half else model
 
 
 def _rows(model: nn.Layer, tally: _Tally) -> list[LayerCount]:
@@ -163,7 +223,7 @@ def _rows(model: nn.Layer, tally: _Tally) -> list[LayerCount]:
             path or type(model).__name__,
             type(layer).__name__,
             tally.outputs.get(key, []),
-            sum(math.prod(p.shape) for p in _own_parameters(layer)),
+            sum(math.prod(p.shape) for p in own_parameters(layer).values()),
             tally.macs[key],
         )
         for key, (path, layer) in reversed(named.items())
@@ -171,6 +231,13 @@ def _rows(model: nn.Layer, tally: _Tally) -> list[LayerCount]:
     return [row for row in rows if row.params or row.macs]
 
 
-def _own_parameters(layer: nn.Layer) -> Iterator[paddle.Tensor]:
+def float_type(model: nn.Layer) -> paddle.dtype:
+    """The number format of a network's images: that of its parameters."""
+    kinds = (value.dtype for value in model.parameters() if value.is_floating_point())
+    return next(kinds, paddle.get_default_dtype())
+
+
+def own_parameters(layer: nn.Layer) -> dict[str, paddle.Tensor]:
+    """The parameters of a layer itself that training changes, by their names in it."""
     statistics = ("_mean", "_variance") if isinstance(layer, NORMS) else ()
-    return (p for name, p in layer._parameters.items() if p is not None and name not in statistics)
+    return {name: p for name, p in layer._parameters.items() if p is not None and name not in statistics}

@@ -38,7 +38,7 @@ LOW_TO_HIGH = _rule("the smaller first", lambda values: values[0] <= values[1])
 DISTINCT = _rule("each once", lambda values: len(set(values)) == len(values))
 SOME, PAIR = Field(min_length=1), Field(min_length=2, max_length=2)
 
-FilePath = Annotated[str, AfterValidator(expanded)]
+FilePath = Annotated[str, AfterValidator(expanded), _rule("without a NUL character", lambda path: "\0" not in path)]
 """A file or folder; `~` is the home folder."""
 
 Count = Annotated[int, Field(ge=1, le=10**9)]
@@ -49,6 +49,7 @@ Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
 """Paddle's generators take 32 bits; a larger seed would repeat a smaller one."""
 Samples = Annotated[int, Field(ge=1, le=1000)]
 """Random widths of one step."""
+Threads = Annotated[int, Field(ge=1, le=1024)]
 Workers = Annotated[int, Field(ge=0, le=256)]
 Classes = Annotated[int, Field(ge=1, le=10**6)]
 Channels = Annotated[int, Field(ge=1, le=4096)]

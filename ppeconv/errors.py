@@ -21,3 +21,17 @@ def nearest(word: str, allowed: Iterable[str]) -> str:
     if close:
         return "; did you mean " + " or ".join(repr(words[key]) for key in close) + "?"
     return "; allowed: " + ", ".join(words.values()) if words else ""
+
+
+EXTRAS = {
+    "cpu": "requirements.txt",
+    "gpu": "requirements-gpu.txt",
+    "onnx": "requirements-onnx.txt",
+    "openvino": "requirements-onnx.txt -r requirements-openvino.txt",
+}
+"""Extra of the package -> the files of the repository that name the same."""
+
+
+def install_hint(extra: str) -> str:
+    """The commands that install what an extra holds: in a clone of the repository, and where ppeconv is a package."""
+    return f"in a clone of ppeconv: pip install -r {EXTRAS[extra]}; elsewhere: pip install 'ppeconv[{extra}]'"

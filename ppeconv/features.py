@@ -7,7 +7,10 @@ from math import log2
 import paddle
 from paddle import Tensor, nn
 
+from ppeconv import observe
+from ppeconv.counting import float_type
 from ppeconv.errors import UserError
+from ppeconv.handover import fit_in
 from ppeconv.operators.base import image_channels
 from ppeconv.operators.octaveconv import merged
 
@@ -30,8 +33,10 @@ class FeatureMaps(nn.Layer):
                 f"{type(model).__name__} has no feature maps to give: it has no method stages(x); all backbones of "
                 "ppeconv but the LeNets have"
             )
-        setattr(model, model.head, nn.Identity())
-        self.body = model
+        nothing = nn.Identity()
+        fit_in(nothing, model.training, [])
+        setattr(model, model.head, nothing)
+        self.body, self.training = model, model.training
         self.channels, self.strides = self._measured()
 
     def forward(self, x: Tensor) -> list[Tensor]:
@@ -41,8 +46,6 @@ class FeatureMaps(nn.Layer):
         """Channels and strides, from one image; a multiple of 32 pixels is small enough where the layers pad."""
         usual = getattr(self.body, "image_shape", (3, 64, 64))[1]
         side = usual if usual % 16 else 64
-        self.eval()
-        with paddle.no_grad():
-            maps = self(paddle.zeros([1, image_channels(self), side, side]))
-        self.train()
+        with observe.evaluating(self), paddle.no_grad():
+            maps = self(paddle.zeros([1, image_channels(self), side, side], float_type(self)))
         return [value.shape[1] for value in maps], [2 ** round(log2(side / value.shape[2])) for value in maps]

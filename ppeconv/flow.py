@@ -15,6 +15,7 @@ from typing import Any
 from paddle import Tensor, nn
 
 from ppeconv.errors import UserError
+from ppeconv.handover import hand_over, hand_over_hooks
 from ppeconv.operators.octaveconv import Octaves, PooledConv, divided, merged
 
 
@@ -28,6 +29,14 @@ class Passage:
     pooled: set[int] = field(default_factory=set)
     """Ids of the convolutions of one resolution that are exchanged for ones that pool by their stride."""
 
+    def settle(self) -> None:
+        """Put the layers in, with the hooks of those that they replace and do not hold."""
+        for owner, attribute, layer in self.settings:
+            old = getattr(owner, attribute)
+            if old is not None and all(part is not old for part in layer.sublayers()):
+                hand_over_hooks([old], layer)
+            setattr(owner, attribute, layer)
+
 
 class OctaveWise(nn.Layer):
     """A layer without parameters, applied to each resolution."""
@@ -35,6 +44,7 @@ class OctaveWise(nn.Layer):
     def __init__(self, layer: nn.Layer):
         super().__init__()
         self.layer = layer
+        hand_over([layer], self)
 
     def forward(self, x: Tensor | Octaves) -> Tensor | Octaves:
         return Octaves(self.layer(x.high), self.layer(x.low)) if isinstance(x, Octaves) else self.layer(x)
@@ -46,8 +56,15 @@ class OctaveNorm(nn.Layer):
     def __init__(self, norm: nn.BatchNorm2D, low: int):
         super().__init__()
         channels = norm._num_features
-        settings = {"momentum": norm._momentum, "epsilon": norm._epsilon}
+        settings = {
+            "momentum": norm._momentum,
+            "epsilon": norm._epsilon,
+            "weight_attr": None if norm.weight is not None else False,
+            "bias_attr": None if norm.bias is not None else False,
+            "use_global_stats": norm._use_global_stats,
+        }
         self.high, self.low = nn.BatchNorm2D(channels - low, **settings), nn.BatchNorm2D(low, **settings)
+        hand_over([norm], self)
         for name, value in norm.state_dict().items():
             self.high.state_dict()[name].set_value(value[: channels - low])
             self.low.state_dict()[name].set_value(value[channels - low :])
@@ -62,6 +79,7 @@ class OctaveShortcut(nn.Layer):
     def __init__(self, layer: nn.Layer, channels: int, low_share: float):
         super().__init__()
         self.layer, self.low = layer, int(low_share * channels)
+        hand_over([layer], self)
 
     def forward(self, x: Tensor | Octaves) -> Tensor | Octaves:
         return divided(self.layer(merged(x)), self.low)
@@ -152,4 +170,6 @@ def _is_projection(downsample: nn.Layer | None) -> bool:
 
 
 def _shortcut(block: nn.Layer, channels: int, alpha: float) -> OctaveShortcut:
-    return OctaveShortcut(block.downsample or nn.Identity(), channels, alpha)
+    layer = block.downsample or nn.Identity()
+    layer.training = block.training if block.downsample is None else layer.training
+    return OctaveShortcut(layer, channels, alpha)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import cache
+from types import BuiltinFunctionType, ModuleType
 from typing import Any
 
 import paddle
@@ -26,12 +29,37 @@ def operations(wrap: Callable[[str, Callable], Callable], methods: Sequence[str]
     """
     owned = [(paddle._C_ops, name, name) for name in dir(paddle._C_ops) if not name.startswith("_")]
     owned = [entry for entry in owned if callable(getattr(*entry[:2]))]
+    arithmetic = ((paddle.Tensor, method, ARITHMETIC[method]) for method in methods)
     with ExitStack() as undo:
-        for owner, attribute, name in [*owned, *((paddle.Tensor, method, ARITHMETIC[method]) for method in methods)]:
+        for owner, attribute, name in [*owned, *_held(), *arithmetic]:
             operation = getattr(owner, attribute)
             setattr(owner, attribute, wrap(name, operation))
             undo.callback(setattr, owner, attribute, operation)
         yield
+
+
+@cache
+def _held() -> list[tuple[ModuleType, str, str]]:
+    """Where modules of Paddle 3 hold operations themselves, so that they do not pass through `paddle._C_ops`.
+
+    `paddle.tensor.matmul` is one: (module, attribute, operation).
+    """
+    files = [
+        module
+        for name, module in sys.modules.items()
+        if name.startswith(("paddle.tensor", "paddle.nn", "paddle.linalg"))
+    ]
+    return [
+        (module, attribute, value.__name__)
+        for module in files
+        for attribute, value in vars(module).items()
+        if isinstance(value, BuiltinFunctionType) and value.__module__ in _HOMES
+    ]
+
+
+_HOLDERS = ("paddle.tensor", "paddle.nn", "paddle.linalg", "paddle.special", "paddle.incubate.nn")
+_HOMES = {"paddle.base.libpaddle.pir.ops", "paddle.base.libpaddle.eager.ops"}
+"""The names of those modules begin so; and where operations are made."""
 
 
 @contextmanager

@@ -28,7 +28,7 @@ class PlainUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in _SAFE:
             raise UserError(
-                f"this file wants to call {module}.{name}; what is read here are arrays and plain values only, so it "
-                "is not opened. Do not use it, or convert it to .safetensors where you trust it"
+                f"this file wants to call {module}.{name}; only arrays and plain values are read, so it is not opened. "
+                "Do not use it, or convert it to .safetensors where you trust it"
             )
         return super().find_class(module, name)

@@ -10,8 +10,10 @@ from typing import Any
 import paddle
 from paddle import Tensor, nn
 
-from ppeconv.counting import count, parameter_count
+from ppeconv import observe
+from ppeconv.counting import count, float_type, parameter_count
 from ppeconv.errors import UserError
+from ppeconv.handover import fit_in, hand_over_hooks
 from ppeconv.operators.base import ConvOperator, image_channels
 from ppeconv.recalibration.base import Recalibration, RecalibrationSlot
 from ppeconv.registry import HEADS, RECALIBRATIONS
@@ -98,7 +100,7 @@ def recalibrate(
     report = PlacementReport(RECALIBRATIONS.canonical(name))
     before = _counts(model, input_size)
     for site, channels, block in blocks:
-        site.put(block if isinstance(site.layer, RecalibrationSlot) else nn.Sequential(site.layer, block))
+        site.put(block, behind=not isinstance(site.layer, RecalibrationSlot))
         report.rows.append((site.path, channels, parameter_count(block)))
     return model, _completed(report, before, _counts(model, input_size))
 
@@ -143,9 +145,15 @@ class _Site:
     attribute: str
     layer: nn.Layer
 
-    def put(self, layer: nn.Layer) -> None:
-        """Another layer in its place."""
-        self.owner._sub_layers[self.attribute] = layer
+    def put(self, new: nn.Layer, behind: bool = False) -> None:
+        """A new layer in its place, or behind it: in its mode and the number format of the network."""
+        fit_in(new, self.layer.training, self.owner.parameters())
+        if behind:
+            new = nn.Sequential(self.layer, new)
+            new.training = self.layer.training
+        else:
+            hand_over_hooks([self.layer], new)
+        self.owner._sub_layers[self.attribute] = new
 
 
 def _children(layer: nn.Layer, path: str = "") -> Iterator[_Site]:
@@ -197,16 +205,12 @@ def _measured(
         shapes[id(layer)] = list(value.shape)
 
     hooks = [layer.register_forward_post_hook(look) for layer in layers]
-    training = [layer for layer in model.sublayers(include_self=True) if layer.training]
-    model.eval()
     try:
-        with paddle.no_grad():
-            model(paddle.zeros([1, *size]))
+        with observe.evaluating(model), paddle.no_grad():
+            model(paddle.zeros([1, *size], float_type(model)))
     finally:
         for hook in hooks:
             hook.remove()
-        for layer in training:
-            layer.training = True
     return shapes
 
 

@@ -9,12 +9,17 @@ from typing import Annotated, Any, Literal
 
 from paddle import nn
 
-from ppeconv.counting import count, parameter_count
+from ppeconv import observe
+from ppeconv.counting import count, own_parameters, parameter_count
 from ppeconv.domains import SOME, Count, KernelSide, Stride
 from ppeconv.errors import Unsupported, UserError
 from ppeconv.flow import Passage, octave_passage
+from ppeconv.folding import hooked
 from ppeconv.geometry import ConvGeometry
+from ppeconv.handover import fit_in, hand_over, hand_over_hooks, lost, refresh_weights
 from ppeconv.operators.base import ConvOperator
+from ppeconv.operators.conv2d import Conv2D
+from ppeconv.operators.cost import Cost
 from ppeconv.operators.octaveconv import OctaveConv
 from ppeconv.recalibration.base import Recalibration
 from ppeconv.registry import OPERATORS
@@ -91,6 +96,12 @@ class Report:
     """Trainable parameters of the network before and after."""
     macs: tuple[int, int] | None = None
     """MACs before and after, batch 1, when an input size was given."""
+    remarks: dict[str, list[str]] = field(default_factory=dict)
+    """What to be aware of -> the paths of the layers that it is true of."""
+
+    def remark(self, what: str, path: str) -> None:
+        """Add a remark on a layer."""
+        self.remarks.setdefault(what, []).append(path)
 
     @property
     def replaced(self) -> list[Row]:
@@ -122,7 +133,12 @@ class Report:
             )
             for row in self.rows
         ]
-        return "\n".join([self.summary(), *lines])
+        return "\n".join([self.summary(), *map(self._line, self.remarks), *lines])
+
+    def _line(self, remark: str) -> str:
+        paths, shown = self.remarks[remark], 3
+        others = f" and {len(paths) - shown} more" if len(paths) > shown else ""
+        return f"  note: {remark}: {', '.join(paths[:shown])}{others}"
 
 
 @dataclass
@@ -135,6 +151,20 @@ class _Site:
     superfluous: list[nn.Layer] = field(default_factory=list)
     own: dict[str, Any] = field(default_factory=dict)
     """Arguments that this place asks for."""
+
+    @property
+    def succession(self) -> list[nn.Layer]:
+        """All the layers, in the order in which they run."""
+        return [self.layers[0], *self.superfluous, *self.layers[1:]]
+
+    def plain_cost(self, height: int, width: int) -> Cost:
+        """Of the convolutions as they are."""
+        cost = Cost()
+        for conv in self.layers:
+            geometry = ConvGeometry.of_layer(conv)
+            cost += Cost.of(geometry, height, width)
+            height, width = geometry.output_size(height, width)
+        return cost
 
 
 def replace_conv(
@@ -157,7 +187,10 @@ def replace_conv(
         own: the operator's arguments, such as ratio=0.5.
 
     The weights are carried over into Conv2D and OctaveConv (all of them), GroupConv and HetConv (those that they
-    keep); every other operator begins with new ones, and the report says which.
+    keep); every other operator begins with new ones, and the report says which. Operators are in the mode of what they
+    replace, in its number format, and as frozen; their parameters have its learning rate factor, regulariser and
+    clipping, its hooks run around them. The report remarks on what cannot be taken over, such as weight norm, and on
+    layers where the operator saves neither parameters nor MACs.
 
     Returns:
         The network (a new layer where `model` is itself a convolution) and the report.
@@ -177,18 +210,22 @@ def replace_conv(
     substitutes = {}
     for row, site in chosen:
         new = make.of_geometry(site.geometry, **own, **site.own)
+        hand_over(site.layers, new)
         row.after = f"{report.operator} {make.describe(site.geometry, **make.completed({**own, **site.own}))}"
         row.params_after = parameter_count(new)
-        row.inherited = len(site.layers) == 1 and new.inherit(site.layers[0])
-        substitutes.update({id(layer): nn.Identity() for layer in (*site.layers, *site.superfluous)})
+        row.inherited = len(site.layers) == 1 and _inherits(new, site.layers[0])
+        for what in _remarks(make, site, row.inherited, {**own, **site.own}):
+            report.remark(what, row.path)
+        substitutes.update({id(layer): _nothing(layer) for layer in site.succession})
         substitutes[id(site.layers[-1])] = new
     if dry_run:
         saved = sum(row.params_before - row.params_after for row, _ in chosen)
         report.params = (before[0], before[0] - saved)
         return model, report
+    for _, site in chosen:
+        hand_over_hooks(site.succession, substitutes[id(site.layers[-1])])
     model = _substitute(model, substitutes)
-    for owner, attribute, layer in passage.settings:
-        setattr(owner, attribute, layer)
+    passage.settle()
     after = _counts(model, input_size)
     report.params = (before[0], after[0])
     report.macs = (before[1], after[1]) if input_size else None
@@ -271,11 +308,7 @@ def _reason(site: _Site, make: type[ConvOperator], rules: Rules, own: Mapping[st
     reason = None if rules.flow else rules.reason_to_keep(site.path, site.geometry, first)
     if reason:
         return reason
-    try:
-        make.check(site.geometry, **own, **site.own)
-    except Unsupported as refusal:
-        return str(refusal)
-    return ""
+    return _refusal(make, site.geometry, {**own, **site.own})
 
 
 def _sites(model: nn.Layer, pairs: bool) -> Iterator[_Site]:
@@ -362,6 +395,66 @@ def _substitute(layer: nn.Layer, substitutes: Mapping[int, nn.Layer]) -> nn.Laye
             if child is not None:
                 layer._sub_layers[name] = _substitute(child, substitutes)
     return layer
+
+
+def _nothing(layer: nn.Layer) -> nn.Identity:
+    """What stands where a layer was."""
+    identity = nn.Identity()
+    fit_in(identity, layer.training, [])
+    return identity
+
+
+def _inherits(operator: ConvOperator, conv: nn.Conv2D) -> bool:
+    """Whether the operator could take over the weights of the convolution, and now has them."""
+    with observe.evaluating(conv):
+        refresh_weights(conv)
+    return operator.inherit(conv)
+
+
+def _remarks(make: type[ConvOperator], site: _Site, inherited: bool, own: Mapping[str, Any]) -> Iterator[str]:
+    """What the user should know of one replacement."""
+    yield from lost(site.succession)
+    parameters = [p for conv in site.layers for p in own_parameters(conv).values()]
+    if not inherited and all(parameter.stop_gradient for parameter in parameters):
+        yield "frozen as before, although the weights are new: let them be trained (stop_gradient = False)"
+    if site.own and any(hooked(layer) for layer in site.succession):
+        yield "hooks get both resolutions here"
+    yield from _nothing_saved(make, site, own)
+
+
+_LARGE_MAP = 64
+"""Side of a feature map beside which kernels are small: the ratio of MACs depends little on it."""
+
+
+def _nothing_saved(make: type[ConvOperator], site: _Site, own: Mapping[str, Any]) -> Iterator[str]:
+    """A remark where the operator has neither fewer parameters nor fewer MACs than what it replaces."""
+    plain = site.plain_cost(_LARGE_MAP, _LARGE_MAP)
+
+    def cost(**others: Any) -> Cost:
+        return make.formula(site.geometry, _LARGE_MAP, _LARGE_MAP, **{**own, **others})
+
+    ours = cost()
+    if make is Conv2D or ours.params < plain.params or ours.macs < plain.macs:
+        return
+    lighter = (
+        f"{name}={value}"
+        for name, values in make.lighter.items()
+        for value in values
+        if not _refusal(make, site.geometry, {**own, name: value})
+        and cost(**{name: value}) != plain
+        and all(less <= more for less, more in zip(cost(**{name: value}), plain, strict=True))
+    )
+    advice = next(lighter, None)
+    yield f"saves neither parameters nor MACs{f'; {advice} would' if advice else ''}"
+
+
+def _refusal(make: type[ConvOperator], geometry: ConvGeometry, own: Mapping[str, Any]) -> str:
+    """Why the operator cannot stand in for such a convolution; empty where it can."""
+    try:
+        make.check(geometry, **own)
+    except Unsupported as refusal:
+        return str(refusal)
+    return ""
 
 
 def _counts(model: nn.Layer, input_size: Sequence[int] | None) -> tuple[int, int]:

@@ -40,7 +40,7 @@ def signature_schema(function: Callable) -> type[Section]:
 def check(schema: type[BaseModel], values: Mapping[str, Any], where: str = "") -> BaseModel:
     """`values` as an instance of `schema`; what is wrong with them is raised as a UserError."""
     try:
-        return schema.model_validate(dict(values))
+        return schema.model_validate(dict(values) if isinstance(values, Mapping) else values)
     except ValidationError as error:
         raise UserError(_sentence(schema, error.errors(), where)) from None
 
@@ -61,6 +61,8 @@ def _sentence(schema: type[BaseModel], problems: Sequence[Mapping[str, Any]], wh
     if problem["type"] == "extra_forbidden":
         key, known = str(problem["loc"][-1]), [key for section in _sections(here) for key in section.model_fields]
         return f"{name or 'a config'} has no key {key!r}{nearest(key, known)}"
+    if problem["type"] == "invalid_key":
+        return f"{name or 'a config'} has the key {problem['input']!r}, and keys are text"
     if problem["type"] == "missing":
         return f"{name} is required and was not given"
     return f"{name} should be {wording.words(here)}; got {_shortened(repr(problem['input']))}"

@@ -10,7 +10,7 @@ import logging
 import os
 import warnings
 
-from ppeconv.errors import UserError
+from ppeconv.errors import UserError, install_hint
 
 
 def import_paddle() -> None:
@@ -19,7 +19,7 @@ def import_paddle() -> None:
     os.environ.setdefault("GLOG_minloglevel", "2")
     warnings.filterwarnings("ignore", module="paddle")
     if importlib.util.find_spec("paddle") is None:
-        raise UserError("PaddlePaddle is not installed; pip install 'ppeconv[cpu]', or 'ppeconv[gpu]' for a GPU build")
+        raise UserError(f"PaddlePaddle is not installed; {install_hint('cpu')}; for a GPU build {install_hint('gpu')}")
     with contextlib.redirect_stderr(io.StringIO()):
         importlib.import_module("paddle")
     logging.getLogger().handlers.clear()  # Paddle shows every library's notes on the screen

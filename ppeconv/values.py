@@ -1,19 +1,39 @@
-"""Config files as plain values: YAML that inherits with `_base_`, and `Section.key=value` on top."""
+"""Plain values (mappings, lists, texts, numbers) from YAML text and back."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import yaml
 
 from ppeconv.errors import UserError
 
+_MOST = 100_000
+"""Values that one text may hold; with anchors, a few lines can say billions."""
+
 
 class _Loader(yaml.SafeLoader):
-    """YAML without code, in which 3e-4 is a number (YAML 1.1 wants 3.0e-4)."""
+    """YAML without code, in which 3e-4 is a number (YAML 1.1 wants 3.0e-4), a date is text and a key stands once."""
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, TypeError, LookupError, AttributeError):  # what the makers of numbers and dates raise
+            problem = f"{str(node.value)[:40]!r} cannot be read as {node.tag.rpartition(':')[2]}"
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark) from None
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key, _ in node.value if isinstance(node, yaml.MappingNode) else ():
+            if isinstance(key, yaml.ScalarNode):
+                if (key.tag, key.value) in seen:
+                    raise yaml.MarkedYAMLError(
+                        problem=f"the key {key.value!r} is there twice", problem_mark=key.start_mark
+                    )
+                seen.add((key.tag, key.value))
+        return super().construct_mapping(node, deep)
 
 
 class _Dumper(yaml.SafeDumper):
@@ -24,34 +44,24 @@ for _flavour in (_Loader, _Dumper):
     _flavour.add_implicit_resolver(
         "tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
     )
-
-
-def read(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """A file's values on top of those of its `_base_` files; `above` are the files that named it."""
-    if path.resolve() in above:
-        raise UserError(f"{path} has itself as _base_")
-    try:
-        values = from_yaml(path.read_text(encoding="utf-8"), str(path))
-    except (OSError, UnicodeDecodeError) as error:
-        named_by = f" (a _base_ of {above[-1]})" if above else ""
-        raise UserError(f"cannot read the config {path}{named_by}: {error}") from None
-    if not isinstance(values, dict):
-        raise UserError(f"{path} should hold sections such as Global and Arch; got {type(values).__name__}")
-    bases = values.pop("_base_", [])
-    merged: dict[str, Any] = {}
-    for base in [bases] if isinstance(bases, str) else bases:
-        merged = merge(merged, read(path.parent / base, (*above, path.resolve())))
-    return merge(merged, values)
+_Loader.yaml_implicit_resolvers = {
+    first: [entry for entry in resolvers if entry[0] != "tag:yaml.org,2002:timestamp"]
+    for first, resolvers in _Loader.yaml_implicit_resolvers.items()
+}
 
 
 def from_yaml(text: str, where: str) -> Any:
     """What a YAML text holds; `where` names it in the error."""
     try:
-        return yaml.load(text, _Loader)
+        return copied(yaml.load(text, _Loader))
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = f" in line {mark.line + 1}" if mark else ""
-        raise UserError(f"{where} is not valid YAML{place}: {getattr(error, 'problem', error)}") from None
+        raise UserError(f"{where} is not valid YAML{place}: {getattr(error, 'problem', None) or error}") from None
+    except RecursionError:
+        raise UserError(f"{where} is nested too deeply") from None
+    except OverflowError as error:
+        raise UserError(f"{where} {error}") from None
 
 
 def to_yaml(values: Mapping[str, Any]) -> str:
@@ -59,40 +69,22 @@ def to_yaml(values: Mapping[str, Any]) -> str:
     return yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120, default_flow_style=None)
 
 
-def override(values: dict[str, Any], setting: str) -> None:
-    """Set what `Section.key=value` says."""
-    key, equals, text = setting.partition("=")
-    if not equals or not key.strip():
-        raise UserError(f"-o takes Section.key=value, such as Global.epochs=1; got {setting!r}")
-    assign(values, key.strip().split("."), from_yaml(text, f"the value of -o {key}"))
+def same_name(one: Any, other: Any) -> bool:
+    """Whether two names mean the same thing: registries look at no letter case."""
+    return str(one).lower() == str(other).lower()
 
 
-def assign(values: Any, path: Sequence[str], value: Any) -> None:
-    """Set a value in nested mappings and lists; mappings on the way to it are made."""
-    for depth, part in enumerate(path):
-        last = depth == len(path) - 1
-        if isinstance(values, list):
-            if not part.isdigit() or int(part) >= len(values):
-                raise UserError(
-                    f"{'.'.join(path[:depth])} is a list of {len(values)}; {part!r} is not one of its "
-                    f"positions 0 to {len(values) - 1}"
-                )
-            part = int(part)
-        elif not isinstance(values, dict):
-            raise UserError(f"{'.'.join(path[:depth])} is the value {values!r} and has no key {part!r}")
-        if last:
-            values[part] = value
-        elif isinstance(values, dict) and values.get(part) is None:
-            values[part] = {}
-        values = values if last else values[part]
+def copied(value: Any) -> Any:
+    """The value with what it shares in several places written out, so that a change in one place changes no other."""
+    return _copied(value, [_MOST])
 
 
-def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """`above` on top of `below`; a mapping that names another thing replaces, as its arguments are other ones."""
-    if "name" in above and "name" in below and above["name"] != below["name"]:
-        return dict(above)
-    both = dict(below)
-    for key, value in above.items():
-        nested = isinstance(value, Mapping) and isinstance(both.get(key), Mapping)
-        both[key] = merge(both[key], value) if nested else value
-    return both
+def _copied(value: Any, left: list[int]) -> Any:
+    left[0] -= 1
+    if left[0] < 0:
+        raise OverflowError(f"holds more than {_MOST:,} values once its anchors are written out")
+    if isinstance(value, dict):
+        return {key: _copied(inner, left) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_copied(inner, left) for inner in value]
+    return value

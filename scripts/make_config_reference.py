@@ -203,7 +203,7 @@ def type_name(annotation: Any) -> str:
     """A declared type as a config's author sees it."""
     plain, constraints = wording.unwrapped(annotation)
     bounds = [f"{sign} {wording.number(bound)}" for sign, bound in wording.limits(constraints)]
-    rules = [translated(words) for words in wording.rules(constraints)]
+    rules = [text for words in wording.rules(constraints) if (text := translated(words))]
     return "，".join([noun(plain, constraints), *bounds, *rules])
 
 

@@ -7,8 +7,9 @@ cd "$(dirname "$0")/.."
 run=output/lenet_spconv_digits
 step() { printf '\n== %s\n   %s\n' "$1" "$2"; }
 
-step "1/5 install into .venv" "pip install -r requirements.txt"
+step "1/5 install into .venv" "pip install -r requirements.txt; pip install -e ."
 make_environment .venv requirements.txt
+install_package .venv
 export PATH="$PWD/.venv/bin:$PATH"
 
 step "2/5 train" "python tools/train.py -c configs/lenet_spconv_digits.yaml"

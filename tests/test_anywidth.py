@@ -521,3 +521,34 @@ def test_the_width_is_a_state_of_the_network():
     for width, outputs in results.items():
         with other.at_width(width):
             np.testing.assert_allclose(outputs[-1], other(images).numpy(), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["awn", "snet", "usnet"])
+def test_mode_freezing_type_and_hooks_survive_conversion_and_narrowing(kind):
+    model = nn.Sequential(nn.Conv2D(3, 8, 3), nn.BatchNorm2D(8), nn.Conv2D(8, 8, 1), nn.ReLU())
+    model.eval()
+    model.to(dtype="float64")
+    for parameter in model[1].parameters():
+        parameter.stop_gradient, parameter.optimize_attr = True, {"learning_rate": 0.5}
+    model[2].weight.optimize_attr["learning_rate"] = 0.1
+    seen = []
+    handle = model[2].register_forward_post_hook(lambda layer, inputs, output: seen.append(output.dtype))
+    wide = anywidth.make_anywidth(model, kind, input_size=[1, 3, 8, 8])
+    seen.clear()
+    for network in (wide, anywidth.narrow(wide, 1.0)):
+        assert not any(layer.training for layer in network.sublayers(include_self=True))
+        assert {value.dtype for value in network.parameters()} == {paddle.float64}
+        assert all(value.stop_gradient for value in network[1].parameters())
+        assert network[1].parameters()[0].optimize_attr["learning_rate"] == 0.5
+        assert network[2].weight.optimize_attr["learning_rate"] == 0.1
+        network(paddle.zeros([1, 3, 8, 8], "float64"))
+    assert seen == [paddle.float64] * 2
+    handle.remove()
+    wide(paddle.zeros([1, 3, 8, 8], "float64"))
+    assert len(seen) == 2
+
+
+def test_weight_norm_is_refused_before_conversion():
+    model = nn.Sequential(nn.Conv2D(3, 8, 3), nn.utils.weight_norm(nn.Conv2D(8, 8, 3)))
+    with pytest.raises(UserError, match="1 cannot run at any width: it has weight norm"):
+        anywidth.make_anywidth(model, input_size=[1, 3, 8, 8])

@@ -282,7 +282,7 @@ def test_bad_input_of_inference(options, sentence, capsys):
     ("options", "sentence"),
     [
         (["-c", "lenet_conv_digit"], "did you mean"),
-        (["-c", "lenet_conv_digits", "--rounds", "0"], "at least 1"),
+        (["-c", "lenet_conv_digits", "--rounds", "0"], "--rounds: should be an integer from 1"),
         (["-c", "lenet_conv_digits", "-o", "Optimizer.name=Foo"], "allowed"),
         (["-c", "lenet_conv_digits", "--plot", "speed.png"], "does not go with --train"),
     ],
@@ -290,3 +290,21 @@ def test_bad_input_of_inference(options, sentence, capsys):
 def test_bad_input_of_training(options, sentence, capsys):
     assert main(["benchmark", "--train", *options]) == 2
     assert sentence in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("options", [["--batch-size", "2", "5"], ["--batch-size", "2", "--batch-size", "5", "2"]])
+def test_every_batch_size_and_runtime_that_is_named_is_measured(options, monkeypatch, capsys):
+    asked = []
+    monkeypatch.setattr(
+        "ppeconv.benchmark.training.training_speed", lambda *_, batch_size, **__: asked.append(batch_size)
+    )
+    monkeypatch.setattr(
+        "ppeconv.benchmark.inference.inference_speed",
+        lambda *_, batch_sizes, runtimes, **__: asked.extend([*batch_sizes, *runtimes]) or [],
+    )
+    monkeypatch.setattr("ppeconv.benchmark.table.as_text", str)
+    assert main(["benchmark", "--train", "-c", "lenet_conv_digits", *options]) == 0
+    assert asked == [2, 5]
+    runtimes = ["--runtime", "paddle", "--runtime", "onednn,paddle"]
+    assert main(["benchmark", "-c", "lenet_conv_digits", *options, *runtimes]) == 0
+    assert asked == [2, 5, 2, 5, "paddle", "onednn"]

@@ -135,6 +135,16 @@ def test_two_tensor_octaves_keep_their_resolutions():
     assert y.low.shape == [2, 8, 3, 3]
 
 
+@pytest.mark.parametrize("groups", [1, 8])
+def test_two_tensor_layers_of_one_resolution_pool_too(groups):
+    layer = create_operator("OctaveConv", 8, 8, 3, 2, 1, groups=groups, alpha=0.0, two_tensor=True)
+    x, plain = paddle.randn([2, 8, 9, 11]), nn.Conv2D(8, 8, 3, 2, 1, groups=groups)
+    assert layer.inherit(plain)
+    means = F.avg_pool2d(x, 2, 2, ceil_mode=True)
+    expected = F.conv2d(means, plain.weight, plain.bias, padding=1, groups=groups)
+    np.testing.assert_allclose(layer(x).numpy(), expected.numpy(), **CLOSE)
+
+
 @pytest.mark.parametrize(
     ("operator", "own"),
     [

@@ -4,6 +4,7 @@ import pytest
 
 from ppeconv import UserError
 from ppeconv import config as configs
+from ppeconv.registry import DATASETS, LOSSES
 from ppeconv.values import from_yaml
 
 NAME = "resnet18_spconv_cifar100"
@@ -144,6 +145,150 @@ def test_broken_files(text, words, tmp_path):
     (tmp_path / "a.yaml").write_text(text, "utf-8")
     with pytest.raises(UserError, match=words):
         configs.load(str(tmp_path / "a.yaml"))
+
+
+OWN = "_base_: [lenet_spconv_digits]\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("Global: {seed: 1, seed: 2}", "line 2: the key 'seed' is there twice"),
+        ("Global: {seed: 1}\nGlobal: {epochs: 2}", "line 3: the key 'Global' is there twice"),
+        ("Operator: {name: SPConv, 'ratio': 0.5, ratio: 0.25}", "line 2: the key 'ratio' is there twice"),
+        ("Global: {seed: 0x_}", "line 2: '0x_' cannot be read as int"),
+        ("Global: {seed: !!int abc}", "line 2: 'abc' cannot be read as int"),
+        (f"Global: {{seed: {'9' * 5000}}}", "line 2: '9{40}' cannot be read as int"),
+        ("Global: !!timestamp x", "line 2: 'x' cannot be read as timestamp"),
+        ('Global: {output_dir: "a\\0b"}', "Global.output_dir should be a string, without a NUL"),
+        ("[" * 5000, "not valid YAML|nested too deeply"),
+        (f"Global: {'{a: ' * 5000}1{'}' * 5000}", "nested too deeply"),
+        ("Global: &a {output_dir: [*a]}", "nested too deeply"),
+        (
+            "\n".join(f"k{i}: &k{i} [{', '.join([f'*k{i - 1}' if i else '1'] * 10)}]" for i in range(9)),
+            "100,000 values",
+        ),
+        ("Global: {1: 2}", "Global has the key 1, and keys are text"),
+        ("DataLoader: {Eval: []}", "DataLoader.Eval should be a mapping"),
+        ("Loss: {Train: [{CELoss: 5}]}", "CELoss should be a mapping"),
+        ("Loss: {Train: []}", "Loss.Train should be a list of at least 1"),
+        ("Operator: [{name: SPConv, rules: 1}]", "Operator.0.rules should be a mapping"),
+    ],
+)
+def test_odd_yaml_is_refused(text, words, tmp_path):
+    (tmp_path / "a.yaml").write_text(OWN + text, "utf-8")
+    with pytest.raises(UserError, match=words):
+        configs.load(str(tmp_path / "a.yaml"))
+
+
+@pytest.mark.parametrize("bases", ["5", "null", "true", "[1]", "[[a]]", "{a: b}"])
+def test_bases_are_files(bases, tmp_path):
+    (tmp_path / "a.yaml").write_text(f"_base_: {bases}\n", "utf-8")
+    with pytest.raises(UserError, match="should be a file or a list of files; got"):
+        configs.load(str(tmp_path / "a.yaml"))
+
+
+def test_a_date_is_text_and_a_merged_key_may_be_set_again(tmp_path):
+    (tmp_path / "a.yaml").write_text(f"{OWN}Global: {{<<: &a {{seed: 1}}, seed: 2, output_dir: 2024-99-99}}\n", "utf-8")
+    config = configs.load(str(tmp_path / "a.yaml"))
+    assert (config.Global.seed, config.Global.output_dir) == (2, "2024-99-99")
+
+
+def test_an_anchor_gives_two_values_not_one(tmp_path):
+    (tmp_path / "a.yaml").write_text(
+        f"{OWN}DataLoader: {{Train: {{loader: &a {{num_workers: 1}}}}, Eval: {{loader: *a}}}}\n", "utf-8"
+    )
+    config = configs.load(str(tmp_path / "a.yaml"), ["DataLoader.Train.loader.num_workers=2"])
+    assert (config.DataLoader.Train.loader.num_workers, config.DataLoader.Eval.loader.num_workers) == (2, 1)
+
+
+def test_a_base_is_read_once_and_a_chain_has_an_end(tmp_path):
+    for number in range(30):
+        (tmp_path / f"twice{number}.yaml").write_text(f"_base_: [twice{number + 1}.yaml, twice{number + 1}.yaml]")
+    (tmp_path / "twice30.yaml").write_text(OWN)
+    assert configs.load(str(tmp_path / "twice0.yaml")) == configs.load("lenet_spconv_digits")
+    for number in range(1500):
+        (tmp_path / f"chain{number}.yaml").write_text(f"_base_: chain{number + 1}.yaml")
+    with pytest.raises(UserError, match="more than 50 times over"):
+        configs.load(str(tmp_path / "chain0.yaml"))
+
+
+@pytest.mark.parametrize(
+    "bases", ["[lenet_spconv_digits]", "lenet_spconv_digits.yaml", "[_base_/datasets/digits.yaml, lenet_spconv_digits]"]
+)
+def test_shipped_configs_are_bases_from_any_folder(bases, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own.yaml").write_text(f"_base_: {bases}\nGlobal: {{epochs: 7}}\n", "utf-8")
+    config = configs.load("own.yaml")
+    assert config.Global.epochs == 7
+    assert config.operators == configs.load("lenet_spconv_digits").operators
+
+
+def test_a_file_beside_a_config_comes_before_a_shipped_one(tmp_path):
+    (tmp_path / "_base_").mkdir()
+    (tmp_path / "_base_" / "runtime.yaml").write_text("Global: {seed: 7}\n", "utf-8")
+    (tmp_path / "own.yaml").write_text("_base_: [lenet_conv_digits, _base_/runtime.yaml]\n", "utf-8")
+    assert configs.load(str(tmp_path / "own.yaml")).Global.seed == 7
+
+
+def test_an_unknown_base_suggests(tmp_path):
+    (tmp_path / "own.yaml").write_text("_base_: [lenet_spconv_digts]\n", "utf-8")
+    with pytest.raises(UserError, match=r"no shipped config has that path or name; did you mean 'lenet_spconv_digits'"):
+        configs.load(str(tmp_path / "own.yaml"))
+
+
+def test_home_is_expanded_in_every_path(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "own.yaml").write_text("_base_: ~/base.yaml\n", "utf-8")
+    (tmp_path / "base.yaml").write_text(OWN, "utf-8")
+    keys = ["output_dir", "data_root", "checkpoints", "pretrained_model", "save_inference_dir"]
+    config = configs.load("~/own.yaml", [*[f"Global.{key}=~/a" for key in keys], "Arch.pretrained=~/a"])
+    assert {getattr(config.Global, key) for key in keys} | {config.Arch.pretrained} == {f"{tmp_path}/a"}
+    assert LOSSES.check("DistillLoss", {"teacher": "~/a"}) == {"teacher": f"{tmp_path}/a"}
+    paths = {"image_root": "~/a", "cls_label_path": "~/b"}
+    assert DATASETS.check("ImageList", paths) == {"image_root": f"{tmp_path}/a", "cls_label_path": f"{tmp_path}/b"}
+    assert configs.load("lenet_spconv_digits", ["Global.output_dir=a~b"]).Global.output_dir == "a~b"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "operator"),
+    [
+        (["Operator.name=GhostConv"], {"name": "GhostConv"}),
+        (["Operator.name=GhostConv", "Operator.ratio=3"], {"name": "GhostConv", "ratio": 3}),
+        (["Operator.ratio=3", "Operator.name=GhostConv"], {"name": "GhostConv", "ratio": 3}),
+        (["Operator.rules.min_kernel=3", "Operator.name=Mix"], {"name": "Mix", "rules": {"min_kernel": 3}}),
+        (["Operator.name=SPConv"], {"name": "SPConv", "ratio": 0.5}),
+        (["Operator.name=spconv"], {"name": "spconv", "ratio": 0.5}),
+        (["Operator.gwc_groups=4"], {"name": "SPConv", "ratio": 0.5, "gwc_groups": 4}),
+        (["Operator={name: SPConv, ratio: 0.25}", "Operator.name=GhostConv"], {"name": "GhostConv"}),
+        (["Operator.name=GhostConv", "Operator={name: SPConv, ratio: 0.25}"], {"name": "SPConv", "ratio": 0.25}),
+        (["Operator=[{name: SPConv, ratio: 0.25}]", "Operator.0.name=GhostConv"], {"name": "GhostConv"}),
+    ],
+)
+def test_another_name_on_the_command_line_drops_arguments(overrides, operator):
+    (section,) = configs.load("lenet_spconv_digits", overrides).operators
+    assert {key: value for key, value in section.model_dump().items() if value is not None} == operator
+
+
+def test_every_named_section_drops_arguments_and_keeps_its_own_keys():
+    config = configs.load(
+        NAME,
+        [
+            "Optimizer.lr.learning_rate=0.2",
+            "Optimizer.lr.name=Constant",
+            "Optimizer.name=Adam",
+            "Arch.class_num=7",
+            "Arch.name=LeNet",
+            "DataLoader.Train.dataset.val_ratio=0.5",
+            "DataLoader.Train.dataset.name=Cifar10",
+        ],
+    )
+    assert (config.Optimizer.lr.name, config.Optimizer.lr.arguments) == ("Constant", {"learning_rate": 0.2})
+    assert (config.Optimizer.name, config.Optimizer.arguments) == ("Adam", {})
+    assert (config.Arch.name, config.Arch.class_num, config.Arch.arguments) == ("LeNet", 7, {})
+    dataset = config.DataLoader.Train.dataset
+    assert (dataset.name, dataset.arguments) == ("Cifar10", {"val_ratio": 0.5})
+    assert dataset.transform_ops == configs.load(NAME).DataLoader.Train.dataset.transform_ops
 
 
 def test_missing_config_suggests():

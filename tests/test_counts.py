@@ -90,11 +90,115 @@ class _Functional(nn.Layer):
         return scores.unsqueeze(1) @ scores.unsqueeze(2)
 
 
-def test_functional_calls_are_counted_and_attention_is_listed():
+def test_functional_calls_are_counted_and_the_rest_is_listed():
     counts = ppeconv.count(_Functional(), [1, 3, 8, 8])
-    assert counts.macs == 6 * 6 * 4 * 27 + 4 * 5
+    assert counts.macs == 6 * 6 * 4 * 27 + 4 * 5 + 5
     assert counts.params == 4 * 27 + 20
-    assert counts.uncounted["matmul"] == 1
+    assert counts.uncounted["mean"] == 1
+
+
+class _On(nn.Layer):
+    """A function of the image [1, C, H, W], and perhaps layers."""
+
+    def __init__(self, function, *layers):
+        super().__init__()
+        self.function, self.layers = function, nn.LayerList(layers)
+
+    def forward(self, x):
+        return self.function(x, *self.layers)
+
+
+def steps(x):
+    return x[:, 0]
+
+
+A, B, MATRIX, STACK = (paddle.ones(shape) for shape in ([4, 6], [6, 5], [8, 7], [3, 8, 7]))
+
+
+@pytest.mark.parametrize(
+    ("function", "macs"),
+    [
+        (lambda x: paddle.matmul(x=x, y=MATRIX), 3 * 8 * 8 * 7),
+        (lambda x: paddle.tensor.matmul(x, MATRIX), 3 * 8 * 8 * 7),
+        (lambda x: paddle.matmul(x, y=MATRIX, transpose_x=True), 3 * 8 * 8 * 7),
+        (lambda x: paddle.matmul(A, paddle.ones([5, 6]), transpose_y=True), 4 * 6 * 5),
+        (lambda x: paddle.matmul(x=paddle.ones([6, 4]), y=B, transpose_x=True), 4 * 6 * 5),
+        (lambda x: x @ STACK, 3 * 8 * 8 * 7),
+        (lambda x: paddle.matmul(paddle.ones([7, 1, 3, 4]), paddle.ones([2, 4, 5])), 7 * 2 * 3 * 4 * 5),
+        (lambda x: paddle.matmul(paddle.ones([4]), paddle.ones([4])), 4),
+        (lambda x: paddle.mm(A, mat2=B), 4 * 6 * 5),
+        (lambda x: paddle.bmm(x=steps(x), y=steps(x)), 8 * 8 * 8),
+        (lambda x: paddle.mv(A, paddle.ones([6])), 4 * 6),
+        (lambda x: paddle.dot(paddle.ones([6]), paddle.ones([6])), 6),
+        (lambda x: paddle.addmm(input=paddle.ones([4, 5]), x=A, y=B), 4 * 6 * 5),
+        (lambda x: paddle.inner(A, paddle.ones([3, 6])), 4 * 6 * 3),
+        (lambda x: paddle.tensordot(A, B, 1), 4 * 6 * 5),
+        (lambda x: paddle.einsum("nchw,wk->nchk", x, MATRIX), 3 * 8 * 8 * 7),
+        (lambda x: paddle.einsum("...hw, wk -> ...hk", x, MATRIX), 3 * 8 * 8 * 7),
+        (lambda x: paddle.einsum("ij,jk,kl->il", A, B, paddle.ones([5, 2])), 6 * 5 * 2 + 4 * 6 * 2),
+        (lambda x: nn.functional.linear(x, weight=MATRIX), 3 * 8 * 8 * 7),
+        (lambda x: nn.functional.conv2d(x=x, weight=paddle.ones([5, 3, 3, 3])), 6 * 6 * 5 * 27),
+        (lambda x: nn.functional.conv2d(x, paddle.ones([6, 1, 3, 3]), groups=3), 6 * 6 * 6 * 9),
+        (lambda x: nn.functional.conv1d(steps(x), paddle.ones([5, 8, 3])), 6 * 5 * 8 * 3),
+        (lambda x: nn.functional.conv2d_transpose(x, paddle.ones([3, 5, 2, 2]), stride=2), 8 * 8 * 3 * 5 * 4),
+        (
+            lambda x: paddle.vision.ops.deform_conv2d(x, paddle.zeros([1, 18, 6, 6]), paddle.ones([5, 3, 3, 3])),
+            6 * 6 * 5 * 27,
+        ),
+    ],
+)
+def test_products_are_counted_however_they_are_called(function, macs):
+    assert ppeconv.count(_On(function), [1, 3, 8, 8]).macs == macs
+
+
+@pytest.mark.parametrize(
+    ("function", "listed"),
+    [
+        (lambda x: paddle.einsum("i,j->ij", paddle.ones([4]), paddle.ones([4])), "einsum"),
+        (lambda x: paddle.einsum("ii->i", paddle.ones([4, 4])), "einsum"),
+        (lambda x: paddle.linalg.multi_dot([A, B, paddle.ones([5, 2])]), "multi_dot"),
+        (lambda x: nn.functional.bilinear(A, A, paddle.ones([2, 6, 6])), "bilinear"),
+        (lambda x: paddle.tensor.abs(x), "abs"),
+    ],
+)
+def test_what_is_not_counted_is_listed(function, listed):
+    counts = ppeconv.count(_On(function), [1, 3, 8, 8])
+    assert counts.macs == 0
+    assert counts.uncounted[listed] >= 1
+    assert listed in counts.table()
+
+
+@pytest.mark.parametrize(("mode", "gates"), [(nn.LSTM, 4), (nn.GRU, 3), (nn.SimpleRNN, 1)])
+@pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.parametrize("direction", ["forward", "bidirect"])
+def test_recurrent_layers(mode, gates, layers, direction):
+    """gates * hidden * (inputs + hidden) for each step, layer and direction."""
+    ways = 1 + (direction == "bidirect")
+    recurrent = mode(8, 6, num_layers=layers, direction=direction)
+    inputs = [8] + [6 * ways] * (layers - 1)
+    counts = ppeconv.count(_On(lambda x, layer: layer(steps(x))[0], recurrent), [1, 3, 5, 8])
+    assert counts.macs == 5 * ways * sum(gates * 6 * (given + 6) for given in inputs)
+    assert counts.params == ways * sum(gates * 6 * (given + 6 + 2) for given in inputs)
+
+
+def test_attention():
+    """Four projections of 5 x 8 by 8 x 8, scores and values 5 x 5 x 8 each, however many heads."""
+    attention = nn.MultiHeadAttention(8, 2)
+    counts = ppeconv.count(_On(lambda x, layer: layer(steps(x)), attention), [1, 3, 5, 8])
+    assert counts.macs == 4 * 5 * 8 * 8 + 2 * 5 * 5 * 8
+    dot = nn.functional.scaled_dot_product_attention
+    counts = ppeconv.count(_On(lambda x: dot(x, x, x)), [3, 5, 8])  # [N, steps, heads, channels]
+    assert counts.macs == 2 * 5 * 3 * 3 * 8
+
+
+@pytest.mark.parametrize("kind", ["float64", "float16", "bfloat16"])
+def test_any_float_type(kind):
+    model = create_model("ResNet20", width=0.25)
+    expected = ppeconv.count(model, CIFAR)
+    model.to(dtype=kind)
+    counts = ppeconv.count(model, CIFAR)
+    assert (counts.params, counts.macs) == (expected.params, expected.macs)
+    assert {str(value.dtype).removeprefix("paddle.") for value in model.parameters()} == {kind}
 
 
 def test_counting_leaves_the_network_alone():

@@ -1,5 +1,6 @@
 """Bad input over all tools: exit code 2, one sentence, no traceback, nothing written."""
 
+import io
 import os
 import pickle
 import sys
@@ -12,6 +13,7 @@ import pytest
 import yaml
 from PIL import Image
 
+from ppeconv.cli.main import main
 from ppeconv.engine import checkpoint
 from tests.runs import call, trained_run
 
@@ -22,8 +24,6 @@ PHOTOS = ["train", "-c", "resnet18_conv_imagenet", "-o", "Global.max_steps=1", "
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """A finished and exported run."""
-    from ppeconv.cli.main import main
-
     run = trained_run(tmp_path_factory.mktemp("good"), "Global.max_steps=2")
     assert main(["export", "--run", str(run.path)]) == 0
     return run
@@ -296,7 +296,7 @@ def test_a_checkpoint_of_another_format_is_refused(run, tmp_path, capsys):
         (["--model", "{model}", "gone/*.png"], "there is no image gone/*.png"),
         (["--model", "{model}", "empty"], "there is no image empty"),
         (["--model", "{model}", "bad.png"], "bad.png cannot be read as an image"),
-        (["--model", "{model}", "good.png", "--topk", "0"], "topk and batch_size should be at least 1"),
+        (["--model", "{model}", "good.png", "--topk", "0"], "--topk: should be an integer from 1 to"),
         (["--model", "half", "good.png"], "holds no exported network"),
         (["--model", "broken", "good.png"], "is damaged; make it again"),
         (["--model", "old", "good.png"], "has format 0"),
@@ -322,10 +322,61 @@ def test_usage(capsys):
     assert call(capsys)[0] == 2
     assert call(capsys, "trian")[0] == 2
     assert call(capsys, "--help")[0] == 0
-    for arguments in (["train"], ["eval"], ["eval", "--run", "a", "-c", "b"], ["predict", "x.png"], ["list", "cats"]):
-        with pytest.raises(SystemExit) as stop:
-            call(capsys, *arguments)
-        assert stop.value.code == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["train"], "required: -c/--config; ppeconv train --help says what there is"),
+        (["train", "-c", "lenet_spconv_digits", "--epochs", "1"], "unrecognized arguments: --epochs 1"),
+        (["eval"], "one of the arguments --run -c/--config is required"),
+        (["eval", "--run", "a", "-c", "b"], "not allowed with"),
+        (["eval", "--run", "a", "--widths", "nan"], "--widths: should be a number above 0 and at most 1; got 'nan'"),
+        (["eval", "--run", "a", "--threads", "0"], "--threads: should be an integer from 1 to 1,024; got '0'"),
+        (["export", "--run", "a", "--batch-size", "-1"], "--batch-size: should be an integer from 1 to"),
+        (["export", "--run", "a", "--widths", "2"], "--widths: should be a number above 0 and at most 1; got '2'"),
+        (["predict", "x.png"], "required: --model"),
+        (["predict", "--model", "a", "x.png", "--topk", "many"], "--topk: should be an integer from 1 to"),
+        (["predict", "--model", "a", "x.png", "--budget-ms", "0"], "--budget-ms: should be a number above 0"),
+        (["benchmark", "-c", "lenet_conv_digits", "--rounds", "1.5"], "--rounds: should be an integer from 1 to"),
+        (["list", "cats"], "invalid choice: 'cats'"),
+    ],
+)
+def test_wrong_options_are_sentences(arguments, words, capsys):
+    refused(capsys, words, *arguments)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["eval", "--run", "~/gone"],
+        ["export", "--run", "~/gone"],
+        ["train", "-c", "~/gone"],
+        ["predict", "--model", "~/gone", "x.png"],
+        ["benchmark", "--run", "~/gone"],
+        ["benchmark", "-c", "~/gone"],
+    ],
+)
+def test_home_is_expanded_in_path_options(arguments, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    refused(capsys, str(tmp_path / "home" / "gone"), *arguments)
+
+
+def test_a_console_that_is_not_utf8(monkeypatch):
+    """Characters that it lacks are shown as their codes."""
+    console = {name: io.TextIOWrapper(io.BytesIO(), encoding="ascii") for name in ("stdout", "stderr")}
+    for name, stream in console.items():
+        monkeypatch.setattr(sys, name, stream)
+    assert main([*TRAIN, "Global.output_dir=输出"]) == 0
+    assert main(["train", "-c", "猫.yaml"]) == 2
+    output, errors = (stream.buffer.getvalue() for stream in console.values() if not stream.flush())
+    assert b"\\u8f93\\u51fa/lenet_spconv_digits holds best_model" in output
+    assert b"there is no config \\u732b.yaml" in errors
+
+
+def test_too_little_memory_is_a_sentence(capsys, monkeypatch):
+    monkeypatch.setattr("ppeconv.engine.train.make_batches", lambda *arguments: paddle.zeros([10**13]))
+    refused(capsys, "there is not enough memory ((ResourceExhausted) Fail to alloc memory of 40000000000000", *TRAIN)
 
 
 def test_wrong_weights_are_found_before_wrong_data(capsys):

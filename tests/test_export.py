@@ -50,6 +50,7 @@ SMALL = {"class_num": 7, "width": 0.25}
         ("ResNet50", {**SMALL, **SPCONV}, [3, 64, 64]),
         ("ResNet20", {"shortcut": "A"}, [3, 32, 32]),
         ("ResNet20", {"shortcut": "A", **SPCONV}, [3, 33, 31]),
+        ("ResNet14", {"width": 0.5}, [3, 32, 32]),
         ("ResNet32", {"width": 0.5}, [3, 32, 32]),
         ("ResNet32", {"width": 0.5, **SPCONV}, [3, 32, 32]),
         ("ResNet56", {"width": 0.5}, [3, 32, 32]),
@@ -390,6 +391,7 @@ def test_a_missing_package_is_a_sentence(exported, capsys, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if "onnx" in name else find(name, *rest))
     code, _, error = call(capsys, "export", "--run", exported.path, "--to", "onnx")
     assert code == 2
+    assert "pip install -r requirements-onnx.txt" in error
     assert "pip install 'ppeconv[onnx]'" in error
 
 

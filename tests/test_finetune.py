@@ -127,8 +127,8 @@ def test_starting_from_a_run_with_another_class_count_swaps_the_head(tmp_path, c
     text = capsys.readouterr().out
     assert "8 of the network's 10 arrays loaded, skipped (other name or shape): 2 (fc.4.bias, fc.4.weight)" in text
     assert "frozen: 4 of 10 parameter arrays" in text
-    one, other = (read_weights(run.latest.with_suffix(".pdparams")) for run in (first, second))
-    best = read_weights(first.best.with_suffix(".pdparams"))
+    one, other = (read_weights(run.latest.with_suffix(".pdparams")).arrays for run in (first, second))
+    best = read_weights(first.best.with_suffix(".pdparams")).arrays
     assert all((best[name] == other[name]).all() for name in best if name.startswith("features"))
     assert other["fc.4.weight"].shape == (84, 12)
     assert (one["fc.0.weight"] != other["fc.0.weight"]).any()
@@ -172,7 +172,7 @@ def test_weights_are_written_and_read_back(suffix, tmp_path, capsys):
     run = trained_run(tmp_path, "Global.max_steps=2")
     target = tmp_path / f"weights{suffix}"
     assert call(capsys, "export", "--run", run.path, "--weights", target)[0] == 0
-    arrays, own = read_weights(target), run.load_model().state_dict()
+    arrays, own = read_weights(target).arrays, run.load_model().state_dict()
     assert arrays.keys() == own.keys()
     assert all((arrays[name] == own[name].numpy()).all() for name in own)
     code, text, _ = call(capsys, "eval", "--run", run.path, "-o", f"Global.pretrained_model={tmp_path / 'weights'}")
@@ -183,7 +183,7 @@ def test_weights_are_written_and_read_back(suffix, tmp_path, capsys):
 def test_paddle_save_files_are_read(tmp_path):
     model = create_model("LeNet")
     paddle.save(model.state_dict(), str(tmp_path / "w.pdparams"))
-    arrays = read_weights(tmp_path / "w.pdparams")
+    arrays = read_weights(tmp_path / "w.pdparams").arrays
     assert arrays.keys() == model.state_dict().keys()
 
 

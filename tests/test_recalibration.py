@@ -305,6 +305,25 @@ def test_gdc_takes_the_place_of_the_pooling(backbone):
     assert model(paddle.randn([2, 3, 32, 32])).shape == [2, 4]
 
 
+@pytest.mark.parametrize("training", [True, False])
+def test_blocks_and_heads_are_in_the_mode_and_type_of_the_network(training):
+    model = nn.Sequential(nn.Conv2D(3, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2D(1))
+    model.train() if training else model.eval()
+    model.to(dtype="float64")
+    seen = []
+    handle = model[2].register_forward_post_hook(lambda layer, inputs, output: seen.append(output.dtype))
+    recalibrate(model, "GE", {"after": ["0"]}, [1, 3, 8, 8])
+    replace_pool(model, "GDC", [1, 3, 8, 8])
+    assert {layer.training for layer in model.sublayers(include_self=True)} == {training}
+    assert {value.dtype for value in model.parameters()} == {paddle.float64}
+    seen.clear()
+    model(paddle.zeros([2, 3, 8, 8], "float64"))
+    assert seen == [paddle.float64]
+    handle.remove()
+    model(paddle.zeros([2, 3, 8, 8], "float64"))
+    assert len(seen) == 1
+
+
 def test_a_head_needs_a_pooling():
     with pytest.raises(UserError, match=r"runs no nn\.AdaptiveAvgPool2D"):
         replace_pool(nn.Conv2D(3, 3, 1), "GDC", [1, 3, 8, 8])

@@ -80,7 +80,7 @@ def test_export_command(tmp_path, capsys):
         assert f"{form} kept for" in line
     for options, sentence in (
         (["--form", "trained"], "trained form is layer by layer"),
-        (["--batch-size", 0], "at least 1"),
+        (["--batch-size", 0], "--batch-size: should be an integer from 1"),
         (["--to", "onx"], "did you mean 'onnx'"),
     ):
         code, _, errors = call(capsys, "export", "--run", run.path, "--tune", *options)

@@ -9,6 +9,7 @@ import paddle
 from paddle import Tensor, nn
 
 from ppeconv.geometry import ConvGeometry
+from ppeconv.handover import hand_over
 
 PARTS = 4
 WORTHWHILE_CHANNELS = 128
@@ -28,10 +29,11 @@ class BlockConv2D(nn.Layer):
         super().__init__()
         edges = [-(-len(reach) * part // PARTS) for part in range(PARTS + 1)]
         self.reads = [int(reach[low:high].max()) for low, high in pairwise(edges)]
-        self.parts = nn.LayerList()
+        self.parts, self.training = nn.LayerList(), conv.training
         for (low, high), read in zip(pairwise(edges), self.reads, strict=True):
             shape = {"in_channels": read, "out_channels": high - low}
             part = nn.Conv2D(**(ConvGeometry.of_layer(conv).conv_arguments() | shape))
+            hand_over([conv], part)
             part.weight.set_value(conv.weight[low:high, :read])
             if conv.bias is not None:
                 part.bias.set_value(conv.bias[low:high])

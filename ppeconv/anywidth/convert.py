@@ -26,6 +26,7 @@ from ppeconv.anywidth.trace import Tracer, brief
 from ppeconv.anywidth.width import Facts, any_width_layers, at_width, set_width
 from ppeconv.backbones.resnet_cifar import ShortcutA
 from ppeconv.errors import UserError, nearest
+from ppeconv.handover import fit_in, hand_over_hooks, makes_weights
 
 _NORMS = (nn.BatchNorm1D, nn.BatchNorm2D)
 
@@ -72,6 +73,8 @@ def make_anywidth(
     size, found, outputs = follow(model, names, input_size)
     found.settle(outputs, divisor, whole)
     substitutes = {id(layer): _converted(layer, names[layer], facts, found) for layer in names}
+    for layer in names:
+        fit_in(substitutes[id(layer)], layer.training, layer.parameters())
     undo = _substitute(model, substitutes)
     try:
         for width in sorted({min_width, 0.37, 0.5}):
@@ -80,6 +83,8 @@ def make_anywidth(
         for owner, name, layer in undo:
             owner._sub_layers[name] = layer
         raise
+    for layer in names:
+        hand_over_hooks([layer], substitutes[id(layer)])
     for layer in any_width_layers(model):
         layer.settle()
     model.anywidth, model.at_width = facts, partial(at_width, model)
@@ -98,6 +103,8 @@ def _layers_to_convert(model: nn.Layer) -> dict[nn.Layer, str]:
             reason = None
             if isinstance(layer, nn.Conv2D):
                 reason = refuse(layer._groups, layer._in_channels, layer._padding_mode, layer._data_format)
+            if makes_weights(layer):
+                reason = "has weight norm or another hook that makes its weights; take that off first"
             if reason:
                 raise UserError(f"{path} cannot run at any width: it {reason}")
         elif any(value is not None and np.prod(value.shape) > 1 for value in layer._parameters.values()):

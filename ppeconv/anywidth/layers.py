@@ -15,6 +15,7 @@ from ppeconv.anywidth.blocks import without_zeros
 from ppeconv.anywidth.channels import Channels, Layout, take, triangle
 from ppeconv.errors import UserError
 from ppeconv.geometry import ConvGeometry
+from ppeconv.handover import hand_over
 
 
 class AnyWidthLayer:
@@ -53,7 +54,7 @@ class Weighted(AnyWidthLayer):
     def like(cls, layer: nn.Layer, inputs: Layout, outputs: Layout) -> Weighted:
         """The layer at any width, with the very parameters of `layer`."""
         new = cls(**cls.arguments(layer), inputs=inputs, outputs=outputs)
-        new.weight, new.bias, new.training = layer.weight, layer.bias, layer.training
+        new.weight, new.bias = layer.weight, layer.bias
         return new
 
     @abstractmethod
@@ -74,10 +75,10 @@ class Weighted(AnyWidthLayer):
     def plain(self) -> nn.Layer:
         weight, bias = self.active_weight(), self.active_bias()
         layer = self.plain_of_shape(weight.shape)
+        hand_over([self], layer)
         layer.weight.set_value(weight)
         if bias is not None:
             layer.bias.set_value(bias)
-        layer.training = self.training
         return layer
 
 

@@ -11,6 +11,7 @@ from paddle import nn
 from ppeconv.anywidth.layers import Weighted
 from ppeconv.anywidth.width import any_width_layers, set_width, statistics_from
 from ppeconv.counting import count, parameter_count
+from ppeconv.handover import copy_hooks
 
 
 def narrow(model: nn.Layer, width: float) -> nn.Layer:
@@ -19,7 +20,10 @@ def narrow(model: nn.Layer, width: float) -> nn.Layer:
     A masked weight is an ordinary zero in it, or left out where that is faster: see `BlockConv2D`.
     """
     with set_width(model, width):
-        plain = {id(layer): layer.plain() for layer in any_width_layers(model)}
+        layers = list(any_width_layers(model))
+        plain = {id(layer): layer.plain() for layer in layers}
+    for layer in layers:
+        copy_hooks(layer, plain[id(layer)])
     network = copy.deepcopy(model, plain)
     for name in ("anywidth", "at_width"):
         network.__dict__.pop(name, None)
@@ -34,7 +38,7 @@ def at_present_width(model: nn.Layer) -> nn.Layer:
 
 @dataclass
 class WidthCounts:
-    """What one width costs, for one image. 1 MAC = 1 multiply-add of a convolution or linear layer."""
+    """What one width costs, for one image. 1 MAC = 1 multiply-add, see `ppeconv.counting`."""
 
     stored_params: int
     """Trainable parameters of the whole network, masked ones and those of other widths too."""

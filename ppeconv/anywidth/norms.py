@@ -13,6 +13,7 @@ from paddle import Tensor, nn
 from ppeconv.anywidth.channels import Layout, Selection, take
 from ppeconv.anywidth.layers import AnyWidthLayer
 from ppeconv.errors import UserError
+from ppeconv.handover import hand_over
 
 
 class SharedBatchNorm(nn.BatchNorm2D, AnyWidthLayer):
@@ -23,7 +24,7 @@ class SharedBatchNorm(nn.BatchNorm2D, AnyWidthLayer):
 
     def __init__(self, norm: nn.BatchNorm1D | nn.BatchNorm2D, layout: Layout):
         super().__init__(len(layout), norm._momentum, norm._epsilon, use_global_stats=norm._use_global_stats)
-        self.weight, self.bias, self.training = norm.weight, norm.bias, norm.training
+        self.weight, self.bias = norm.weight, norm.bias
         self._mean, self._variance = norm._mean, norm._variance
         self.plain_type = getattr(norm, "plain_type", type(norm))
         self.lay_out(layout, layout)
@@ -59,10 +60,10 @@ class SharedBatchNorm(nn.BatchNorm2D, AnyWidthLayer):
         attributes = [None if value is not None else False for value in values[2:]]
         settings = {"use_global_stats": self._use_global_stats}
         norm = self.plain_type(values[0].shape[0], self._momentum, self._epsilon, *attributes, **settings)
+        hand_over([self], norm)
         for own, value in zip((norm._mean, norm._variance, norm.weight, norm.bias), values, strict=True):
             if value is not None:
                 own.set_value(value)
-        norm.training = self.training
         return norm
 
 

@@ -10,6 +10,7 @@ from typing import Literal
 import paddle
 from paddle import Tensor, nn
 
+from ppeconv import observe
 from ppeconv.anywidth.layers import AnyWidthLayer
 from ppeconv.anywidth.norms import CalibratedBatchNorm
 from ppeconv.errors import UserError, nearest
@@ -113,16 +114,10 @@ def calibrate(model: nn.Layer, images: Tensor | Iterable[Tensor], widths: Iterab
     Departure from arXiv 1903.05134, whose code averages the statistics of several batches: these are exact.
     """
     images = images if isinstance(images, Tensor) else paddle.concat(list(images))
-    training = [layer for layer in model.sublayers(include_self=True) if layer.training]
-    model.eval()
-    try:
-        with statistics_from("measure", model):
-            for width in [width_of(model)] if widths is None else widths:
-                with set_width(model, width):
-                    model(images)
-    finally:
-        for layer in training:
-            layer.training = True
+    with observe.evaluating(model), statistics_from("measure", model):
+        for width in [width_of(model)] if widths is None else widths:
+            with set_width(model, width):
+                model(images)
 
 
 @contextmanager

@@ -66,8 +66,8 @@ class SqueezeNet(models.SqueezeNet):
         in_channels: channels of the image.
 
     As in the authors' definition, the first convolution has no padding and the pools take an incomplete window at the
-    border. paddle.vision pads by 1 in version 1.1 and leaves such windows out, so its weights load but were trained in
-    a slightly different network.
+    border. paddle.vision pads by 1 in version 1.1, leaves such windows out and halves the classifier's input in
+    evaluation, so its weights load but were trained in a slightly different network.
     """
 
     head = "_conv9"
@@ -184,7 +184,8 @@ class InceptionV3(models.InceptionV3):
         in_channels: channels of the image.
 
     Sources differ: the means of its 3x3 average pools count the padding, as in torchvision's network and in that which
-    Paddle's weights were trained in; the authors' code leaves the padding out.
+    Paddle's weights were trained in; the authors' code leaves the padding out. paddle.vision multiplies the
+    classifier's input by 0.8 in evaluation; with its weights the logits here are larger.
 
     Its modules declare no place for a recalibration block; use rules.after with "inception_block_list.*".
     """

@@ -8,7 +8,8 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from ppeconv.cli.options import command_parser
+from ppeconv.cli.options import command_parser, each, listed, of, path
+from ppeconv.domains import Count
 from ppeconv.errors import UserError, nearest
 
 
@@ -22,7 +23,7 @@ def parser() -> argparse.ArgumentParser:
         "--config",
         dest="networks",
         action="append",
-        type=lambda text: ("config", text),
+        type=lambda text: ("config", path(text)),
         metavar="FILE",
         help="a config's network with random weights; may be repeated",
     )
@@ -30,7 +31,7 @@ def parser() -> argparse.ArgumentParser:
         "--run",
         dest="networks",
         action="append",
-        type=lambda text: ("run", text),
+        type=lambda text: ("run", path(text)),
         metavar="DIR",
         help="a run's trained network; may be repeated and mixed with -c",
     )
@@ -39,19 +40,27 @@ def parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--runtime",
-        type=lambda text: text.split(","),
-        default=["paddle"],
+        action="extend",
+        type=listed,
         metavar="RUNTIME[,RUNTIME]",
         help="as export's --to, several with commas; `all` for every one, int8 only where all networks are trained",
     )
     parser.add_argument("--form", choices=["deployed", "trained"], default="deployed", help="as in export")
     parser.add_argument(
-        "--batch-size", type=int, metavar="N", help="images in a batch (default: 1 and 64; the config's with --train)"
+        "--batch-size",
+        dest="batch_sizes",
+        action="extend",
+        nargs="+",
+        type=of(Count),
+        metavar="N",
+        help="images in a batch, one number or several (default: 1 and 64; the config's with --train)",
     )
-    parser.add_argument("--rounds", type=int, default=5, help="turns of each contestant (default 5)")
-    parser.add_argument("--times", type=int, default=2, help="timed runs in a turn (default 2)")
-    parser.add_argument("--csv", metavar="FILE", help="write the table there too")
-    parser.add_argument("--plot", metavar="FILE", help="draw latency ratio against MAC ratio, such as speed.png")
+    parser.add_argument("--rounds", type=of(Count), default=5, help="turns of each contestant (default 5)")
+    parser.add_argument("--times", type=of(Count), default=2, help="timed runs in a turn (default 2)")
+    parser.add_argument("--csv", type=path, metavar="FILE", help="write the table there too")
+    parser.add_argument(
+        "--plot", type=path, metavar="FILE", help="draw latency ratio against MAC ratio, such as speed.png"
+    )
     return parser
 
 
@@ -64,8 +73,6 @@ def run(arguments: argparse.Namespace) -> None:
 
     if not arguments.networks:
         raise UserError("there is nothing to measure; name networks with -c CONFIG or --run DIR")
-    if min(arguments.rounds, arguments.times, arguments.batch_size or 1) < 1:
-        raise UserError("--rounds, --times and --batch-size are at least 1")
     if len(set(arguments.networks)) < len(arguments.networks):
         raise UserError("a network is named twice; give each once")
     if arguments.train and arguments.plot:
@@ -90,8 +97,9 @@ def _training(arguments: argparse.Namespace) -> list[Any]:
         raise UserError("--train measures networks of configs; give -c instead of --run")
     turns = {"rounds": arguments.rounds, "times": arguments.times}
     return [
-        training_speed(config, arguments.override, batch_size=arguments.batch_size, **turns)
+        training_speed(config, arguments.override, batch_size=batch_size, **turns)
         for _, config in arguments.networks
+        for batch_size in each(arguments.batch_sizes, [None])
     ]
 
 
@@ -101,7 +109,7 @@ def _inference(arguments: argparse.Namespace) -> list[Any]:
     from ppeconv.benchmark.lanes import warning
 
     trained = all(source == "run" for source, _ in arguments.networks)
-    runtimes = _runtimes(arguments.runtime, trained)
+    runtimes = _runtimes(each(arguments.runtime, ["paddle"]), trained)
     make = {"config": networks.of_config, "run": networks.of_run}
     compared = [make[source](name, arguments.override) for source, name in arguments.networks]
     for network in compared:
@@ -110,7 +118,7 @@ def _inference(arguments: argparse.Namespace) -> list[Any]:
     return inference_speed(
         compared,
         runtimes=runtimes,
-        batch_sizes=[arguments.batch_size] if arguments.batch_size else BATCH_SIZES,
+        batch_sizes=each(arguments.batch_sizes, BATCH_SIZES),
         form=arguments.form,
         rounds=arguments.rounds,
         times=arguments.times,

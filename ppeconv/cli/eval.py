@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from ppeconv.cli.options import add_trained, command_parser, trained
+from ppeconv.cli.options import add_trained, command_parser, of, trained
+from ppeconv.domains import ShareOrAll, Threads
 
 if TYPE_CHECKING:
     from paddle import nn
@@ -21,12 +22,15 @@ def parser() -> argparse.ArgumentParser:
     add_trained(parser)
     parser.add_argument(
         "--widths",
+        action="extend",
         nargs="+",
-        type=float,
+        type=of(ShareOrAll),
         metavar="W",
         help="widths at which an any-width network is evaluated; ten from AnyWidth.min_width to 1 when not given",
     )
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads of the latency of each width (default 1)")
+    parser.add_argument(
+        "--threads", type=of(Threads), default=1, help="CPU threads of the latency of each width (default 1)"
+    )
     return parser
 
 
@@ -44,10 +48,10 @@ def run(arguments: argparse.Namespace) -> None:
     run, config = trained(arguments)
     select_backend(config, select_device(config.Global.device))
     distributed.join()
+    log_to()
     model = run.load_model(config)
     batches = make_batches(config, "test")
     calibrate_for(model, config, [1.0])
-    log_to()
     result = evaluate(model, batches, CombinedLoss(config.Loss.Eval), topk(config), config.Arch.class_num, "[Eval]")
     logger.info(f"[Eval][Avg]{result.summary()}, images: {result.confusion.sum()}")
     names = config.Infer.class_names

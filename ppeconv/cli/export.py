@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ppeconv.cli.options import add_trained, command_parser, trained
+from ppeconv.cli.options import add_trained, command_parser, each, listed, of, path, trained
+from ppeconv.domains import Count, ShareOrAll, Threads
 
 if TYPE_CHECKING:
     from paddle import nn
@@ -22,8 +23,8 @@ def parser() -> argparse.ArgumentParser:
     add_trained(parser)
     parser.add_argument(
         "--to",
-        type=lambda text: text.split(","),
-        default=["paddle"],
+        action="extend",
+        type=listed,
         metavar="RUNTIME[,RUNTIME]",
         help="paddle (the default), onednn, onnx, int8, openvino: what the folder is for; several with commas",
     )
@@ -35,12 +36,16 @@ def parser() -> argparse.ArgumentParser:
         "trained: layer by layer as it was trained",
     )
     parser.add_argument(
-        "--weights", metavar="FILE", help="write the weights alone, as .safetensors or .pdparams, and nothing else"
+        "--weights",
+        type=path,
+        metavar="FILE",
+        help="write the weights alone, as .safetensors or .pdparams, and nothing else",
     )
     parser.add_argument(
         "--widths",
+        action="extend",
         nargs="+",
-        type=float,
+        type=of(ShareOrAll),
         metavar="W",
         help="widths of an any-width network: one is exported as the network, several into a folder each, with a "
         "table of their latencies from which tools/predict.py --budget-ms picks",
@@ -51,8 +56,10 @@ def parser() -> argparse.ArgumentParser:
         help="measure the forms of operators that have several, layer by layer on the first runtime, and export each "
         "layer in its fastest",
     )
-    parser.add_argument("--batch-size", type=int, default=1, help="images in a call when tuning (default 1)")
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads of what is measured here (default 1)")
+    parser.add_argument("--batch-size", type=of(Count), default=1, help="images in a call when tuning (default 1)")
+    parser.add_argument(
+        "--threads", type=of(Threads), default=1, help="CPU threads of what is measured here (default 1)"
+    )
     return parser
 
 
@@ -71,10 +78,10 @@ def run(arguments: argparse.Namespace) -> None:
     from ppeconv.engine.widths import calibrate_for
     from ppeconv.errors import UserError
 
+    arguments.to = each(arguments.to, ["paddle"])
     if arguments.tune and arguments.form != "deployed":
         raise UserError("--tune chooses among inference forms, and the trained form is layer by layer as trained")
-    if min(arguments.batch_size, arguments.threads) < 1:
-        raise UserError("--batch-size and --threads are at least 1")
+    log_to()
     run, config = trained(arguments)
     model = run.load_model(config)
     if arguments.weights:
@@ -82,7 +89,6 @@ def run(arguments: argparse.Namespace) -> None:
         print(f"ppeconv: wrote {arguments.weights}")
         return
     folder = Path(config.Global.save_inference_dir or run.path / "inference")
-    log_to()
     facts, shape, widths = prediction_facts(config), config.Infer.image_shape, arguments.widths
     if widths and not config.AnyWidth:
         raise UserError(f"--widths is for any-width networks; {config.Arch.name} of this run has one width")

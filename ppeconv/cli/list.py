@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 
+from ppeconv.cli.options import CommandParser
+
 
 def parser() -> argparse.ArgumentParser:
     """Options of the command."""
-    parser = argparse.ArgumentParser(prog="ppeconv list", description="List what a config can name.")
+    parser = CommandParser(prog="ppeconv list", description="List what a config can name.")
     kinds = ["operators", "recalibrations", "heads", "backbones", "configs"]
     parser.add_argument("kind", nargs="?", choices=kinds, help="all when not given")
     parser.add_argument("--counts", action="store_true", help="with parameters and MACs; builds every network")

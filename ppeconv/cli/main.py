@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -25,9 +26,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if not arguments or arguments[0] not in COMMANDS:
         return _usage(arguments)
+    _write_any_text()
     command = importlib.import_module(f"ppeconv.cli.{arguments[0]}")
-    options = command.parser().parse_args(arguments[1:])
     try:
+        options = command.parser().parse_args(arguments[1:])
         import_paddle()
         for module in getattr(options, "modules", []):
             _import_module(module)
@@ -35,12 +37,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"ppeconv: error: {error}", file=sys.stderr)
         return 2
+    except MemoryError as error:
+        print(
+            f"ppeconv: error: there is not enough memory ({str(error).partition(', error code')[0] or 'no more'}); "
+            "lower the batch size, the image size or the width",
+            file=sys.stderr,
+        )
+        return 2
     except KeyboardInterrupt:
         print("ppeconv: stopped", file=sys.stderr)
         return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader, such as head, has seen enough
     return 0
+
+
+def _write_any_text() -> None:
+    """A console that is not UTF-8 shows the characters that it lacks as their codes."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _usage(arguments: Sequence[str]) -> int:

@@ -3,16 +3,59 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import pydantic
+
+from ppeconv.domains import FilePath
+from ppeconv.errors import UserError
+from ppeconv.values import from_yaml
+from ppeconv.wording import words
 
 if TYPE_CHECKING:
     from ppeconv.config import Config
     from ppeconv.engine.run import Run
 
 
+class CommandParser(argparse.ArgumentParser):
+    """A parser whose complaints are UserErrors."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}; {self.prog} --help says what there is")
+
+
+def of(domain: Any) -> Callable[[str], Any]:
+    """What makes an option's text a value of a declared type, such as one of `ppeconv.domains`."""
+    schema = pydantic.TypeAdapter(domain, config={"strict": True, "allow_inf_nan": False})
+
+    def value(text: str) -> Any:
+        try:
+            return schema.validate_python(from_yaml(text, "the value"))
+        except (pydantic.ValidationError, UserError):
+            raise argparse.ArgumentTypeError(f"should be {words(domain)}; got {text!r}") from None
+
+    return value
+
+
+def path(text: str) -> str:
+    """A file or folder that an option names."""
+    return pydantic.TypeAdapter(FilePath).validate_python(text)
+
+
+def listed(text: str) -> list[str]:
+    """Names with commas between them."""
+    return text.split(",")
+
+
+def each(given: Sequence[Any] | None, default: Sequence[Any]) -> list[Any]:
+    """What an option that may be repeated was given, once each, or the default."""
+    return list(dict.fromkeys(given or default))
+
+
 def command_parser(name: str, description: str) -> argparse.ArgumentParser:
     """A parser with -o and --import."""
-    parser = argparse.ArgumentParser(prog=f"ppeconv {name}", description=description)
+    parser = CommandParser(prog=f"ppeconv {name}", description=description)
     parser.add_argument(
         "-o",
         "--override",
@@ -36,10 +79,11 @@ def command_parser(name: str, description: str) -> argparse.ArgumentParser:
 def add_trained(parser: argparse.ArgumentParser) -> None:
     """--run, or -c with Global.pretrained_model: what was trained."""
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--run", metavar="DIR", help="run folder, such as output/resnet18_spconv_cifar10")
+    source.add_argument("--run", type=path, metavar="DIR", help="run folder, such as output/resnet18_spconv_cifar10")
     source.add_argument(
         "-c",
         "--config",
+        type=path,
         metavar="FILE",
         help="config; weights from -o Global.pretrained_model=PATH, else from the config's own run folder",
     )

@@ -9,24 +9,27 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from ppeconv.cli.options import CommandParser, of, path
+from ppeconv.domains import Count, Positive, Threads
+
 if TYPE_CHECKING:
     from ppeconv.deployment.predictor import Prediction
 
 
 def parser() -> argparse.ArgumentParser:
     """Options of the command."""
-    parser = argparse.ArgumentParser(prog="ppeconv predict", description="Classify images with an exported network.")
-    parser.add_argument("--model", required=True, metavar="DIR", help="folder that export wrote")
-    parser.add_argument("images", nargs="+", metavar="IMAGE", help="image file, folder, or quoted pattern")
-    parser.add_argument("--topk", type=int, default=5, help="classes to show (default 5)")
+    parser = CommandParser(prog="ppeconv predict", description="Classify images with an exported network.")
+    parser.add_argument("--model", required=True, type=path, metavar="DIR", help="folder that export wrote")
+    parser.add_argument("images", nargs="+", type=path, metavar="IMAGE", help="image file, folder, or quoted pattern")
+    parser.add_argument("--topk", type=of(Count), default=5, help="classes to show (default 5)")
     parser.add_argument(
         "--budget-ms",
-        type=float,
+        type=of(Positive),
         metavar="MS",
         help="milliseconds that the network may take for one image; picks among several exported widths",
     )
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
-    parser.add_argument("--threads", type=int, help="CPU threads")
+    parser.add_argument("--threads", type=of(Threads), help="CPU threads")
     parser.add_argument(
         "--runtime", metavar="NAME", help="paddle, onednn, onnx, int8 or openvino (default: the first that DIR holds)"
     )

@@ -10,7 +10,7 @@ from types import ModuleType
 import numpy as np
 
 from ppeconv.deployment.runtime import PREFIX
-from ppeconv.errors import UserError
+from ppeconv.errors import UserError, install_hint
 
 
 class OnnxRuntime:
@@ -49,4 +49,4 @@ def required(package: str, extra: str = "onnx") -> ModuleType:
 def present(package: str, extra: str = "onnx") -> None:
     """Raise a UserError unless a package of an extra is installed."""
     if importlib.util.find_spec(package) is None:
-        raise UserError(f"this needs the package {package}, which is not installed; pip install 'ppeconv[{extra}]'")
+        raise UserError(f"this needs the package {package}, which is not installed; {install_hint(extra)}")

@@ -24,6 +24,10 @@ from ppeconv.pickles import PlainUnpickler
 FORMAT = 1
 _PARTS = (".pdparams", ".pdopt", ".pdstates", ".json")
 _NAME = re.compile(r"\w+")
+NAME = re.compile(r"latest|previous|best_model|epoch_\d+")
+"""Names of checkpoints."""
+_LOOKS = 3
+"""How often a file is read that does not fit: a training may be replacing it and its manifest at the moment."""
 
 
 def save(prefix: Path, parts: Mapping[str, Any], keep: Path | None = None) -> None:
@@ -117,15 +121,51 @@ def _staged(prefix: Path) -> Path:
 
 
 def read(path: Path) -> Any:
-    """The arrays and plain values of a `.pdparams`, `.pdopt` or `.pdstates` file."""
+    """The arrays and plain values of a `.pdparams`, `.pdopt` or `.pdstates` file, see `payload`."""
     try:
-        return PlainUnpickler(io.BytesIO(path.read_bytes())).load()
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror or error}") from None
+        return PlainUnpickler(io.BytesIO(payload(path))).load()
     except UserError:
         raise
     except Exception as error:
         raise UserError(f"{path} is not a file of weights ({type(error).__name__}: {error})") from None
+
+
+def payload(path: Path) -> bytes:
+    """What is in a file, compared with its checksum where it is part of a checkpoint or has a manifest beside it.
+
+    Raises:
+        UserError: it cannot be read, is not what was written there, or the manifest is damaged.
+    """
+    for _ in range(_LOOKS):
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise UserError(f"cannot read {path}: {error.strerror or error}") from None
+        complaint = _complaint(path, hashlib.sha256(content).hexdigest())
+        if complaint is None:
+            return content
+    raise UserError(
+        f"{complaint}; take other weights, or copy the file elsewhere and name it there if it is meant as it is"
+    )
+
+
+def _complaint(path: Path, digest: str) -> str | None:
+    """Why a file with that checksum is not the one of its checkpoint."""
+    prefix = path.with_suffix("")
+    manifests = [manifest for place in (prefix, _staged(prefix)) if (manifest := _manifest(place))]
+    if any(manifest["sha256"].get(path.suffix) == digest for manifest in manifests):
+        return None
+    file = _file(prefix, ".json")
+    if manifests:
+        return f"{path} is damaged or was replaced: its checksum is not the one in {file.name}"
+    if file.is_file() and (NAME.fullmatch(prefix.name) or _has_sums(file)):
+        return f"{file} is damaged: it does not hold the checksum of {path.name}"
+    return None
+
+
+def _has_sums(file: Path) -> bool:
+    """Whether a JSON file means to be a manifest; Paddle writes programs as NAME.json too."""
+    return b'"sha256"' in file.read_bytes()
 
 
 def _file(prefix: Path, suffix: str) -> Path:

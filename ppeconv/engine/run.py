@@ -12,6 +12,7 @@ from ppeconv import config as configs
 from ppeconv.config import Config
 from ppeconv.engine import checkpoint, files
 from ppeconv.engine.lock import Lock
+from ppeconv.engine.log import logger
 from ppeconv.engine.setup import build_model
 from ppeconv.engine.weights import load_weights, weight_file
 from ppeconv.errors import UserError
@@ -23,9 +24,7 @@ _FILES = (
     *(f"{folder}/vdlrecords.1.log" for folder in _FOLDERS),
 )
 _NOT_OF_A_RUN = "train.lock", "inference"
-_CHECKPOINT = re.compile(
-    r"(latest|previous|best_model|epoch_\d+)(\.writing)?\.(pdparams|pdopt|pdstates|json)(\.writing)?"
-)
+_CHECKPOINT = re.compile(rf"({checkpoint.NAME.pattern})(\.writing)?\.(pdparams|pdopt|pdstates|json)(\.writing)?")
 
 
 class Run:
@@ -122,6 +121,7 @@ class Run:
         """The trained network in eval mode, with the weights that the config names, else the best ones."""
         config = config or self.config()
         model, _ = build_model(config)
-        load_weights(model, weight_file(config.Global.pretrained_model or self.path), complete=True)
+        file = weight_file(config.Global.pretrained_model or self.path)
+        logger.info(load_weights(model, file, complete=True))
         model.eval()
         return model

@@ -2,38 +2,77 @@
 
 from __future__ import annotations
 
+import io
 import pickle
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
+from typing import Any, NamedTuple
 
 import numpy as np
-from paddle import nn
+import paddle
+from paddle import Tensor, nn
 
-from ppeconv.engine.checkpoint import read
+from ppeconv.engine.checkpoint import payload
 from ppeconv.engine.files import write_whole
+from ppeconv.engine.torch_files import is_torch_file, read_torch
+from ppeconv.engine.weight_names import fitted, innermost
 from ppeconv.errors import UserError
+from ppeconv.pickles import PlainUnpickler
+
+_SAFETENSORS = {
+    "F64": np.float64,
+    "F32": np.float32,
+    "F16": np.float16,
+    "BF16": np.uint16,
+    "I64": np.int64,
+    "I32": np.int32,
+    "I16": np.int16,
+    "I8": np.int8,
+    "U8": np.uint8,
+    "BOOL": np.bool_,
+}
+_TORCH_ADVICE = """Where you trust it, save its tensors alone, in PyTorch (for a whole network, append .state_dict()):
+  import torch, safetensors.torch
+  safetensors.torch.save_file(torch.load("{}", map_location="cpu", weights_only=False), "{}")"""
 
 
-def read_weights(path: Path) -> dict[str, np.ndarray]:
-    """Name -> array of a weight file."""
-    content = _read_safetensors(path) if path.suffix == ".safetensors" else read(path)
-    arrays = {}
-    for name, value in content.items() if isinstance(content, dict) else ():
-        if isinstance(value, tuple) and len(value) == 2 and isinstance(value[1], np.ndarray):
-            value = value[1]  # Paddle writes a tensor that is not in a state dict as (name, array)
-        if isinstance(value, np.ndarray):
-            arrays[name] = value
+class Weights(NamedTuple):
+    """What a weight file holds: name -> array of a common number type, who wrote it, and how it was understood."""
+
+    arrays: dict[str, np.ndarray]
+    from_torch: bool
+    notes: list[str]
+
+
+def read_weights(path: Path) -> Weights:
+    """The arrays of a `.pdparams`, `.safetensors`, `.pt` or `.pth` file; those in a dictionary inside are found.
+
+    Raises:
+        UserError: the file cannot be read, holds no arrays, or wants to run code.
+    """
+    try:
+        content, from_torch = _content(path)
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(f"{path} is not a file of weights ({type(error).__name__}: {error})") from None
+    arrays, keys = innermost(content)
     if not arrays:
-        raise UserError(f"{path} holds no weights; expected a dictionary of arrays")
-    return arrays
+        held = f"; it has {', '.join(map(repr, list(content)[:8]))}" if isinstance(content, dict) else ""
+        raise UserError(f"{path} holds no weights; expected a dictionary of arrays{held}")
+    notes = [f"taken from {' / '.join(map(repr, keys))}"] if keys else []
+    halves = sum(array.dtype == np.uint16 for array in arrays.values())
+    notes += [f"{halves} converted from bfloat16"] if halves else []
+    return Weights({name: _numbers(path, name, array) for name, array in arrays.items()}, from_torch, notes)
 
 
 def write_weights(model: nn.Layer, path: Path) -> None:
     """Write a network's weights as `.pdparams` or `.safetensors`."""
     arrays = {name: value.numpy() for name, value in model.state_dict().items()}
     if path.suffix == ".safetensors":
-        write_whole(path, _safetensors(path).save(arrays))
+        write_whole(path, _safetensors(path).numpy.save(arrays))
     elif path.suffix == ".pdparams":
         write_whole(path, pickle.dumps(arrays, protocol=4))
     else:
@@ -60,47 +99,86 @@ def weight_file(path: str | Path) -> Path:
 
 
 def load_weights(model: nn.Layer, file: Path, complete: bool = False) -> str:
-    """Put the weights of a file into a network; returns what was loaded, skipped and missing, as a sentence.
+    """Put the weights of a file into a network, in the network's number types.
+
+    Names and layouts of PyTorch are understood, see `weight_names.fitted`.
 
     Args:
         model: the network.
         file: the weights.
         complete: refuse a file that does not fit in every name and shape.
+
+    Returns:
+        What was loaded, how it was understood, what was skipped and what is missing, as a sentence.
     """
-    arrays, own = read_weights(file), model.state_dict()
-    fitting = {
-        name: value for name, value in arrays.items() if name in own and list(value.shape) == list(own[name].shape)
-    }
+    weights, own = read_weights(file), model.state_dict()
+    arrays, notes = fitted(weights.arrays, model, weights.from_torch)
+    fitting = {name: value for name, value in arrays.items() if name in own and value.shape == tuple(own[name].shape)}
+    tensors = {name: _cast(file, name, value, own[name].dtype) for name, value in fitting.items()}
+    types = Counter(str(value.dtype) for name, value in fitting.items() if str(value.dtype) not in str(own[name].dtype))
     skipped, missing = sorted(arrays.keys() - fitting.keys()), sorted(own.keys() - fitting.keys())
-    summary = (
+    loaded = (
         f"{file}: {len(fitting)} of the network's {len(own)} arrays loaded"
         + _some(", skipped (other name or shape)", skipped)
         + _some(", not in the file", missing)
     )
+    converted = [f"{count} converted from {name}" for name, count in types.items()]
+    summary = "; ".join([loaded, *weights.notes, *notes, *converted])
     if not fitting or (complete and (missing or skipped)):
         raise UserError(f"these weights are of another network: {summary}")
-    model.set_state_dict(fitting)
+    model.set_state_dict(tensors)
     return summary
+
+
+def _content(path: Path) -> tuple[Any, bool]:
+    """What a file holds, and whether PyTorch wrote it."""
+    content = payload(path)
+    if path.suffix == ".safetensors":
+        return _from_safetensors(path, content), False
+    from_torch = is_torch_file(content)
+    try:
+        return read_torch(content) if from_torch else PlainUnpickler(io.BytesIO(content)).load(), from_torch
+    except UserError as error:
+        advice = f". {_TORCH_ADVICE.format(path, path.with_suffix('.safetensors'))}" if from_torch else ""
+        raise UserError(f"{path}: {error}{advice}") from None
+
+
+def _from_safetensors(path: Path, content: bytes) -> dict[str, np.ndarray]:
+    arrays = {}
+    for name, tensor in _safetensors(path).deserialize(content):
+        kind = _SAFETENSORS.get(tensor["dtype"])
+        if kind is None:
+            raise UserError(f"{path}: {name} is stored as {tensor['dtype']}; known are {', '.join(_SAFETENSORS)}")
+        arrays[name] = np.frombuffer(tensor["data"], kind).reshape(tensor["shape"])
+    return arrays
+
+
+def _numbers(path: Path, name: str, array: np.ndarray) -> np.ndarray:
+    """The array, as float32 where it is of bfloat16: numpy has no such type, and the bits are held as uint16."""
+    if array.dtype == np.uint16:
+        return (array.astype(np.uint32) << 16).view(np.float32)
+    if array.dtype.kind not in "fiub":
+        raise UserError(f"{path}: {name} holds values of type {array.dtype}; weights are floats or integers")
+    return array
+
+
+def _cast(path: Path, name: str, value: np.ndarray, dtype: Any) -> Tensor:
+    """A tensor of the network's number type, and nothing but rounding on the way."""
+    cast = paddle.to_tensor(value).astype(dtype)
+    if cast.is_floating_point() != (value.dtype.kind == "f"):
+        raise UserError(f"{path}: {name} holds values of type {value.dtype}, the network's are {dtype}")
+    if value.dtype == np.float64 and not np.isfinite(cast.numpy()[np.isfinite(value)]).all():
+        raise UserError(f"{path}: {name} has numbers too large for the network's {dtype}")
+    return cast
 
 
 def _some(label: str, names: Sequence[str]) -> str:
     return f"{label}: {len(names)} ({', '.join(names[:4])}{', ...' if len(names) > 4 else ''})" if names else ""
 
 
-def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
-    try:
-        return _safetensors(path).load(path.read_bytes())
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror or error}") from None
-    except UserError:
-        raise
-    except Exception as error:
-        raise UserError(f"{path} is not a file of weights ({type(error).__name__}: {error})") from None
-
-
 def _safetensors(path: Path) -> ModuleType:
     try:
-        from safetensors import numpy
+        import safetensors.numpy
     except ImportError:
         raise UserError(f"{path} needs safetensors: pip install safetensors") from None
-    return numpy
+    return safetensors

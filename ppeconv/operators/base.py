@@ -32,6 +32,8 @@ class ConvOperator(nn.Layer):
     """What the operator asks of every convolution: names from `LIMITS`."""
     forms: ClassVar[tuple[str, ...]] = ()
     """The inference forms that `deployed` can be asked for where there are several; the one with fewest MACs first."""
+    lighter: ClassVar[dict[str, Sequence[Any]]] = {}
+    """Own argument -> values to try in turn where the operator would not save anything on a convolution."""
 
     def __init__(
         self,
@@ -129,6 +131,13 @@ class ConvOperator(nn.Layer):
 
     def extra_repr(self) -> str:
         return str(self.geometry)
+
+
+def copy_weights(source: nn.Conv2D, target: nn.Conv2D) -> None:
+    """Give a convolution the weights of another one of its geometry."""
+    target.weight.set_value(source.weight)
+    if target.bias is not None:
+        target.bias.set_value(source.bias)
 
 
 def image_channels(network: nn.Layer) -> int:

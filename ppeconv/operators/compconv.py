@@ -5,6 +5,7 @@ Paper: CompConv: A Compact Convolution Module for Efficient Feature Learning, CV
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 from math import ceil
 from typing import Annotated, Any, ClassVar
@@ -49,6 +50,7 @@ class CompConv(ConvOperator):
 
     default_rules: ClassVar[dict[str, Any]] = {"min_kernel": 1}
     limits = ("dense", "odd kernel", "fixed padding")
+    lighter: ClassVar[dict[str, Sequence[Any]]] = {"depth": (2, 3)}
 
     @classmethod
     def describe(cls, geometry: ConvGeometry, *, depth: int | None, base_channels: int) -> str:

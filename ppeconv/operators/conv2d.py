@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from paddle import Tensor, nn
 
 from ppeconv.geometry import ConvGeometry
-from ppeconv.operators.base import ConvOperator
+from ppeconv.operators.base import ConvOperator, copy_weights
 from ppeconv.operators.cost import Cost
 from ppeconv.registry import OPERATORS
 
@@ -32,7 +32,7 @@ class Conv2D(ConvOperator):
         return self.conv(x)
 
     def inherit(self, conv: nn.Conv2D) -> bool:
-        self.conv.set_state_dict(conv.state_dict())
+        copy_weights(conv, self.conv)
         return True
 
     @classmethod

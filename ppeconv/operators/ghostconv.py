@@ -5,6 +5,7 @@ Paper: GhostNet: More Features from Cheap Operations, CVPR 2020, arXiv 1911.1190
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import ceil
 from typing import Any, ClassVar
 
@@ -41,6 +42,7 @@ class GhostConv(ConvOperator):
 
     default_rules: ClassVar[dict[str, Any]] = {"min_kernel": 1}
     limits = ("dense",)
+    lighter: ClassVar[dict[str, Sequence[Any]]] = {"ratio": (2, 4)}
 
     def build(
         self, geometry: ConvGeometry, *, ratio: Channels = 2, cheap_kernel: OddKernelSide = 3, inner: Between = "none"

@@ -5,8 +5,9 @@ Source: ImageNet Classification with Deep Convolutional Neural Networks, NeurIPS
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import paddle
@@ -34,6 +35,7 @@ class GroupConv(ConvOperator):
     """
 
     limits = ("dense",)
+    lighter: ClassVar[dict[str, Sequence[Any]]] = {"conv_groups": (2, 4)}
     forms: ClassVar[tuple[str, ...]] = ("separate", "merged")
 
     @classmethod

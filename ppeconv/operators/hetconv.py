@@ -5,7 +5,8 @@ Paper: HetConv: Heterogeneous Kernel-Based Convolutions for Deep CNNs, CVPR 2019
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from collections.abc import Sequence
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import paddle
@@ -46,6 +47,7 @@ class HetConv(ConvOperator):
     """
 
     limits = ("dense", "odd kernel", "fixed padding", "kernel above 1x1")
+    lighter: ClassVar[dict[str, Sequence[Any]]] = {"parts": (2, 4)}
     forms: ClassVar[tuple[str, ...]] = ("separate", "merged")
 
     @classmethod

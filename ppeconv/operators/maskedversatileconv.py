@@ -17,6 +17,7 @@ from paddle import Tensor, nn
 from ppeconv.domains import Channels, NotNegative
 from ppeconv.folding import Affine, conv_of, folded
 from ppeconv.geometry import ConvGeometry
+from ppeconv.handover import fit_in, hand_over_hooks
 from ppeconv.operators.base import ConvOperator
 from ppeconv.operators.cost import Cost
 from ppeconv.registry import OPERATORS
@@ -142,7 +143,10 @@ class PackedVersatileConv(nn.Layer):
 def freeze_masks(model: nn.Layer) -> nn.Layer:
     """`model` with every `MaskedVersatileConv` in it exchanged for its packed form."""
     if isinstance(model, MaskedVersatileConv):
-        return model.frozen()
+        packed = model.frozen()
+        fit_in(packed, model.training, [model.weight])
+        hand_over_hooks([model], packed)
+        return packed
     for name, child in list(model.named_children()):
         setattr(model, name, freeze_masks(child))
     return model

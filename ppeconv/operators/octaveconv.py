@@ -6,6 +6,7 @@ arXiv 1904.05049.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, NamedTuple
 
@@ -15,7 +16,8 @@ from paddle import Tensor, nn
 from ppeconv.domains import ShareOrNone
 from ppeconv.errors import Unsupported
 from ppeconv.geometry import ConvGeometry
-from ppeconv.operators.base import ConvOperator
+from ppeconv.handover import hand_over
+from ppeconv.operators.base import ConvOperator, copy_weights
 from ppeconv.operators.cost import Cost
 from ppeconv.operators.parts import centre_margin, host_conv, pooled, reframe, same_conv, spread
 from ppeconv.registry import OPERATORS
@@ -34,13 +36,14 @@ class Octaves(NamedTuple):
 class OctaveCore(nn.Layer):
     """Octave convolution; what has no low-frequency channels is a plain tensor. See `OctaveConv`."""
 
-    def __init__(self, geometry: ConvGeometry, alpha_in: float, alpha_out: float):
+    def __init__(self, geometry: ConvGeometry, alpha_in: float, alpha_out: float, two_tensor: bool):
         super().__init__()
         self.geometry = geometry
         self.low_in, self.low_out = int(alpha_in * geometry.in_channels), int(alpha_out * geometry.out_channels)
         high_in, high_out = geometry.in_channels - self.low_in, geometry.out_channels - self.low_out
         if not self.low_in and not self.low_out:
-            self.plain = host_conv(geometry, high_in, high_out, geometry.groups, geometry.bias)
+            plain = host_conv(geometry, high_in, high_out, geometry.groups, geometry.bias)
+            self.plain = PooledConv(plain) if two_tensor and geometry.stride != (1, 1) else plain
             return
         mixed, bias = geometry.groups == 1, geometry.bias
         self.high_to_high = self._conv(high_in, high_out, bias)
@@ -76,7 +79,7 @@ class OctaveCore(nn.Layer):
     def inherit(self, conv: nn.Conv2D) -> None:
         """Take the weights of a plain convolution; the paths share them out without rest."""
         if not self.low_in and not self.low_out:
-            self.plain.set_state_dict(conv.state_dict())
+            copy_weights(conv, self.plain)
             return
         high_in = self.geometry.in_channels - self.low_in if self.geometry.groups == 1 else None
         high_out = self.geometry.out_channels - self.low_out
@@ -101,7 +104,8 @@ class PooledConv(nn.Conv2D):
 
     def __init__(self, conv: nn.Conv2D):
         super().__init__(**replace(ConvGeometry.of_layer(conv), stride=(1, 1)).conv_arguments())
-        self.weight, self.bias = conv.weight, conv.bias
+        hand_over([conv], self)
+        copy_weights(conv, self)
 
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(halved(x))
@@ -129,13 +133,14 @@ class OctaveConv(ConvOperator):
     As a layer for itself it takes and gives one tensor and halves and doubles anew; with the rule flow=true
     `replace_conv` lets both resolutions flow through a residual network, as in the paper.
     At stride 2 the inputs are average-pooled and convolved with stride 1, as in the published code; with alpha 0 on
-    both sides that is so where both resolutions flow, and a layer for itself has the stride of the convolution.
+    both sides only with two_tensor, and a layer for itself is then the convolution with its stride.
     Depthwise hosts have the h -> h and l -> l paths only. The convolutions pad to keep the size of the frame that the
     host kernel's centre visits; low maps of odd sizes are rounded up.
     """
 
     default_rules: ClassVar[dict[str, Any]] = {"min_kernel": 1}
     limits = ("dense or depthwise", "odd kernel", "fixed padding")
+    lighter: ClassVar[dict[str, Sequence[Any]]] = {"alpha": (0.25, 0.5)}
 
     @classmethod
     def refuse(
@@ -180,7 +185,7 @@ class OctaveConv(ConvOperator):
         alpha_out: ShareOrNone | None = None,
         two_tensor: bool = False,
     ) -> None:
-        self.core = OctaveCore(geometry, *_shares(alpha, alpha_in, alpha_out))
+        self.core = OctaveCore(geometry, *_shares(alpha, alpha_in, alpha_out), two_tensor)
         self.two_tensor = two_tensor
         self.margin = centre_margin(geometry) if self.core.low_in or self.core.low_out else (0, 0, 0, 0)
 

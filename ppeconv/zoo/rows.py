@@ -11,8 +11,10 @@ from pydantic import Field
 from ppeconv import config as configs
 from ppeconv import values
 from ppeconv.config import Config
+from ppeconv.config_files import find, merge, read
 from ppeconv.errors import UserError, nearest
-from ppeconv.schema import Section, check
+from ppeconv.overrides import override
+from ppeconv.schema import Section, check, keys_at
 
 ROWS = Path(__file__).with_name("rows.yaml")
 
@@ -53,11 +55,10 @@ class Job(Section):
 
     def config(self) -> Config:
         """The config that is trained."""
-        merged = values.read(configs.find(self.row.config))
+        merged = read(find(self.row.config))
         if self.row.schedule:
-            merged = values.merge(merged, values.read(configs.schedule(self.row.schedule)))
-        for setting in [*self.row.overrides, f"Global.seed={self.seed}"]:
-            values.override(merged, setting)
+            merged = merge(merged, read(find(f"_base_/schedules/{self.row.schedule}.yaml")))
+        override(merged, [*self.row.overrides, f"Global.seed={self.seed}"], lambda path: keys_at(Config, path))
         return configs.parse(merged)
 
 

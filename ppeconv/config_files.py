@@ -1,0 +1,96 @@
+"""Config files: where they are found, those that come with ppeconv among them, and how they inherit with `_base_`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ppeconv.domains import expanded
+from ppeconv.errors import UserError, nearest
+from ppeconv.values import copied, from_yaml, same_name
+
+_DEEPEST = 50
+
+
+def shipped() -> list[str]:
+    """Names of the configs that come with ppeconv."""
+    return sorted(path.stem for path in _shipped_folder().glob("*.yaml"))
+
+
+def find(name: str) -> Path:
+    """The file of a config: a path, or a path or bare name among the shipped ones."""
+    if found := _found(name, Path()):
+        return found
+    raise UserError(f"there is no config {name}{nearest(Path(name).stem, shipped())}")
+
+
+def read(path: Path) -> dict[str, Any]:
+    """A file's values on top of those of its `_base_` files."""
+    return copied(_read(path, (), {}))
+
+
+def _read(path: Path, above: tuple[Path, ...], known: dict[Path, dict[str, Any]]) -> dict[str, Any]:
+    """`above` are the files that named it, `known` what was read before."""
+    place = path.resolve()
+    if place in known:
+        return known[place]
+    if place in above:
+        raise UserError(f"{path} has itself as _base_")
+    if len(above) > _DEEPEST:
+        raise UserError(f"{path} is the _base_ of a _base_ more than {_DEEPEST} times over; put fewer files in a row")
+    try:
+        values = from_yaml(path.read_text(encoding="utf-8"), str(path))
+    except (OSError, UnicodeDecodeError) as error:
+        named_by = f" (a _base_ of {above[-1]})" if above else ""
+        raise UserError(f"cannot read the config {path}{named_by}: {error}") from None
+    if not isinstance(values, dict):
+        raise UserError(f"{path} should hold sections such as Global and Arch; got {type(values).__name__}")
+    merged: dict[str, Any] = {}
+    for base in _bases(values.pop("_base_", []), path):
+        merged = merge(merged, _read(base, (*above, place), known))
+    known[place] = merge(merged, values)
+    return known[place]
+
+
+def _bases(names: Any, path: Path) -> Iterator[Path]:
+    names = [names] if isinstance(names, str) else names
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise UserError(f"_base_ of {path} should be a file or a list of files; got {names!r}")
+    for name in names:
+        found = _found(name, path.parent)
+        if found is None:
+            raise UserError(
+                f"cannot read the config {path.parent / name} (a _base_ of {path}): it is not there, and no shipped "
+                f"config has that path or name{nearest(Path(name).stem, shipped())}"
+            )
+        yield found
+
+
+def _found(name: str, beside: Path) -> Path | None:
+    shelf = _shipped_folder()
+    places = beside / expanded(name), shelf / name, shelf / f"{name}.yaml"
+    return next((place for place in places if _is_file(place)), None)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name longer than the file system takes, a folder that is closed
+        return False
+
+
+def _shipped_folder() -> Path:
+    installed = Path(__file__).parent / "configs"
+    return installed if installed.is_dir() else Path(__file__).parent.parent / "configs"
+
+
+def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """`above` on top of `below`; a mapping that names another thing replaces, as its arguments are other ones."""
+    if "name" in above and "name" in below and not same_name(above["name"], below["name"]):
+        return dict(above)
+    both = dict(below)
+    for key, value in above.items():
+        nested = isinstance(value, Mapping) and isinstance(both.get(key), Mapping)
+        both[key] = merge(both[key], value) if nested else value
+    return both
