@@ -35,3 +35,8 @@ EXTRAS = {
 def install_hint(extra: str) -> str:
     """The commands that install what an extra holds: in a clone of the repository, and where ppeconv is a package."""
     return f"in a clone of ppeconv: pip install -r {EXTRAS[extra]}; elsewhere: pip install 'ppeconv[{extra}]'"
+
+
+def first_line(error: Exception) -> str:
+    """The first line of a library's message that says something, its kind where there is none."""
+    return next((line for line in str(error).strip().splitlines() if line.strip()), type(error).__name__)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from ppeconv.cli.options import add_trained, command_parser, of, trained
+from ppeconv.cli.options import add_trained, command_parser, name_unreadable, of, trained
 from ppeconv.domains import ShareOrAll, Threads
 
 if TYPE_CHECKING:
@@ -34,8 +34,8 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
-def run(arguments: argparse.Namespace) -> None:
-    """Evaluate."""
+def run(arguments: argparse.Namespace) -> int:
+    """Evaluate, without images that cannot be read; returns the exit code."""
     from ppeconv.engine import distributed
     from ppeconv.engine.confusion import draw_confusion, write_per_class
     from ppeconv.engine.evaluator import evaluate
@@ -50,7 +50,7 @@ def run(arguments: argparse.Namespace) -> None:
     distributed.join()
     log_to()
     model = run.load_model(config)
-    batches = make_batches(config, "test")
+    batches = make_batches(config, "test", skip_unreadable=True)
     calibrate_for(model, config, [1.0])
     result = evaluate(model, batches, CombinedLoss(config.Loss.Eval), topk(config), config.Arch.class_num, "[Eval]")
     logger.info(f"[Eval][Avg]{result.summary()}, images: {result.confusion.sum()}")
@@ -63,6 +63,7 @@ def run(arguments: argparse.Namespace) -> None:
         logger.info(f"all classes: {run.path / 'per_class.csv'}, {run.path / 'confusion.png'}")
     if config.AnyWidth:
         _sweep(run, config, model, batches, arguments)
+    return name_unreadable([batches.unreadable[position] for position in sorted(batches.unreadable)])
 
 
 def _sweep(run: Run, config: Config, model: nn.Layer, batches: Batches, arguments: argparse.Namespace) -> None:

@@ -1,4 +1,8 @@
-"""Dispatch to the commands; bad input ends with one sentence and exit code 2."""
+"""Dispatch to the commands.
+
+Exit codes: 0, done; 1, done but for images that cannot be read, which are named at the end; 2, bad input, said in one
+sentence; 130, stopped.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         import_paddle()
         for module in getattr(options, "modules", []):
             _import_module(module)
-        command.run(options)
+        return command.run(options) or 0
     except UserError as error:
         print(f"ppeconv: error: {error}", file=sys.stderr)
         return 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -101,3 +102,12 @@ def trained(arguments: argparse.Namespace) -> tuple[Run, Config]:
     config = configs.load(arguments.config, arguments.override)
     run = Run.of(config, arguments.config)
     return run, with_data_facts(config)
+
+
+def name_unreadable(problems: Sequence[str]) -> int:
+    """Say at the end which images were left out; returns the exit code that this means."""
+    for problem in problems:
+        print(f"ppeconv: left out: {problem}", file=sys.stderr)
+    if problems:
+        print(f"ppeconv: error: {len(problems)} images could not be read and are left out", file=sys.stderr)
+    return 1 if problems else 0

@@ -5,15 +5,16 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from ppeconv.cli.options import CommandParser, of, path
+from ppeconv.cli.options import CommandParser, name_unreadable, of, path
 from ppeconv.domains import Count, Positive, Threads
 
 if TYPE_CHECKING:
     from ppeconv.deployment.predictor import Prediction
+    from ppeconv.errors import UserError
 
 
 def parser() -> argparse.ArgumentParser:
@@ -43,9 +44,10 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
-def run(arguments: argparse.Namespace) -> None:
-    """Predict."""
-    for prediction in _predictions(arguments):
+def run(arguments: argparse.Namespace) -> int:
+    """Predict all images that can be read; returns the exit code."""
+    unreadable: list[str] = []
+    for prediction in _predictions(arguments, lambda error: unreadable.append(str(error))):
         if arguments.json:
             print(json.dumps(asdict(prediction), ensure_ascii=False))
         else:
@@ -53,15 +55,17 @@ def run(arguments: argparse.Namespace) -> None:
                 f"{name} {score:.3f}" for name, score in zip(prediction.class_names, prediction.scores, strict=True)
             )
             print(f"{prediction.file}: {classes}")
+    return name_unreadable(unreadable)
 
 
-def _predictions(arguments: argparse.Namespace) -> Iterator[Prediction]:
+def _predictions(arguments: argparse.Namespace, unreadable: Callable[[UserError], None]) -> Iterator[Prediction]:
     """By the exported network, or by that of the width which fits the budget."""
     from ppeconv.data.found import images_of
     from ppeconv.deployment.predictor import Predictor
     from ppeconv.deployment.widths import AnyWidthPredictor, holds_widths
 
     where = arguments.model, arguments.threads, arguments.device, arguments.runtime, arguments.precision
+    options = {"topk": arguments.topk, "unreadable": unreadable}
     budget = arguments.budget_ms
     one_width = budget is None and not holds_widths(arguments.model)
     predictor = Predictor(*where) if one_width else AnyWidthPredictor(*where)
@@ -69,9 +73,9 @@ def _predictions(arguments: argparse.Namespace) -> Iterator[Prediction]:
     if left_out := found.left_out():
         print(f"ppeconv: left out: {left_out}", file=sys.stderr)
     if budget is None:
-        return predictor.predict(found.paths, arguments.topk)
+        return predictor.predict(found.paths, **options)
     width = predictor.width_for(budget)
     expected = predictor.expected_ms(width)
     late = f", above the budget of {budget:g} ms: no width is faster" if expected > budget else ""
     print(f"ppeconv: width {width:g}, measured {expected:.3f} ms an image{late}", file=sys.stderr)
-    return predictor.predict(found.paths, arguments.topk, 1, budget)
+    return predictor.predict(found.paths, batch_size=1, budget_ms=budget, **options)

@@ -20,6 +20,8 @@ from ppeconv.errors import UserError
 from ppeconv.registry import TRANSFORMS
 
 _ORDER, _AUGMENTATION = 0, 1
+_UNREADABLE = -1
+"""The label that a worker gives to an image which it cannot read."""
 
 
 class Pipeline:
@@ -69,6 +71,8 @@ class Batches:
         num_workers: processes that prepare batches; 0 is this one.
         rank: number of this process among those that train together.
         processes: how many these are.
+        skip_unreadable: go on without images that cannot be read, and keep why in `unreadable`; else the first one is
+            raised as a UserError.
     """
 
     def __init__(
@@ -83,6 +87,7 @@ class Batches:
         num_workers: int = 0,
         rank: int = 0,
         processes: int = 1,
+        skip_unreadable: bool = False,
     ):
         if batch_size < 1:
             raise UserError(f"batch_size should be at least 1; got {batch_size}")
@@ -94,6 +99,9 @@ class Batches:
         self.dataset, self.pipeline, self.batch_size = dataset, pipeline, batch_size
         self.shuffle, self.drop_last, self.seed, self.num_workers = shuffle, drop_last, seed, num_workers
         self.rank, self.processes = rank, processes
+        self.skip_unreadable = skip_unreadable
+        self.unreadable: dict[int, str] = {}
+        """Position in the data set -> what is wrong with its image, of the images that were skipped."""
 
     def __len__(self) -> int:
         return self._count(len(self.dataset) // self.processes)
@@ -116,6 +124,17 @@ class Batches:
         own = self._order(epoch)[self.rank :: self.processes]
         stop = self._count(len(own)) if stop is None else min(stop, len(self))
         order = _Order(own, self.batch_size, start, stop)
+        for positions, (images, labels) in zip(order, self._loaded(order, collate), strict=True):
+            readable = labels.numpy()[:, 0] != _UNREADABLE
+            if readable.all():
+                yield images, labels
+                continue
+            self._explain(np.asarray(positions)[~readable])
+            if readable.any():
+                kept = paddle.to_tensor(np.flatnonzero(readable))
+                yield images[kept], labels[kept]
+
+    def _loaded(self, order: _Order, collate: _Collate) -> Iterator[tuple[Tensor, Tensor]]:
         if self.num_workers:
             yield from DataLoader(
                 _Positions(len(self.dataset)), batch_sampler=order, num_workers=self.num_workers, collate_fn=collate
@@ -124,6 +143,18 @@ class Batches:
             for positions in order:
                 images, labels = collate(positions)
                 yield paddle.to_tensor(images), paddle.to_tensor(labels)
+
+    def _explain(self, positions: np.ndarray) -> None:
+        """Note, or raise, what is wrong with images that a worker could not read: a worker has no words for it."""
+        for position in positions.tolist():
+            try:
+                self.dataset.read(np.array([position]))
+            except UserError as error:
+                self.unreadable[position] = str(error)
+            else:
+                self.unreadable[position] = f"image {position} could not be read at first"
+            if not self.skip_unreadable:
+                raise UserError(self.unreadable[position])
 
     def _count(self, images: int) -> int:
         full, rest = divmod(images, self.batch_size)
@@ -145,8 +176,24 @@ class _Collate:
 
     def __call__(self, positions: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
         indices = np.asarray(positions)
-        images = self.pipeline(self.dataset.read(indices), self.random[indices])
-        return images, self.labels[indices, None]
+        labels = self.labels[indices, None]
+        try:
+            images = self.dataset.read(indices)
+        except UserError:
+            images, readable = self._one_by_one(indices)
+            labels = np.where(readable[:, None], labels, _UNREADABLE)
+        return self.pipeline(images, self.random[indices]), labels
+
+    def _one_by_one(self, indices: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
+        """The images, black ones in place of those that cannot be read, and which can be."""
+        images, readable = [], np.ones(len(indices), bool)
+        for row in range(len(indices)):
+            try:
+                images += list(self.dataset.read(indices[row : row + 1]))
+            except UserError:
+                images.append(np.zeros(self.dataset.shape, np.uint8))
+                readable[row] = False
+        return images, readable
 
 
 class _Positions(Dataset):

@@ -13,7 +13,7 @@ import numpy as np
 from ppeconv.data.found import find_images, is_hidden, sort_out
 from ppeconv.data.images import read_image, resize
 from ppeconv.domains import FilePath, Share
-from ppeconv.errors import UserError
+from ppeconv.errors import UserError, first_line
 from ppeconv.registry import DATASETS
 
 Images = np.ndarray | list[np.ndarray]
@@ -82,12 +82,12 @@ class ArraySet:
             if missing:
                 raise UserError(
                     f"{name} needs {missing[0].name} in {missing[0].parent}, and it could not be "
-                    f"downloaded ({_first_line(error)}); put the file there, or name its folder with "
+                    f"downloaded ({first_line(error)}); put the file there, or name its folder with "
                     "-o Global.data_root=DIR or the variable PPECONV_DATA"
                 ) from None
             raise UserError(
                 f"{', '.join(map(str, paths.values()))} cannot be read as {name} "
-                f"({type(error).__name__}: {_first_line(error)}); fetch the file anew"
+                f"({type(error).__name__}: {first_line(error)}); fetch the file anew"
             ) from None
         return np.stack([image for image, _ in pairs]), np.array([label for _, label in pairs])
 
@@ -103,10 +103,6 @@ def part_of(labels: np.ndarray, split: str, val_ratio: float) -> np.ndarray:
     if not len(chosen):
         raise UserError(f"val_ratio {val_ratio} leaves no image for {split}; the classes have {len(labels)} images")
     return chosen
-
-
-def _first_line(error: Exception) -> str:
-    return next((line for line in str(error).strip().splitlines() if line.strip()), type(error).__name__)
 
 
 @DATASETS.register

@@ -16,6 +16,8 @@ from ppeconv import observe
 from ppeconv.anywidth import at_present_width
 from ppeconv.deployment.convertible import convertible_operations
 from ppeconv.deployment.int8 import write_int8
+from ppeconv.deployment.manifest import FILE as MANIFEST
+from ppeconv.deployment.manifest import FORMAT, checksums
 from ppeconv.deployment.onnx import OPSET, write_onnx
 from ppeconv.deployment.publish import publishing
 from ppeconv.deployment.rewrite import deploy, fewest_macs, with_affine_norms
@@ -25,7 +27,6 @@ from ppeconv.errors import UserError, nearest
 from ppeconv.values import to_yaml
 
 Form = Literal["deployed", "trained"]
-FORMAT = 1
 CHECKED_BATCHES = 1, 3
 TOLERANCE = 1e-5
 """Largest difference between exported and trained network, relative to the largest output."""
@@ -101,8 +102,9 @@ def export(
             **({"opset": OPSET} if onnx else {}),
             "input_shape": list(input_shape),
             **(description or {}),
+            "sha256": checksums(staged),
         }
-        (staged / f"{PREFIX}.yml").write_text(to_yaml(facts), "utf-8")
+        (staged / MANIFEST).write_text(to_yaml(facts), "utf-8")
     return difference
 
 

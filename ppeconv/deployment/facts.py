@@ -2,37 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
-import yaml
+from pydantic import BaseModel, ConfigDict
 
 from ppeconv.errors import UserError
+from ppeconv.schema import check
+from ppeconv.values import from_yaml
 
 
-def read_facts(file: Path, version: int, keys: Sequence[str], what: str, maker: str) -> dict[str, Any]:
+class Facts(BaseModel):
+    """What every such file says; others of its keys are for the reader's eyes."""
+
+    model_config = ConfigDict(extra="allow", strict=True, frozen=True)
+    format: int
+
+
+Kind = TypeVar("Kind", bound=Facts)
+
+
+def read_facts(file: Path, schema: type[Kind], version: int, what: str, maker: str) -> Kind:
     """What such a file says.
 
     Args:
+        schema: what has to be there.
         version: the `format` that is read.
-        keys: what has to be there.
         what: the folder that the file makes, such as "an exported model".
         maker: the command that writes it.
 
     Raises:
-        UserError: the file is missing, damaged or of another format.
+        UserError: the file is missing, damaged, of another format, or says something that cannot be.
     """
+    again = f"make it again with {maker}"
     try:
-        facts = yaml.safe_load(file.read_text("utf-8"))
-    except OSError:
+        facts = from_yaml(file.read_text("utf-8"), str(file))
+    except FileNotFoundError:
         raise UserError(f"{file.parent} is not {what}: it has no {file.name}; {maker} makes one") from None
-    except (yaml.YAMLError, UnicodeDecodeError):
+    except OSError as error:
+        raise UserError(f"cannot read {file}: {error.strerror}") from None
+    except (UserError, UnicodeDecodeError):
         facts = None
-    if not isinstance(facts, dict) or not {"format", *keys} <= facts.keys():
-        raise UserError(f"{file} is damaged; make it again with {maker}")
+    if not isinstance(facts, dict) or "format" not in facts:
+        raise UserError(f"{file} is damaged; {again}")
     if facts["format"] != version:
-        raise UserError(
-            f"{file} has format {facts['format']}, and this ppeconv reads format {version}; make it again with {maker}"
-        )
-    return facts
+        raise UserError(f"{file} has format {facts['format']}, and this ppeconv reads format {version}; {again}")
+    try:
+        return check(schema, {str(key): value for key, value in facts.items()})
+    except UserError as error:
+        raise UserError(f"{file}: {error}; {again}") from None

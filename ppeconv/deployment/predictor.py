@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,11 +10,9 @@ import numpy as np
 
 from ppeconv.data.batches import Pipeline
 from ppeconv.data.found import images_of
-from ppeconv.data.images import read_image
-from ppeconv.deployment.export import FORMAT
-from ppeconv.deployment.facts import read_facts
+from ppeconv.deployment.inputs import Input, as_list, name_of, pixels
+from ppeconv.deployment.manifest import FILE, Manifest, read_manifest
 from ppeconv.deployment.precision import Precision
-from ppeconv.deployment.runtime import PREFIX
 from ppeconv.deployment.runtimes import open_runtime
 from ppeconv.errors import UserError
 
@@ -31,12 +29,19 @@ class Prediction:
 
 
 class Predictor:
-    """Image files or arrays in, classes out.
+    """Images in, classes out.
+
+    An image is a file, or an array of uint8 from 0 to 255 in the order RGB, [H, W, 3], or grey, [H, W] or [H, W, 1]
+    (OpenCV reads BGR: give `image[..., ::-1]`), or an image of Pillow; of any size. Resizing and normalisation are done
+    here as in the evaluation of the training.
 
     Args:
         folder: what `tools/export.py` wrote.
         threads, device, precision: see `PaddleRuntime`.
         runtime: one of RUNTIMES; not given, the first of these that the folder holds.
+
+    Raises:
+        UserError: the folder is damaged, or what it says does not fit together.
     """
 
     def __init__(
@@ -48,37 +53,89 @@ class Predictor:
         precision: Precision = "float32",
     ):
         self.folder = Path(folder)
-        keys = "input_shape", "class_names", "transform_ops"
-        facts = read_facts(self.folder / f"{PREFIX}.yml", FORMAT, keys, "an exported model", "tools/export.py")
-        self.input_shape: list[int] = facts["input_shape"]
-        self.class_names: list[str] = facts["class_names"]
-        self.pipeline = Pipeline(facts["transform_ops"])
+        manifest = read_manifest(self.folder)
+        self.input_shape, self.class_names = manifest.input_shape, manifest.class_names
+        self.pipeline = _pipeline(manifest, self.folder)
         self.runtime = open_runtime(self.folder, runtime, threads, device, precision)
 
     def predict(
-        self, images: Sequence[str | Path | np.ndarray], topk: int = 5, batch_size: int = 32
+        self,
+        images: Input | Iterable[Input],
+        topk: int = 5,
+        batch_size: int = 32,
+        unreadable: Callable[[UserError], None] | None = None,
     ) -> Iterator[Prediction]:
-        """A Prediction for each image file or uint8 [H, W, C] array, in their order."""
+        """A Prediction for each image, in their order.
+
+        Args:
+            images: one or several, see the class.
+            topk: classes of each.
+            batch_size: images in a call of the network.
+            unreadable: told of each image that cannot be read, which is then left out; not given, the error is raised.
+
+        Raises:
+            UserError: an image is none of what is understood.
+        """
         if topk < 1 or batch_size < 1:
             raise UserError(f"topk and batch_size should be at least 1; got {topk} and {batch_size}")
+        return self._predictions(as_list(images), topk, batch_size, unreadable)
+
+    def probabilities(self, images: Input | Iterable[Input]) -> np.ndarray:
+        """[N, classes] for one or several images, see the class."""
+        return self._softmax([pixels(image, self.input_shape[0]) for image in as_list(images)])
+
+    def _predictions(
+        self,
+        images: Sequence[Input],
+        topk: int,
+        batch_size: int,
+        unreadable: Callable[[UserError], None] | None,
+    ) -> Iterator[Prediction]:
         for start in range(0, len(images), batch_size):
-            chunk = images[start : start + batch_size]
-            scores = self.probabilities([self._pixels(image) for image in chunk])
-            for image, row in zip(chunk, scores, strict=True):
+            names, arrays = [], []
+            for image in images[start : start + batch_size]:
+                try:
+                    arrays.append(pixels(image, self.input_shape[0]))
+                    names.append(name_of(image))
+                except UserError as error:
+                    if unreadable is None:
+                        raise
+                    unreadable(error)
+            for name, row in zip(names, self._softmax(arrays), strict=True):
                 best = np.argsort(-row, kind="stable")[:topk].tolist()
-                name = "" if isinstance(image, np.ndarray) else str(image)
                 yield Prediction(
                     name, best, [self.class_names[index] for index in best], [float(row[index]) for index in best]
                 )
 
-    def probabilities(self, images: Sequence[np.ndarray]) -> np.ndarray:
-        """[N, classes] for uint8 [H, W, C] images of any size."""
-        logits = self.runtime(self.pipeline(list(images)))
+    def _softmax(self, images: list[np.ndarray]) -> np.ndarray:
+        if not images:
+            return np.zeros((0, len(self.class_names)), np.float32)
+        logits = self.runtime(self.pipeline(images))
+        if logits.shape[1:] != (len(self.class_names),):
+            raise UserError(
+                f"the network in {self.folder} has outputs of shape {list(logits.shape[1:])}, and its {FILE} names "
+                f"{len(self.class_names)} classes; make it again with tools/export.py"
+            )
         powers = np.exp(logits - logits.max(1, keepdims=True))
         return powers / powers.sum(1, keepdims=True)
 
-    def _pixels(self, image: str | Path | np.ndarray) -> np.ndarray:
-        return image if isinstance(image, np.ndarray) else read_image(image, self.input_shape[0])
+
+def _pipeline(manifest: Manifest, folder: Path) -> Pipeline:
+    """The transforms, tried on an image of the network's size."""
+    channels, height, width = manifest.input_shape
+    try:
+        pipeline = Pipeline(manifest.transform_ops)
+        shape = pipeline.output_shape([height, width, channels])
+    except (UserError, TypeError, ValueError, IndexError) as error:
+        shape, problem = None, f"do not work ({error})"
+    else:
+        problem = f"make images of {shape}"
+    if shape != manifest.input_shape:
+        raise UserError(
+            f"{folder / FILE}: transform_ops {problem}, and input_shape is {manifest.input_shape}; make it again with "
+            "tools/export.py"
+        )
+    return pipeline
 
 
 def find_images(patterns: Sequence[str]) -> list[Path]:

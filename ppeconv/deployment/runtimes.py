@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from ppeconv.deployment.int8 import FILE, Int8Runtime
+from ppeconv.deployment.manifest import check_files
 from ppeconv.deployment.onednn_runtime import OnednnRuntime
 from ppeconv.deployment.onnx_runtime import OnnxRuntime
 from ppeconv.deployment.openvino_runtime import OpenvinoRuntime
 from ppeconv.deployment.precision import Precision
 from ppeconv.deployment.runtime import PREFIX, PaddleRuntime
-from ppeconv.errors import UserError, nearest
+from ppeconv.errors import UserError, first_line, nearest
 
 Runtime = PaddleRuntime | OnednnRuntime | OnnxRuntime | OpenvinoRuntime
 
@@ -34,6 +35,12 @@ FILES = {
     "openvino": f"{PREFIX}.onnx",
 }
 """The file of each; Paddle 2 writes none that the runtime onednn reads."""
+
+_BESIDE = {
+    "paddle": [f"{PREFIX}.json", f"{PREFIX}.pdmodel"],
+    "onednn": [f"{PREFIX}.pdiparams"],
+}
+"""Further files that are read, those that are there."""
 
 
 def held_by(folder: Path) -> list[str]:
@@ -66,8 +73,16 @@ def open_runtime(
             f"{folder} holds nothing for the runtime {name!r}; it holds {', '.join(held) or 'no network'}; "
             f"make it with tools/export.py --to {name}"
         )
-    if precision == "float32":
-        return RUNTIMES[name](folder, threads, device)
-    if name not in BF16:
+    if precision != "float32" and name not in BF16:
         raise UserError(f"the runtime {name!r} does not compute in bf16; {' and '.join(BF16)} do")
-    return RUNTIMES[name](folder, threads, device, precision=precision)
+    options = {} if precision == "float32" else {"precision": precision}
+    check_files(folder, [FILES[name], *_BESIDE.get(name, [])])
+    try:
+        return RUNTIMES[name](folder, threads, device, **options)
+    except UserError:
+        raise
+    except Exception as error:  # each library has its own kinds for a damaged file
+        raise UserError(
+            f"the runtime {name!r} cannot open the network in {folder} ({first_line(error)}); make it again with "
+            "tools/export.py"
+        ) from None

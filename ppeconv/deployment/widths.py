@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from paddle import nn
+from pydantic import BaseModel, ConfigDict, Field
 
 from ppeconv.anywidth import count_width, narrow
 from ppeconv.deployment.export import export
-from ppeconv.deployment.facts import read_facts
+from ppeconv.deployment.facts import Facts, read_facts
+from ppeconv.deployment.inputs import Input, as_list
 from ppeconv.deployment.latency import median_ms
 from ppeconv.deployment.precision import Precision
 from ppeconv.deployment.predictor import Prediction, Predictor
@@ -23,6 +25,21 @@ from ppeconv.values import to_yaml
 FORMAT = 1
 BATCHES = (1, 8, 32)
 """Batch sizes whose latency is measured."""
+
+
+class _Row(BaseModel):
+    model_config = ConfigDict(extra="allow", strict=True)
+    width: Annotated[float, Field(gt=0, le=1)]
+    folder: Annotated[str, Field(pattern=r"^[\w.]+$")]
+    latency_ms: Annotated[dict[int, float], Field(min_length=1)]
+
+
+class _Table(Facts):
+    """What `widths.yml` says."""
+
+    runtime: str
+    threads: Annotated[int, Field(ge=1)]
+    widths: Annotated[list[_Row], Field(min_length=1)]
 
 
 def export_widths(
@@ -89,10 +106,11 @@ class AnyWidthPredictor:
         precision: Precision = "float32",
     ):
         maker = "tools/export.py --widths 0.25 0.5 1"
-        keys = "runtime", "threads", "widths"
-        table = read_facts(Path(folder) / TABLE, FORMAT, keys, "a folder of several widths", maker)
-        self.rows: list[dict[str, Any]] = sorted(table["widths"], key=lambda row: row["width"])
-        options = threads or table["threads"], device, runtime or table["runtime"], precision
+        table = read_facts(Path(folder) / TABLE, _Table, FORMAT, "a folder of several widths", maker)
+        self.rows: list[dict[str, Any]] = sorted(
+            (row.model_dump() for row in table.widths), key=lambda row: row["width"]
+        )
+        options = threads or table.threads, device, runtime or table.runtime, precision
         self.predictors = {row["width"]: Predictor(Path(folder) / row["folder"], *options) for row in self.rows}
 
     def expected_ms(self, width: float, batch: int = 1) -> float:
@@ -111,15 +129,17 @@ class AnyWidthPredictor:
 
     def predict(
         self,
-        images: Sequence[str | Path | np.ndarray],
+        images: Input | Iterable[Input],
         topk: int = 5,
         batch_size: int = 32,
         budget_ms: float | None = None,
+        unreadable: Callable[[UserError], None] | None = None,
     ) -> Iterator[Prediction]:
         """A Prediction for each image, as `Predictor.predict`; the budget is for one batch, None takes the widest."""
+        images = as_list(images)
         batch = min(batch_size, max(1, len(images)))
         width = self.rows[-1]["width"] if budget_ms is None else self.width_for(budget_ms, batch)
-        return self.predictors[width].predict(images, topk, batch_size)
+        return self.predictors[width].predict(images, topk, batch_size, unreadable)
 
 
 def holds_widths(folder: str | Path) -> bool:

@@ -12,6 +12,7 @@ from paddle import nn
 from ppeconv.data.batches import Batches
 from ppeconv.engine import distributed
 from ppeconv.engine.progress import reported
+from ppeconv.errors import UserError
 
 
 @dataclass
@@ -74,5 +75,7 @@ def evaluate(
     total, *hits = distributed.add_up([total, *hits])
     confusion = distributed.add_up(confusion).astype(np.int64)
     count = int(confusion.sum())
+    if not count:
+        raise UserError(f"none of the {len(batches.dataset)} images can be read")
     shares = {k: float(hit / count) for k, hit in zip(topk, hits, strict=True)}
     return Evaluation(float(total / count), shares, confusion)

@@ -60,7 +60,7 @@ def open_dataset(config: Config, split: str) -> ArraySet | FileSet:
     return DATASETS.create(section.dataset.name, data_root(config), split, **section.dataset.arguments)
 
 
-def make_batches(config: Config, split: str) -> Batches:
+def make_batches(config: Config, split: str, skip_unreadable: bool = False) -> Batches:
     """Training or evaluation batches, their labels checked against the number of classes."""
     section = config.DataLoader.Train if split == "train" else config.DataLoader.Eval
     dataset, pipeline = open_dataset(config, split), Pipeline(section.dataset.transform_ops)
@@ -75,6 +75,7 @@ def make_batches(config: Config, split: str) -> Batches:
         num_workers=section.loader.num_workers,
         rank=distributed.rank(),
         processes=distributed.size(),
+        skip_unreadable=skip_unreadable,
     )
     check_labels(dataset, split, config.Arch.class_num)
     return batches
