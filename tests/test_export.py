@@ -18,6 +18,7 @@ from ppeconv.data.datasets import Digits
 from ppeconv.deployment import publish
 from ppeconv.deployment.convertible import channel_shuffle
 from ppeconv.deployment.export import export
+from ppeconv.deployment.outputs import named_outputs
 from ppeconv.deployment.precision import BF16_FLAGS, require_bf16
 from ppeconv.deployment.publish import publishing
 from ppeconv.deployment.runtime import PaddleRuntime
@@ -111,6 +112,91 @@ def test_norms_without_scale_or_shift(affine, tmp_path):
     model(paddle.randn([4, 3, 6, 6]))
     for form in ("deployed", "trained"):
         assert export(model, tmp_path / form, [3, 6, 6], form=form, targets=["paddle", "onednn"]) <= 1e-5
+
+
+class Detector(paddle.nn.Layer):
+    """A network of several outputs, arranged by a function of its feature map, boxes and scores."""
+
+    def __init__(self, arrange):
+        super().__init__()
+        self.body, self.norm = paddle.nn.Conv2D(3, 8, 3, bias_attr=False), paddle.nn.BatchNorm2D(8)
+        self.boxes, self.scores, self.arrange = paddle.nn.Conv2D(8, 4, 1), paddle.nn.Linear(8, 5), arrange
+
+    def forward(self, image):
+        features = self.norm(self.body(image))
+        return self.arrange(features, self.boxes(features), self.scores(features.mean([2, 3])))
+
+
+ARRANGED = [
+    (lambda f, b, s: (b, s), {"0": 4, "1": 2}),
+    (lambda f, b, s: [s, b, f], {"0": 2, "1": 4, "2": 4}),
+    (lambda f, b, s: {"scores": s, "boxes": b}, {"boxes": 4, "scores": 2}),
+    (lambda f, b, s: {"z": [f, (s,)], "a": {"b": b}, "none": None}, {"a.b": 4, "z.0": 4, "z.1.0": 2}),
+    (lambda f, b, s: [s * n for n in range(12)], {str(n): 2 for n in range(12)}),
+]
+
+
+@pytest.mark.parametrize(("arrange", "outputs"), ARRANGED)
+def test_several_outputs(arrange, outputs, tmp_path):
+    model = Detector(arrange)
+    model(paddle.randn([4, 3, 8, 8]))
+    assert export(model, tmp_path / "out", [3, 8, 8]) <= 1e-5
+    assert yaml.safe_load((tmp_path / "out" / "inference.yml").read_text("utf-8"))["outputs"] == list(outputs)
+    model.eval()
+    images = np.random.randn(5, 3, 8, 8).astype("float32")
+    expected = named_outputs(model(paddle.to_tensor(images)))
+    found = PaddleRuntime(tmp_path / "out")(images)
+    assert [value.ndim for value in found] == list(outputs.values())
+    for value, (name, tensor) in zip(found, expected.items(), strict=True):
+        assert name in outputs
+        np.testing.assert_allclose(value, tensor.numpy(), rtol=1e-4, atol=1e-5)
+
+
+def test_one_named_output_is_as_a_tensor(tmp_path):
+    export(Detector(lambda f, b, s: {"scores": s}), tmp_path / "out", [3, 8, 8], to="paddle,onednn")
+    (prediction,) = Predictor(tmp_path / "out").predict([np.zeros((20, 10, 3), np.uint8)], topk=5)
+    assert sorted(prediction.class_names) == list("01234")
+
+
+@pytest.mark.parametrize(
+    ("arrange", "words"),
+    [(lambda f, b, s: (s, "five"), "gives a str as 1"), (lambda f, b, s: {"n": {"k": 3}}, "gives a int as n.k")],
+)
+def test_other_outputs_are_a_sentence(arrange, words, tmp_path):
+    for form in ("deployed", "trained"):
+        with pytest.raises(UserError, match=words):
+            export(Detector(arrange), tmp_path / "out", [3, 8, 8], form=form)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_several_outputs_on_onednn_are_a_sentence(tmp_path):
+    with pytest.raises(UserError, match="gives one output, and this network has several"):
+        ppeconv.InProcess(Detector(lambda f, b, s: (b, s)), [3, 8, 8])
+
+
+def test_the_predictor_takes_an_export_without_description(tmp_path):
+    model = create_model("LeNet")
+    model.eval()
+    export(model, tmp_path / "out", [1, 28, 28], to=["paddle"])
+    image = np.random.default_rng(0).integers(0, 255, (28, 28, 1), np.uint8)
+    (prediction,) = Predictor(tmp_path / "out").predict([image])
+    scores = paddle.nn.functional.softmax(model(paddle.to_tensor(image.transpose(2, 0, 1)[None] / np.float32(255))))
+    assert prediction.class_names == [str(index) for index in prediction.class_ids]
+    np.testing.assert_allclose(prediction.scores[0], scores.numpy().max(), rtol=1e-4)
+
+
+def test_targets_is_an_older_name_of_to(tmp_path):
+    model = paddle.nn.Sequential(paddle.nn.Conv2D(3, 4, 3))
+    runtimes = []
+    for name, options in enumerate(
+        [{"to": "paddle,onednn"}, {"to": ["paddle", "onednn"]}, {"targets": ["paddle", "onednn"]}]
+    ):
+        export(model, tmp_path / str(name), [3, 8, 8], **options)
+        runtimes.append(yaml.safe_load((tmp_path / str(name) / "inference.yml").read_text("utf-8"))["runtimes"])
+    assert runtimes == [["paddle", "onednn"]] * 3
+    for wrong in ("onx", "paddle,onx", []):
+        with pytest.raises(UserError, match="cannot be exported to"):
+            export(model, tmp_path / "wrong", [3, 8, 8], to=wrong)
 
 
 @pytest.mark.parametrize(("shape", "data_format"), [([2, 12, 3, 2], "NCHW"), ([2, 3, 2, 12], "NHWC")])

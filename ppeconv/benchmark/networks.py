@@ -56,9 +56,7 @@ class Network:
                 raise UserError("int8 needs trained weights and images to calibrate on; name a run")
             calibration = (images for images, _ in batches(self.config, "train", CALIBRATION_IMAGES))
         images = some_test_images(self.config) if self.trained else None
-        export(
-            self.model, folder, self.image_shape, form=form, targets=[runtime], images=images, calibration=calibration
-        )
+        export(self.model, folder, self.image_shape, form=form, to=runtime, images=images, calibration=calibration)
 
     def uneven_convolutions(self, form: Form) -> dict[str, str]:
         """Those of the form that is measured, see `lanes`; none where it cannot be made, as its rows will say."""

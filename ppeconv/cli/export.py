@@ -110,7 +110,7 @@ def run(arguments: argparse.Namespace) -> None:
         facts,
         form=arguments.form,
         forms=_tuned(arguments, model, shape) if arguments.tune else None,
-        targets=arguments.to,
+        to=arguments.to,
         images=some_test_images(config),
         calibration=(images for images, _ in batches(config, "train", CALIBRATION_IMAGES)),
     )

@@ -19,9 +19,10 @@ from ppeconv.deployment.int8 import write_int8
 from ppeconv.deployment.manifest import FILE as MANIFEST
 from ppeconv.deployment.manifest import FORMAT, checksums
 from ppeconv.deployment.onnx import OPSET, write_onnx
+from ppeconv.deployment.outputs import arrays, named_outputs
 from ppeconv.deployment.publish import publishing
 from ppeconv.deployment.rewrite import deploy, fewest_macs, with_affine_norms
-from ppeconv.deployment.runtime import PREFIX
+from ppeconv.deployment.runtime import PREFIX, EagerRuntime
 from ppeconv.deployment.runtimes import FILES, RUNTIMES, Runtime
 from ppeconv.errors import UserError, nearest
 from ppeconv.values import to_yaml
@@ -40,22 +41,27 @@ def export(
     *,
     form: Form = "deployed",
     forms: Mapping[str, str] | None = None,
-    targets: Sequence[str] = ("paddle",),
+    to: str | Sequence[str] = ("paddle",),
+    targets: Sequence[str] | None = None,
     images: np.ndarray | None = None,
     calibration: Iterable[np.ndarray] | None = None,
 ) -> float:
     """Write a network of dynamic batch size and `inference.yml`.
 
     Args:
-        model: the network; it is exported in eval mode, an any-width one at its present width, and left as it was.
+        model: the network; it is exported in eval mode, an any-width one at its present width, and left as it was. It
+            gives a tensor, or a tuple, list or dict of tensors, whose names `inference.yml` holds as `outputs`.
         folder: where to; an export that stood there is replaced once the new one is complete.
         input_shape: [C, H, W].
-        description: what prediction needs to know, such as class_names and transform_ops.
+        description: what prediction needs to know. Not given, class_names are the numbers of the classes, and
+            transform_ops a Resize to `input_shape` and a Normalize to numbers from 0 to 1.
         form: "deployed", see `ppeconv.deploy`, or "trained", layer by layer the network as it is.
         forms: what operators take in the deployed form, see `ppeconv.deploy`; `tune` finds the fastest. Not given, each
             takes its usual one, and for "onednn" as the first target the one with the fewest MACs.
-        targets: "paddle" and "onednn" for `inference.json|.pdmodel` and `inference.pdiparams`, "onnx" and "openvino"
-            for `inference.onnx`, "int8" for `inference.int8.onnx`.
+        to: one runtime, or several as a list or with commas between: "paddle" and "onednn" for
+            `inference.json|.pdmodel` and `inference.pdiparams`, "onnx" and "openvino" for `inference.onnx`, "int8" for
+            `inference.int8.onnx`.
+        targets: an older name of `to`.
         images: real images [N, C, H, W], normalised, on which the results are compared besides random ones.
         calibration: batches of such images for "int8".
 
@@ -63,11 +69,13 @@ def export(
         The largest difference between exported and given network, relative to the largest output, at batch 1 and 3.
 
     Raises:
-        UserError: the difference is above TOLERANCE, the folder cannot be written, or a package is missing. Nothing is
-            changed then.
+        UserError: the difference is above TOLERANCE, the network gives something else, the folder cannot be written, or
+            a package is missing. Nothing is changed then.
     """
     folder = Path(folder)
-    _check_targets(targets, calibration)
+    targets = as_targets(to if targets is None else targets)
+    if "int8" in targets and calibration is None:
+        raise UserError("int8 needs calibration images, from which the ranges of the activations are taken")
     if forms and form != "deployed":
         raise UserError(f"forms of operators are for the deployed form; got form {form!r} and forms {dict(forms)}")
     model = at_present_width(model)
@@ -77,6 +85,7 @@ def export(
         onnx = bool({"onnx", "int8", "openvino"} & set(targets))
         checked = [target for target in targets if target != "int8"] or ["onnx"]
         with observe.evaluating(model), observe.evaluating(network):
+            outputs = _shapes(model, input_shape)
             if {"paddle", "onednn"} & set(targets):
                 _save(network, staged, input_shape)
             if onnx:
@@ -101,6 +110,7 @@ def export(
             "runtimes": list(targets),
             **({"opset": OPSET} if onnx else {}),
             "input_shape": list(input_shape),
+            **_usual_description(input_shape, outputs),
             **(description or {}),
             "sha256": checksums(staged),
         }
@@ -108,12 +118,24 @@ def export(
     return difference
 
 
-def _check_targets(targets: Sequence[str], calibration: Iterable[np.ndarray] | None) -> None:
+def as_targets(to: str | Sequence[str]) -> list[str]:
+    """The runtimes that are meant; raises UserError for an unknown one."""
+    targets = to.split(",") if isinstance(to, str) else list(to)
     for target in targets or [""]:
         if target not in RUNTIMES:
             raise UserError(f"a network cannot be exported to {target!r}{nearest(target, RUNTIMES)}")
-    if "int8" in targets and calibration is None:
-        raise UserError("int8 needs calibration images, from which the ranges of the activations are taken")
+    return targets
+
+
+def _usual_description(input_shape: Sequence[int], outputs: Mapping[str, Sequence[int]]) -> dict[str, Any]:
+    """What the user need not say: classes by their numbers and plain transforms, or the names of several outputs."""
+    channels, *sides = input_shape
+    numbers = {"mean": [0.0] * channels, "std": [1.0] * channels}
+    transforms = {"transform_ops": [{"Resize": {"size": sides}}, {"Normalize": numbers}]}
+    named = {} if list(outputs) == [""] else {"outputs": list(outputs)}
+    scores = [shape for shape in outputs.values() if len(shape) == 2]
+    classes = {"class_names": list(map(str, range(scores[0][1])))} if len(scores) == len(outputs) == 1 else {}
+    return {**named, **classes, **transforms}
 
 
 def _save(model: nn.Layer, folder: Path, input_shape: Sequence[int]) -> None:
@@ -140,9 +162,17 @@ def _random_images(input_shape: Sequence[int]) -> list[np.ndarray]:
 
 
 def _difference(model: nn.Layer, runtime: Runtime, batches: Sequence[np.ndarray]) -> float:
-    worst = 0.0
+    """The largest one of any output, relative to the largest number in it."""
+    worst, eager = 0.0, EagerRuntime(model)
     for images in batches:
-        with paddle.no_grad():
-            expected = model(paddle.to_tensor(images)).numpy()
-        worst = max(worst, float(np.abs(runtime(images) - expected).max() / max(np.abs(expected).max(), 1e-12)))
+        for found, expected in zip(arrays(runtime(images)), arrays(eager(images)), strict=True):
+            distance = np.abs(found.astype(np.float64) - expected.astype(np.float64)).max()
+            worst = max(worst, float(distance / max(np.abs(expected).max(), 1e-12)))
     return worst
+
+
+def _shapes(model: nn.Layer, input_shape: Sequence[int]) -> dict[str, list[int]]:
+    """Name of each output and its shape for one image."""
+    with paddle.no_grad():
+        outputs = named_outputs(model(paddle.zeros([1, *input_shape])))
+    return {name: list(output.shape) for name, output in outputs.items()}

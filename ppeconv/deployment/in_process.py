@@ -30,7 +30,7 @@ class InProcess:
 
     def __init__(self, model: nn.Layer, input_shape: Sequence[int], threads: int | None = None):
         with tempfile.TemporaryDirectory() as folder:
-            export(model, Path(folder) / "network", input_shape, targets=["onednn"])
+            export(model, Path(folder) / "network", input_shape, to="onednn")
             self._run = OnednnRuntime(Path(folder) / "network", threads)
 
     def __call__(self, images: np.ndarray | Tensor) -> np.ndarray | Tensor:

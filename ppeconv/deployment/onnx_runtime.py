@@ -9,12 +9,15 @@ from types import ModuleType
 
 import numpy as np
 
+from ppeconv.deployment.outputs import one_or_all
 from ppeconv.deployment.runtime import PREFIX
 from ppeconv.errors import UserError, install_hint
 
 
 class OnnxRuntime:
     """An exported ONNX network: float32 [N, C, H, W] -> [N, classes]; may be called from several threads.
+
+    A network of several outputs gives a list of arrays, see `named_outputs` for their order.
 
     Args:
         folder: holds inference.onnx.
@@ -36,8 +39,8 @@ class OnnxRuntime:
         self._session = runtime.InferenceSession(str(folder / file), options, providers=["CPUExecutionProvider"])
         self._input = self._session.get_inputs()[0].name
 
-    def __call__(self, images: np.ndarray) -> np.ndarray:
-        return self._session.run(None, {self._input: np.ascontiguousarray(images, np.float32)})[0]
+    def __call__(self, images: np.ndarray) -> np.ndarray | list[np.ndarray]:
+        return one_or_all(self._session.run(None, {self._input: np.ascontiguousarray(images, np.float32)}))
 
 
 def required(package: str, extra: str = "onnx") -> ModuleType:

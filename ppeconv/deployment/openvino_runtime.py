@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ppeconv.deployment.onnx_runtime import required
+from ppeconv.deployment.outputs import one_or_all
 from ppeconv.deployment.precision import Precision, require_bf16
 from ppeconv.deployment.runtime import PREFIX
 from ppeconv.errors import UserError
@@ -15,6 +16,8 @@ from ppeconv.errors import UserError
 
 class OpenvinoRuntime:
     """An exported ONNX network: float32 [N, C, H, W] -> [N, classes]; calls from several threads wait for each other.
+
+    A network of several outputs gives a list of arrays, see `named_outputs` for their order.
 
     Args:
         folder: holds inference.onnx.
@@ -37,6 +40,7 @@ class OpenvinoRuntime:
         self._network = required("openvino", "openvino").compile_model(str(file), "CPU", options)
         self._busy = threading.Lock()
 
-    def __call__(self, images: np.ndarray) -> np.ndarray:
+    def __call__(self, images: np.ndarray) -> np.ndarray | list[np.ndarray]:
         with self._busy:
-            return self._network(np.ascontiguousarray(images, np.float32))[0]
+            results = self._network(np.ascontiguousarray(images, np.float32))
+            return one_or_all([results[place] for place in range(len(self._network.outputs))])

@@ -11,6 +11,7 @@ from typing import Any
 import paddle
 from paddle import Tensor, nn
 
+from ppeconv.deployment.outputs import tensors
 from ppeconv.errors import UserError
 from ppeconv.folding import is_foldable_norm
 
@@ -79,14 +80,6 @@ def norms_behind(
         if run.calls[giver] == 1 and run.calls[id(norm)] == 1
     }
     return [output.detach() for output in outputs], pairs
-
-
-def tensors(output: Any) -> list[Tensor]:
-    """The tensors of a network's output, which may be a tensor or a list, tuple or dict of outputs."""
-    if isinstance(output, Tensor):
-        return [output]
-    values = output.values() if isinstance(output, Mapping) else output
-    return [tensor for value in values for tensor in tensors(value)]
 
 
 def _without_other_readers(run: _Run, outputs: list[Tensor]) -> Iterator[tuple[int, nn.Layer]]:

@@ -12,7 +12,8 @@ from paddle import Tensor, nn
 from ppeconv import backend, observe
 from ppeconv.anywidth import at_present_width
 from ppeconv.counting import NORMS
-from ppeconv.deployment.pairs import norms_behind, tensors
+from ppeconv.deployment.outputs import tensors
+from ppeconv.deployment.pairs import norms_behind
 from ppeconv.errors import UserError, nearest
 from ppeconv.folding import Affine, folded, hooked, is_foldable_conv
 from ppeconv.operators.base import ConvOperator, image_channels

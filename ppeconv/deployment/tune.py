@@ -104,6 +104,6 @@ def _milliseconds(
         runtimes = {}
         for form in operator.forms:
             place = Path(folder) / form
-            export(network, place, shape, forms={"1": form}, targets=[runtime], calibration=[images])
+            export(network, place, shape, forms={"1": form}, to=runtime, calibration=[images])
             runtimes[form] = open_runtime(place, runtime, threads)
         return median_ms(runtimes, images)

@@ -11,7 +11,7 @@ from paddle import nn
 from pydantic import BaseModel, ConfigDict, Field
 
 from ppeconv.anywidth import count_width, narrow
-from ppeconv.deployment.export import export
+from ppeconv.deployment.export import as_targets, export
 from ppeconv.deployment.facts import Facts, read_facts
 from ppeconv.deployment.inputs import Input, as_list
 from ppeconv.deployment.latency import median_ms
@@ -49,7 +49,8 @@ def export_widths(
     widths: Sequence[float],
     description: Mapping[str, Any] | None = None,
     threads: int = 1,
-    targets: Sequence[str] = ("paddle",),
+    to: str | Sequence[str] = ("paddle",),
+    targets: Sequence[str] | None = None,
 ) -> dict[float, float]:
     """Write each width as an ordinary small network into `<folder>/width_<w>/`, and their latencies into a table.
 
@@ -57,19 +58,19 @@ def export_widths(
 
     Args:
         model: an any-width network; a US-Net has to be calibrated at these widths.
-        folder, input_shape, description, targets: see `export`; the latencies are those of the first target.
+        folder, input_shape, description, to, targets: see `export`; the latencies are those of the first runtime.
         widths: in (0, 1].
         threads: CPU threads of the measurement.
 
     Returns:
         Width -> largest difference between the exported network and the given one at that width.
     """
-    differences, rows = {}, []
+    differences, rows, targets = {}, [], as_targets(to if targets is None else targets)
     with publishing(Path(folder)) as staged:
         for width in sorted({float(width) for width in widths}):
             place = staged / f"width_{width:g}"
             facts = {**(description or {}), "width": width}
-            differences[width] = export(narrow(model, width), place, input_shape, facts, targets=targets)
+            differences[width] = export(narrow(model, width), place, input_shape, facts, to=targets)
             counts = count_width(model, [1, *input_shape], width)
             rows.append({"width": width, "folder": place.name, "params": counts.active_params, "macs": counts.macs})
         runtimes = {row["width"]: open_runtime(staged / row["folder"], targets[0], threads) for row in rows}
