@@ -282,3 +282,30 @@ def test_a_network_whose_forward_does_other_things_to_norms_is_refused():
 def test_bad_arguments(arguments, sentence):
     with pytest.raises(UserError, match=sentence):
         ppeconv.deploy(create_model("ResNet20", width=0.5), **arguments)
+
+
+KNOWN_TO_PADDLE2ONNX = {
+    *("add", "assign_value_", "batch_norm_", "concat", "conv2d", "data", "depthwise_conv2d", "full", "full_int_array"),
+    *("index_select", "multiply", "pool2d", "relu", "reshape", "scale", "sigmoid", "slice", "softmax", "split"),
+    *("split_with_num", "subtract", "transpose"),
+}
+"""tests/test_onnx.py converts every one of them."""
+
+
+@pytest.mark.parametrize("operator", list_operators())
+def test_deployed_forms_are_of_operations_that_convert_to_onnx(operator, tmp_path):
+    if paddle.__version__ < "3":
+        pytest.skip("the names are those of Paddle 3's programs")
+    for inputs, outputs in ((16, 16), (12, 21)):
+        try:
+            layer = create_operator(operator, inputs, outputs, 3, padding=1)
+        except UserError:
+            continue
+        model = nn.Sequential(layer, nn.BatchNorm2D(outputs), nn.ReLU())
+        for form in OPERATORS.get(operator).forms or (None,):
+            fast = ppeconv.deploy(model, [inputs, 8, 8], form and {operator: form})
+            spec = paddle.static.InputSpec([None, inputs, 8, 8], "float32")
+            paddle.jit.save(fast, str(tmp_path / "network"), input_spec=[spec])
+            saved = paddle.jit.load(str(tmp_path / "network"))
+            dialects = [operation.name().split(".") for operation in saved.program().global_block().ops]
+            assert {name for dialect, name in dialects if dialect == "pd_op"} <= KNOWN_TO_PADDLE2ONNX

@@ -16,13 +16,13 @@ from ppeconv import Predictor, UserError, create_model
 from ppeconv.backend.cpuinfo import cpu_facts
 from ppeconv.data.datasets import Digits
 from ppeconv.deployment import publish
-from ppeconv.deployment.convertible import channel_shuffle
 from ppeconv.deployment.export import export
 from ppeconv.deployment.outputs import named_outputs
 from ppeconv.deployment.precision import BF16_FLAGS, require_bf16
 from ppeconv.deployment.publish import publishing
 from ppeconv.deployment.runtime import PaddleRuntime
 from ppeconv.deployment.runtimes import open_runtime
+from ppeconv.shuffle import by_reshaping
 from tests.runs import call, trained_run
 
 SPCONV = {"operator": "SPConv"}
@@ -203,7 +203,7 @@ def test_targets_is_an_older_name_of_to(tmp_path):
 def test_the_convertible_channel_shuffle_is_paddles(shape, data_format):
     x = paddle.arange(144).reshape(shape).astype("float32")
     expected = paddle.nn.functional.channel_shuffle(x, 4, data_format).numpy()
-    np.testing.assert_array_equal(channel_shuffle(x, 4, data_format).numpy(), expected)
+    np.testing.assert_array_equal(by_reshaping(x, 4, data_format).numpy(), expected)
 
 
 def test_every_backbone_is_in_that_table():

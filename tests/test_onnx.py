@@ -1,6 +1,9 @@
 """Export to ONNX and to 8 bits; skipped without the packages of the extra [onnx]."""
 
+import os
 import re
+import subprocess
+import sys
 
 import numpy as np
 import paddle
@@ -16,7 +19,7 @@ from ppeconv.deployment.runtimes import held_by, open_runtime
 from ppeconv.deployment.tune import forms_of, tune
 from ppeconv.deployment.widths import AnyWidthPredictor, export_widths
 from tests.runs import call, trained_run
-from tests.test_export import save_digits
+from tests.test_export import Detector, save_digits
 
 onnx = pytest.importorskip("onnx", reason="the extra [onnx] is not installed")
 for package in ("paddle2onnx", "onnxruntime"):
@@ -43,6 +46,43 @@ def test_onnx_equals_eager(operator, tmp_path):
         images = np.random.randn(batch, 3, 32, 32).astype("float32")
         expected = model(paddle.to_tensor(images)).numpy()
         assert np.abs(runtime(images) - expected).max() <= 1e-5 * np.abs(expected).max()
+
+
+_PADDLES_OWN_WAY = """
+import sys, numpy as np, onnxruntime, paddle, ppeconv
+operator, file = sys.argv[1:]
+model = ppeconv.create_model("ResNet20", width=0.5, operator=operator)
+model(paddle.randn([4, 3, 32, 32]))
+model.eval()
+spec = paddle.static.InputSpec([None, 3, 32, 32], "float32", "image")
+paddle.onnx.export(ppeconv.deploy(model), file, input_spec=[spec], opset_version=13, optimize_tool="None")
+images = np.random.randn(3, 3, 32, 32).astype("float32")
+(found,) = onnxruntime.InferenceSession(file + ".onnx").run(None, {"image": images})
+expected = model(paddle.to_tensor(images)).numpy()
+assert np.abs(found - expected).max() <= 1e-5 * np.abs(expected).max()
+"""
+
+
+@pytest.mark.parametrize(
+    "operator", [pytest.param(name, marks=[] if name == "CompConv" else pytest.mark.full) for name in list_operators()]
+)
+def test_paddles_own_export_converts_deployed_networks(operator, tmp_path):
+    """In a process of its own, which paddle2onnx ends at an operation that it does not know."""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", _PADDLES_OWN_WAY, operator, str(tmp_path / "network")],
+        env={**os.environ, "POLYGRAPHY_AUTOINSTALL_DEPS": "0"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_several_outputs(tmp_path):
+    model = Detector(lambda features, boxes, scores: {"scores": scores, "maps": [features, boxes]})
+    model(paddle.randn([4, 3, 8, 8]))
+    assert export(model, tmp_path / "out", [3, 8, 8], to="onnx") <= 1e-5
+    assert yaml.safe_load((tmp_path / "out" / "inference.yml").read_text())["outputs"] == ["maps.0", "maps.1", "scores"]
 
 
 def test_all_targets_of_a_trained_network(tmp_path, capsys):

@@ -16,6 +16,7 @@ from ppeconv.backbones.width import scaled
 from ppeconv.domains import Channels, Classes, Multiplier
 from ppeconv.recalibration.base import RecalibrationSlot
 from ppeconv.registry import BACKBONES
+from ppeconv.shuffle import channel_shuffle
 
 _CHANNELS = {1: 144, 2: 200, 3: 240, 4: 272, 8: 384}
 """Channels of the first stage for each number of groups."""
@@ -47,7 +48,7 @@ class ShuffleBlockV1(nn.Layer):
         self.pool = nn.AvgPool2D(3, 2, 1, exclusive=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        branch = self.recalibration(self.expand(F.channel_shuffle(self.reduce(x), self.groups)))
+        branch = self.recalibration(self.expand(channel_shuffle(self.reduce(x), self.groups)))
         if self.strided:
             return paddle.concat([self.pool(x), F.relu(branch)], axis=1)
         return F.relu(x + branch)

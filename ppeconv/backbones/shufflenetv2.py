@@ -8,13 +8,13 @@ from __future__ import annotations
 from typing import Literal
 
 import paddle
-import paddle.nn.functional as F
 from paddle import Tensor, nn
 
 from ppeconv.backbones.layers import Staged, conv_norm
 from ppeconv.domains import Channels, Classes
 from ppeconv.recalibration.base import RecalibrationSlot
 from ppeconv.registry import BACKBONES
+from ppeconv.shuffle import channel_shuffle
 
 _CHANNELS = {0.5: (48, 1024), 1.0: (116, 1024), 1.5: (176, 1024), 2.0: (244, 2048)}
 """For each width the channels of the first stage and of the last 1x1."""
@@ -45,7 +45,7 @@ class ShuffleBlockV2(nn.Layer):
 
     def forward(self, x: Tensor) -> Tensor:
         left, right = (self.left(x), x) if self.strided else x.chunk(2, axis=1)
-        return F.channel_shuffle(paddle.concat([left, self.recalibration(self.right(right))], axis=1), 2)
+        return channel_shuffle(paddle.concat([left, self.recalibration(self.right(right))], axis=1), 2)
 
 
 @BACKBONES.register

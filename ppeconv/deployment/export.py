@@ -25,6 +25,7 @@ from ppeconv.deployment.rewrite import deploy, fewest_macs, with_affine_norms
 from ppeconv.deployment.runtime import PREFIX, EagerRuntime
 from ppeconv.deployment.runtimes import FILES, RUNTIMES, Runtime
 from ppeconv.errors import UserError, nearest
+from ppeconv.shuffle import in_one_operation
 from ppeconv.values import to_yaml
 
 Form = Literal["deployed", "trained"]
@@ -87,7 +88,8 @@ def export(
         with observe.evaluating(model), observe.evaluating(network):
             outputs = _shapes(model, input_shape)
             if {"paddle", "onednn"} & set(targets):
-                _save(network, staged, input_shape)
+                with in_one_operation():
+                    _save(network, staged, input_shape)
             if onnx:
                 _save_onnx(network, staged, input_shape)
             batches = [*_random_images(input_shape), *([] if images is None else [images])]

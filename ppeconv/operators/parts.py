@@ -11,6 +11,7 @@ import paddle.nn.functional as F
 from paddle import Tensor, nn
 
 from ppeconv.geometry import ConvGeometry
+from ppeconv.shuffle import channel_shuffle
 
 Between = Literal["bn_relu", "bn", "none"]
 """What stands between two convolutions of an operator."""
@@ -174,5 +175,5 @@ def shuffle(x: Tensor, groups: int) -> Tensor:
     if groups == 1 or channels < groups:
         return x
     if not rest:
-        return F.channel_shuffle(x, groups)
-    return paddle.concat([F.channel_shuffle(x[:, :-rest], groups), x[:, -rest:]], axis=1)
+        return channel_shuffle(x, groups)
+    return paddle.concat([channel_shuffle(x[:, :-rest], groups), x[:, -rest:]], axis=1)
