@@ -18,7 +18,8 @@ def blocks():
 
 
 @pytest.mark.parametrize("paddleclas", [False, True])
-def test_guide(paddleclas, capsys):
+def test_guide(paddleclas, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     if paddleclas:
         pytest.importorskip("paddleclas.ppcls", reason="paddleclas is not installed")
     names = {}
