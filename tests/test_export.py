@@ -147,6 +147,8 @@ def test_several_outputs(arrange, outputs, tmp_path):
     expected = named_outputs(model(paddle.to_tensor(images)))
     found = PaddleRuntime(tmp_path / "out")(images)
     assert [value.ndim for value in found] == list(outputs.values())
+    with pytest.raises(UserError, match=f"gives {len(outputs)} outputs"):
+        Predictor(tmp_path / "out")
     for value, (name, tensor) in zip(found, expected.items(), strict=True):
         assert name in outputs
         np.testing.assert_allclose(value, tensor.numpy(), rtol=1e-4, atol=1e-5)

@@ -26,12 +26,22 @@ class Manifest(Facts):
     transform_ops: list[dict[str, dict[str, Any] | None]]
 
 
+class _Outputs(Facts):
+    outputs: list[str] | None = None
+
+
 class _Sums(Facts):
     sha256: Annotated[dict[str, str], Field(min_length=1)] | None = None
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """The manifest of an exported folder; raises UserError where it is missing or wrong."""
+    """The manifest of an exported classifier; raises UserError where it is missing or wrong, or of another network."""
+    outputs = read_facts(folder / FILE, _Outputs, FORMAT, "an exported model", _MAKER).outputs or []
+    if len(outputs) > 1:
+        raise UserError(
+            f"the network in {folder} gives {len(outputs)} outputs ({', '.join(outputs)}), and classes are predicted "
+            "from one; run it with ppeconv.deployment.runtimes.open_runtime"
+        )
     return read_facts(folder / FILE, Manifest, FORMAT, "an exported model", _MAKER)
 
 
