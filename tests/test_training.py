@@ -11,11 +11,12 @@ from paddle import nn
 from ppeconv import UserError, create_model
 from ppeconv.data.batches import Batches, Pipeline
 from ppeconv.data.datasets import Digits
+from ppeconv.engine import checkpoint
 from ppeconv.engine.average import WeightAverage
 from ppeconv.engine.evaluator import evaluate
 from ppeconv.engine.listener import Listener
 from ppeconv.engine.losses import CombinedLoss
-from ppeconv.engine.results import COLUMNS
+from ppeconv.engine.results import COLUMNS, curves
 from ppeconv.engine.schedules import scaled
 from ppeconv.engine.setup import build_optimizer
 from ppeconv.engine.step import Supervised
@@ -309,7 +310,7 @@ def test_run_folder(tmp_path):
         "previous.pdparams",
     ):
         assert (run.path / name).stat().st_size > 0, name
-    assert list((run.path / "vdl").glob("vdlrecords.*"))
+    assert (run.path / "vdl" / "train" / "vdlrecords.1.log").is_file()
     with open(run.path / "results.csv", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert (
@@ -331,18 +332,57 @@ def test_run_folder(tmp_path):
     assert run.config().Arch.class_num == 10
 
 
-def test_visualdl_records_hold_the_curves(tmp_path):
+def records(run, side):
+    """Tags by kind of one side's VisualDL records, and their reader."""
     from visualdl import LogReader
 
+    file = str(run.path / "vdl" / side / "vdlrecords.1.log")
+    reader, kinds = LogReader(file_path=file), {}
+    for tag, kind in reader.tags().items():
+        kinds.setdefault(kind, set()).add(tag.removeprefix(f"{file}/").replace("%", "/"))
+    return kinds, reader
+
+
+def test_visualdl_records_hold_the_curves(tmp_path):
+    """The same tag of both sides is one chart; VisualDL opens the first group, by its name."""
     run = trained_run(tmp_path, "Global.epochs=2")
-    file = str(next((run.path / "vdl").glob("vdlrecords.*")))
-    reader = LogReader(file_path=file)
-    kinds = {tag.removeprefix(f"{file}/").replace("%", "/"): kind for tag, kind in reader.tags().items()}
-    scalars = {tag for tag, kind in kinds.items() if kind == "scalar"}
-    assert {"train/loss", "train/top1", "train/lr", "train/ips", "eval/loss", "eval/top1", "eval/top5"} <= scalars
-    assert len(reader.get_data("scalar", "eval/top1")) == 2
-    assert list(kinds.values()).count("image") == 8
-    assert "hyper_parameters" in kinds.values()
+    (train, _), (evaluated, reader) = (records(run, side) for side in ("train", "eval"))
+    assert train["scalar"] == {f"step/{name}" for name in ("loss", "top1", "lr", "ips")} | {"epoch/loss", "epoch/top1"}
+    assert evaluated["scalar"] == {"epoch/loss", "epoch/top1", "epoch/top5"}
+    assert [point.id for point in reader.get_data("scalar", "epoch/top1")] == [1, 2]
+    assert "hyper_parameters" in evaluated
+    labels = Digits(".", "test").labels
+    assert len(evaluated["image"]) == 8
+    for tag in evaluated["image"]:
+        number, name = tag.removeprefix("samples/").split()
+        assert name == str(labels[int(number)])
+
+
+def test_records_of_an_earlier_version_are_left_and_new_ones_begun(tmp_path):
+    """They were one file for both sides."""
+    run = trained_run(tmp_path, "Global.max_steps=23", "Global.epochs=2")
+    old = run.path / "vdl" / "vdlrecords.1.log"
+    (run.path / "vdl" / "train" / "vdlrecords.1.log").replace(old)
+    (run.path / "vdl" / "eval" / "vdlrecords.1.log").unlink()
+    parts = {suffix: checkpoint.read(run.path / f"latest{suffix}") for suffix in (".pdparams", ".pdopt", ".pdstates")}
+    parts[".pdstates"]["listeners"]["VisualDL"] = {"size": old.stat().st_size}
+    checkpoint.save(run.latest, parts)
+    before = old.read_bytes()
+    trained_run(tmp_path, "Global.epochs=2", "Global.checkpoints=auto")
+    assert old.read_bytes() == before
+    assert {"hyper_parameters", "image", "scalar"} == records(run, "eval")[0].keys() - {"meta_data"}
+
+
+def test_curves_mark_the_best_epoch_and_count_whole_epochs():
+    row = dict.fromkeys(COLUMNS, 0.5)
+    figure = curves([{**row, "epoch": epoch, "eval_top1": top1} for epoch, top1 in ((1, 0.2), (2, 0.9), (3, 0.9))])
+    figure.canvas.draw()
+    for axes in figure.axes:
+        assert all(float(tick) == int(tick) for tick in axes.get_xticks())
+        lines = {line.get_label(): line.get_xdata()[0] for line in axes.lines if line.get_linestyle() == "--"}
+        assert lines == ({} if axes.get_title() == "learning rate" else {"best: epoch 2": 2})
+    assert curves([]).axes
+    assert curves([{**row, "epoch": 1, "eval_top1": None}]).axes
 
 
 def test_a_run_is_not_overwritten_unless_told(tmp_path):

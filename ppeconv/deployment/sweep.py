@@ -119,9 +119,9 @@ def write_curves(rows: Sequence[WidthRow], folder: Path) -> None:
     """The same as VisualDL curves; a curve's step is the width in percent."""
     from visualdl import LogWriter
 
-    for old in folder.glob("vdlrecords.*"):
-        old.unlink()
-    with LogWriter(logdir=str(folder), file_name="vdlrecords.1.log") as writer:
+    file = folder / "vdlrecords.1.log"
+    file.unlink(missing_ok=True)
+    with LogWriter(logdir=str(folder), file_name=file.name) as writer:
         for row in rows:
             for column in ("top1", "loss", "active_params", "macs", "active_macs", "latency_ms"):
                 writer.add_scalar(f"width/{column}", getattr(row, column), round(100 * row.width))

@@ -6,10 +6,14 @@ import csv
 import io
 from dataclasses import asdict, fields
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ppeconv.engine.files import write_whole
 from ppeconv.engine.listener import EpochRecord, Listener
 from ppeconv.engine.trainer import Trainer
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 COLUMNS = [field.name for field in fields(EpochRecord)]
 
@@ -35,7 +39,9 @@ class Results(Listener):
         table.writeheader()
         table.writerows(self.rows)
         write_whole(self.file, text.getvalue().encode())
-        draw_curves(self.rows, self.file.with_name("curves.png"))
+        picture = io.BytesIO()
+        curves(self.rows).savefig(picture, dpi=100)
+        write_whole(self.file.with_name("curves.png"), picture.getvalue())
 
     def state(self) -> dict[str, list]:
         return {"rows": self.rows}
@@ -44,22 +50,26 @@ class Results(Listener):
         self.rows = state["rows"]
 
 
-def draw_curves(rows: list[dict[str, float | None]], file: Path) -> None:
-    """Loss, top-1 and learning rate over the epochs."""
+def curves(rows: list[dict[str, float | None]]) -> Figure:
+    """Loss, top-1 and learning rate over the epochs, the best one marked."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     figure = Figure(figsize=(12, 3.5), layout="constrained")
     FigureCanvasAgg(figure)
     panels = {"loss": ("train_loss", "eval_loss"), "top-1": ("train_top1", "eval_top1"), "learning rate": ("lr",)}
+    evaluated = [row for row in rows if row["eval_top1"] is not None]
+    best = max(evaluated, key=lambda row: row["eval_top1"], default=None)
     for axes, (title, columns) in zip(figure.subplots(1, 3), panels.items(), strict=True):
         for column in columns:
             points = [(row["epoch"], row[column]) for row in rows if row[column] is not None]
             axes.plot(*zip(*points, strict=True) if points else ([], []), marker=".", label=column)
+        if best and title != "learning rate":
+            axes.axvline(best["epoch"], color="grey", linestyle="--", linewidth=1, label=f"best: epoch {best['epoch']}")
         axes.set_title(title)
         axes.set_xlabel("epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.grid(alpha=0.3)
         axes.legend()
-    picture = io.BytesIO()
-    figure.savefig(picture, dpi=100)
-    write_whole(file, picture.getvalue())
+    return figure

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import paddle
 from paddle import nn
 
@@ -12,6 +13,7 @@ from ppeconv.config import Config
 from ppeconv.counting import count
 from ppeconv.data.batches import Batches
 from ppeconv.data.check import look_at
+from ppeconv.data.datasets import ArraySet, FileSet
 from ppeconv.engine import distributed
 from ppeconv.engine.average import WeightAverage
 from ppeconv.engine.evaluator import Evaluation, evaluate
@@ -192,9 +194,17 @@ def make_listeners(config: Config, run: Run, eval_batches: Batches) -> list[List
     if config.Global.use_visualdl:
         from ppeconv.engine.visualdl import VisualDL
 
-        samples = eval_batches.dataset.read(range(min(8, len(eval_batches.dataset))))
-        listeners.append(VisualDL(run.path / "vdl", hparams(config), samples, every=10))
+        listeners.append(VisualDL(run.path / "vdl", hparams(config), samples(config, eval_batches.dataset), every=10))
     return [*listeners, Checkpoints(run, config.Global.save_interval, config.Global.save_step_interval)]
+
+
+def samples(config: Config, dataset: ArraySet | FileSet, count: int = 8) -> dict[str, np.ndarray]:
+    """Images [H, W, C] spread evenly over a data set, by number and class."""
+    numbers = np.linspace(0, len(dataset) - 1, min(count, len(dataset))).astype(int)
+    names = [config.Infer.class_names[dataset.labels[number]] for number in numbers]
+    return {
+        f"{number} {name}": image for number, name, image in zip(numbers, names, dataset.read(numbers), strict=True)
+    }
 
 
 def open_folder(run: Run, config: Config, lock: Lock, clear: bool) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,52 +20,66 @@ from ppeconv.engine.trainer import Trainer
 class VisualDL(Listener):
     """Writes into a folder that `visualdl --logdir` shows.
 
+    Training and evaluation have a sub-folder each and the same tag for the same quantity, which makes them two curves
+    of one chart. VisualDL groups charts by what stands before the slash and opens the first group, `epoch`.
+
     Args:
         folder: the run's `vdl/`.
         hparams: settings shown beside the result.
-        samples: uint8 [N, H, W, C] images shown once.
-        every: steps between points of the curves.
+        samples: name -> uint8 [H, W, C] image, shown once.
+        every: steps between points of the curves over steps.
     """
 
-    def __init__(self, folder: Path, hparams: dict[str, Any], samples: np.ndarray | list[np.ndarray], every: int):
-        self.file = folder / "vdlrecords.1.log"
+    def __init__(self, folder: Path, hparams: dict[str, Any], samples: Mapping[str, np.ndarray], every: int):
+        self.files = {side: folder / side / "vdlrecords.1.log" for side in ("train", "eval")}
         self.hparams, self.samples, self.every = hparams, samples, every
-        self.writer: LogWriter | None = None
+        self.writers: dict[str, LogWriter] = {}
+        self.sizes: dict[str, int] = {}
 
     def run_started(self, trainer: Trainer) -> None:
+        for side, size in self.sizes.items():
+            if self.files[side].is_file():
+                os.truncate(self.files[side], min(size, self.files[side].stat().st_size))
+        new = not self.files["eval"].is_file()
         self._open()
-        if trainer.progress.step == 0:
-            self.writer.add_hparams(self.hparams, ["eval/top1"])
-            for index, image in enumerate(self.samples):
-                self.writer.add_image(f"samples/{index}", np.repeat(image, 3, 2) if image.shape[2] == 1 else image, 0)
+        if new:
+            self.writers["eval"].add_hparams(self.hparams, ["epoch/top1"])
+            for name, image in self.samples.items():
+                tag = f"samples/{re.sub('[%/]', '_', name)}"
+                self.writers["eval"].add_image(tag, np.repeat(image, 3, 2) if image.shape[2] == 1 else image, 0)
 
     def step_done(self, trainer: Trainer, record: StepRecord) -> None:
         if record.step == 1 or record.step % self.every == 0:
             for name in ("loss", "top1", "lr", "ips"):
-                self.writer.add_scalar(f"train/{name}", getattr(record, name), record.step)
+                self.writers["train"].add_scalar(f"step/{name}", getattr(record, name), record.step)
 
     def epoch_done(self, trainer: Trainer, record: EpochRecord) -> None:
-        self.writer.add_scalar("epoch/train_loss", record.train_loss, record.epoch)
-        self.writer.add_scalar("epoch/train_top1", record.train_top1, record.epoch)
-        if trainer.evaluation:
-            self.writer.add_scalar("eval/loss", trainer.evaluation.loss, record.epoch)
-            for k, share in trainer.evaluation.topk.items():
-                self.writer.add_scalar(f"eval/top{k}", share, record.epoch)
+        train, result = {"loss": record.train_loss, "top1": record.train_top1}, trainer.evaluation
+        evaluated = {"loss": result.loss, **{f"top{k}": share for k, share in result.topk.items()}} if result else {}
+        for side, values in (("train", train), ("eval", evaluated)):
+            for name, value in values.items():
+                self.writers[side].add_scalar(f"epoch/{name}", value, record.epoch)
 
     def run_ended(self, trainer: Trainer) -> None:
-        self.writer.close()
+        self._close()
 
-    def state(self) -> dict[str, int]:
-        """The length of the records, so that a resumed run can cut off what was written after the checkpoint."""
-        self.writer.close()
-        size = self.file.stat().st_size
+    def state(self) -> dict[str, dict[str, int]]:
+        """The lengths of the records, so that a resumed run can cut off what was written after the checkpoint."""
+        self._close()
+        sizes = {side: file.stat().st_size if file.is_file() else 0 for side, file in self.files.items()}
         self._open()
-        return {"size": size}
+        return {"sizes": sizes}
 
-    def restore(self, state: dict[str, int]) -> None:
-        if self.file.is_file():
-            os.truncate(self.file, min(state["size"], self.file.stat().st_size))
+    def restore(self, state: dict[str, Any]) -> None:
+        self.sizes = state.get("sizes", {})  # the state of an earlier version is of one file
 
     def _open(self) -> None:
         with contextlib.redirect_stdout(io.StringIO()):  # it remarks on every file that it goes on with
-            self.writer = LogWriter(logdir=str(self.file.parent), file_name=self.file.name, flush_secs=5)
+            self.writers = {
+                side: LogWriter(logdir=str(file.parent), file_name=file.name, flush_secs=5)
+                for side, file in self.files.items()
+            }
+
+    def _close(self) -> None:
+        for writer in self.writers.values():
+            writer.close()
