@@ -40,7 +40,7 @@ class Lock:
 
         Raises:
             Busy: another process has it.
-        UserError: the file cannot be written.
+            UserError: the file cannot be written.
         """
         if self._descriptor is not None:
             return
