@@ -10,6 +10,7 @@ from ppeconv.errors import UserError
 from ppeconv.overrides import assign, override
 from ppeconv.placement import Places
 from ppeconv.registry import DATASETS, HEADS, OPERATORS, OPTIMIZERS, RECALIBRATIONS, placed
+from ppeconv.relations import check_relations
 from ppeconv.replace import Rules
 from ppeconv.schema import Section, check, keys_at
 from ppeconv.sections import (
@@ -81,6 +82,7 @@ def parse(values: Mapping[str, Any]) -> Config:
         if section.rules is not None:
             check(_RULES[kind], section.rules, "Operator.rules")
     OPTIMIZERS.check(config.Optimizer.name, config.Optimizer.arguments)
+    check_relations(config)
     return config
 
 

@@ -42,7 +42,7 @@ def test_promised_names_exist(name):
 
 
 def test_dump_reads_back_the_same(tmp_path):
-    config = configs.with_values(configs.load(NAME), {"Arch.class_num": 10, "Infer.class_names": ["no", "1e3", "ja"]})
+    config = configs.with_values(configs.load(NAME), {"Arch.class_num": 3, "Infer.class_names": ["no", "1e3", "ja"]})
     (tmp_path / "config.yaml").write_text(configs.dump(config), "utf-8")
     assert configs.load(str(tmp_path / "config.yaml")) == config
 

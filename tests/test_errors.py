@@ -18,6 +18,7 @@ from ppeconv.engine import checkpoint
 from tests.runs import call, trained_run
 
 TRAIN = ["train", "-c", "lenet_spconv_digits", "-o", "Global.max_steps=1"]
+TRAINING, EVAL = (f"DataLoader.{side}.dataset.transform_ops" for side in ("Train", "Eval"))
 PHOTOS = ["train", "-c", "resnet18_conv_imagenet", "-o", "Global.max_steps=1", "Arch.width=0.125"]
 
 
@@ -66,7 +67,7 @@ def listing():
         (["Arch.name=LeNett"], "did you mean 'LeNet'"),
         (["Arch.name=paddle.vision.resnet19"], "paddle.vision has no network 'resnet19'"),
         (["Arch.widht=2"], "did you mean 'width'"),
-        (["Arch.image_size=8"], "needs images of at least 12x12 pixels"),
+        (["Arch.image_size=8"], "Arch.image_size is 8, and the images are 28x28"),
         (["Arch.class_num=5"], "the train data have the label 9, but Arch.class_num is 5"),
         (["Arch.freeze=['nothing.*']"], "matches no parameter"),
         (["Arch.freeze=['*']"], "nothing is left to train"),
@@ -89,7 +90,7 @@ def listing():
         (["DataLoader.Train.sampler={batch_size: 5000, drop_last: true}"], "there is no full batch of 5000"),
         (["DataLoader.Train.dataset.transform_ops=[]"], "should end with Normalize"),
         (
-            ["DataLoader.Train.dataset.transform_ops=[{Normalize: {mean: [0, 0, 0.0], std: [1.0, 1, 1]}}]"],
+            [f"{side}=[{{Normalize: {{mean: [0, 0, 0.0], std: [1.0, 1, 1]}}}}]" for side in (TRAINING, EVAL)],
             "Normalize has 3 channels, the images have 1",
         ),
         (["DataLoader.Train.dataset.transform_ops.0.RandomCrop.size=99"], "needs larger images"),
@@ -97,6 +98,32 @@ def listing():
             ["DataLoader.Train.dataset.batch_transform_ops=[{Mixup: {alpha: 0.0}}]"],
             "Mixup.alpha should be a number from 0.001",
         ),
+        (["Optimizer.lr.warmup_epoch=21"], "warmup_epoch is 21, and the whole run has Global.epochs 20"),
+        (["Optimizer.lr={name: Piecewise, decay_epochs: [2, 1], values: [1, 1, 1]}"], "in ascending order; got [2, 1]"),
+        (
+            ["Optimizer.lr={name: Piecewise, decay_epochs: [2], values: [1, 0.1], warmup_epoch: 2}"],
+            "begins before the end of warmup_epoch 2",
+        ),
+        (
+            [f"{EVAL}=[{{Normalize: {{mean: [0.5], std: [0.34]}}}}]"],
+            "mean [0.3] and std [0.34] in training and mean [0.5]",
+        ),
+        ([f"{EVAL}=[{{Normalize: {{mean: [127.5], std: [1]}}}}]"], "Normalize.mean.0 should be a number from 0 to 1"),
+        (["Infer.image_shape=[1, 32, 32]"], "the evaluation images are [1, 28, 28] after their transforms"),
+        (["Infer.image_shape=[1, 32]"], "Infer.image_shape should be a list of 3"),
+        (["Infer.class_names=[a, b]", "Arch.class_num=10"], "has 2 names, and Arch.class_num is 10"),
+        (["Arch.in_channels=3"], "Arch.in_channels is 3, and the images have 1"),
+        (["Arch.image_size=32"], "Arch.image_size is 32, and the images are 28x28"),
+        (["Arch.name=InceptionV3"], "InceptionV3 does not take images of [1, 28, 28]: they are too small"),
+        (["Arch.name=paddle.vision.resnet18"], "does not take images of [1, 28, 28]: The number of input's channels"),
+        (
+            [f"{TRAINING}=[{{Resize: {{size: 20}}}}, {{Normalize: {{mean: [0.3], std: [0.34]}}}}]"],
+            "LeNet does not take images of [1, 20, 20]",
+        ),
+        (["AnyWidth={kind: awn, widths: []}"], "AnyWidth.widths should be a list of at least 1"),
+        (["AnyWidth={kind: awn, widths: [0.5, 0.5]}"], "each once; got [0.5, 0.5]"),
+        (["Metric.topk=[]"], "Metric.topk should be a list of at least 1"),
+        (["Metric.topk=[1, -2]"], "Metric.topk.1 should be an integer from 1"),
         (["AMP.use_amp=true"], "AMP.use_amp needs a GPU"),
         (["Global.checkpoints=nowhere"], "there is no checkpoint to resume from"),
         (["Global.pretrained_model=nowhere"], "there are no weights nowhere"),
@@ -213,7 +240,7 @@ def test_a_file_where_a_folder_should_be(run, tmp_path, capsys):
         (["-c", "lenet_spconv_digits", "-o", "Global.pretrained_model=nowhere"], "there are no weights nowhere"),
         (["-c", "lenet_conv_digits", "-o", "Global.pretrained_model={run}"], "of another network"),
         (["--run", "{run}", "-o", "Global.pretrained_model=nowhere"], "there are no weights nowhere"),
-        (["--run", "{run}", "-o", "Arch.class_num=11"], "of another network"),
+        (["--run", "{run}", "-o", "Arch.class_num=11"], "has 10 names, and Arch.class_num is 11"),
         (["--run", "{run}", "-o", "Arch.clas_num=11"], "did you mean 'class_num'"),
         (["--run", "{run}", "--import", "no_such_module"], "--import no_such_module"),
     ],

@@ -26,7 +26,7 @@ LEVELS = [
     ["networks"],
     ["flow", "features", "initial", "optable"],
     ["replace", "placement", "anywidth"],
-    ["build", "sections"],
+    ["build", "relations", "sections"],
     ["config"],
     ["models"],
     ["engine"],

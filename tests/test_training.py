@@ -429,3 +429,36 @@ def test_distilling_from_a_run(tmp_path):
     losses = f"Loss.Train=[{{CELoss: {{weight: 0.5}}}}, {{DistillLoss: {{teacher: '{teacher.path}', weight: 0.5}}}}]"
     student = trained_run(tmp_path / "student", losses, "Global.max_steps=2", name="lenet_conv_digits")
     assert not any("teacher" in name for name in paddle.load(str(student.path / "latest.pdparams")))
+
+
+def test_a_teacher_of_other_classes_or_images_is_refused(tmp_path):
+    side = "DataLoader.{}.dataset.transform_ops=[{{Resize: {{size: 24}}}}, {{Normalize: {{mean: [0.3], std: [0.34]}}}}]"
+    teacher = trained_run(tmp_path / "teacher", "Global.max_steps=1")
+    losses = f"Loss.Eval=[{{DistillLoss: {{teacher: '{teacher.path}'}}}}]"
+    for overrides, words in [
+        (["Arch.class_num=12"], r"gives \[10\] scores for an image, and there are 12 classes"),
+        (
+            [side.format("Train"), side.format("Eval")],
+            r"trained on images of \[1, 28, 28\], and these are \[1, 24, 24\]",
+        ),
+        (
+            [f"Infer.class_names={list('jihgfedcba')}"],
+            "knows the classes .*'0', '1'.*; take a teacher of the same classes",
+        ),
+    ]:
+        with pytest.raises(UserError, match=words):
+            trained_run(tmp_path / "student", losses, *overrides, name="lenet_conv_digits")
+    assert not (tmp_path / "student" / "lenet_conv_digits").exists()
+
+
+@pytest.mark.parametrize(
+    ("teacher", "words"),
+    [
+        (nn.Sequential(nn.Flatten(), nn.Linear(784, 7)), r"the teacher Sequential gives \[7\] scores"),
+        (nn.Conv2D(3, 4, 1), r"the teacher Conv2D does not take images of \[1, 28, 28\]"),
+    ],
+)
+def test_a_teacher_of_ones_own_is_tried(teacher, words):
+    loss = LOSSES.create("DistillLoss", teacher=teacher)
+    with pytest.raises(UserError, match=words):
+        loss.require_fit(list("0123456789"), [1, 28, 28])

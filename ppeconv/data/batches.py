@@ -107,6 +107,11 @@ class Batches:
         return self._count(len(self.dataset) // self.processes)
 
     @property
+    def image_shape(self) -> list[int]:
+        """[C, H, W] of an image."""
+        return self.pipeline.output_shape(self.dataset.shape)
+
+    @property
     def global_batch_size(self) -> int:
         """Images of a full batch in all processes."""
         return self.batch_size * self.processes

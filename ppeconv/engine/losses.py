@@ -10,6 +10,8 @@ import paddle.nn.functional as F
 from paddle import Tensor, nn
 
 from ppeconv.domains import FilePath, Positive, ShareOrNone, Temperature
+from ppeconv.engine.fit import require_fit
+from ppeconv.errors import UserError
 from ppeconv.registry import LOSSES
 
 
@@ -43,9 +45,28 @@ class DistillLoss(nn.Layer):
         if isinstance(teacher, str):
             from ppeconv.engine.run import Run
 
-            teacher = Run(teacher).load_model()
+            self.name, run = f"the teacher {teacher}", Run(teacher)
+            self.trained_on, teacher = run.config().Infer, run.load_model()
+        else:
+            self.name, self.trained_on = f"the teacher {type(teacher).__name__}", None
         teacher.eval()
         object.__setattr__(self, "teacher", teacher)  # not a sub-layer: neither trained nor saved
+
+    def require_fit(self, classes: Sequence[str], shape: Sequence[int]) -> None:
+        """Raise a UserError unless the teacher takes images [C, H, W] of that shape and tells those classes apart."""
+        if self.trained_on and self.trained_on.image_shape != list(shape):
+            raise UserError(
+                f"{self.name} was trained on images of {self.trained_on.image_shape}, and these are {list(shape)}; "
+                "take a teacher of the same data and transforms"
+            )
+        scores = list(require_fit(self.teacher, shape, self.name).shape)
+        if scores != [1, len(classes)]:
+            raise UserError(f"{self.name} gives {scores[1:]} scores for an image, and there are {len(classes)} classes")
+        if self.trained_on and self.trained_on.class_names != list(classes):
+            raise UserError(
+                f"{self.name} knows the classes {self.trained_on.class_names[:10]}, and these are "
+                f"{list(classes)[:10]}; take a teacher of the same classes in the same order"
+            )
 
     def forward(self, logits: Tensor, labels: Tensor, images: Tensor) -> Tensor:
         with paddle.no_grad():
@@ -61,6 +82,13 @@ class CombinedLoss(nn.Layer):
         self.terms = nn.LayerList(
             [LOSSES.create(name, **(arguments or {})) for entry in entries for name, arguments in entry.items()]
         )
+
+    def require_fit(self, classes: Sequence[str], shape: Sequence[int]) -> CombinedLoss:
+        """Itself; a UserError where one of the losses does not fit these classes and images [C, H, W]."""
+        for term in self.terms:
+            if hasattr(term, "require_fit"):
+                term.require_fit(classes, shape)
+        return self
 
     def forward(self, logits: Tensor, labels: Tensor, images: Tensor) -> Tensor:
         return sum(term.weight * term(logits, labels, images) for term in self.terms)

@@ -31,7 +31,7 @@ def cosine(
     length, floor = max(1, steps - warmup), eta_min / learning_rate
 
     def factor(step: int) -> float:
-        return floor + (1 - floor) * (1 + math.cos(math.pi * min(step, length) / length)) / 2
+        return _half_cosine(1.0, floor, step / length)
 
     # Not CosineAnnealingDecay, which goes on from its last value and so would not follow a run that is made longer.
     return _warmed_up(lr.LambdaDecay(learning_rate, factor), learning_rate, warmup)
@@ -80,6 +80,11 @@ def piecewise(
     """values[0] until epoch decay_epochs[0], then values[1], and so on."""
     if len(values) != len(decay_epochs) + 1:
         raise UserError(f"Piecewise needs one more of values than of decay_epochs; got {values} and {decay_epochs}")
+    if decay_epochs and decay_epochs[0] <= warmup_epoch:
+        raise UserError(
+            f"Piecewise.decay_epochs {decay_epochs} begins before the end of warmup_epoch {warmup_epoch}; the first "
+            "rate would never be reached"
+        )
     warmup = steps_per_epoch * warmup_epoch
     boundaries = [epoch * steps_per_epoch - warmup for epoch in decay_epochs]
     return _warmed_up(lr.PiecewiseDecay(boundaries, values), values[0], warmup)
@@ -96,7 +101,15 @@ def one_cycle(
     peak: Share = 0.3,
 ) -> lr.LRScheduler:
     """Up from learning_rate / divide_factor to learning_rate in the first `peak` of the run, then down to end_lr."""
-    return lr.OneCycleLR(learning_rate, max(2, steps), divide_factor, end_lr, peak)
+    last = max(1, steps - 1)
+    top = min(max(0.0, peak * steps - 1), last)
+
+    def factor(step: int) -> float:
+        if step < top:
+            return _half_cosine(1 / divide_factor, 1.0, step / top)
+        return _half_cosine(1.0, end_lr / learning_rate, (step - top) / ((last - top) or 1.0))
+
+    return lr.LambdaDecay(learning_rate, factor)  # Paddle's divides by zero where the peak falls on the first step
 
 
 def scaled(arguments: Mapping[str, Any], factor: float) -> dict[str, Any]:
@@ -106,6 +119,10 @@ def scaled(arguments: Mapping[str, Any], factor: float) -> dict[str, Any]:
     if "values" in arguments:
         rates["values"] = [rate * factor for rate in arguments["values"]]
     return {**arguments, **rates}
+
+
+def _half_cosine(start: float, end: float, share: float) -> float:
+    return end + (start - end) * (1 + math.cos(math.pi * min(share, 1.0))) / 2
 
 
 def _one(step: int) -> float:

@@ -20,6 +20,7 @@ from ppeconv.data.batches import Batches, Pipeline
 from ppeconv.data.check import check_labels
 from ppeconv.data.datasets import ArraySet, FileSet
 from ppeconv.engine import distributed
+from ppeconv.engine.fit import require_fit
 from ppeconv.engine.schedules import scaled
 from ppeconv.errors import UserError
 from ppeconv.initial import initialise
@@ -64,7 +65,12 @@ def make_batches(config: Config, split: str, skip_unreadable: bool = False) -> B
     """Training or evaluation batches, their labels checked against the number of classes."""
     section = config.DataLoader.Train if split == "train" else config.DataLoader.Eval
     dataset, pipeline = open_dataset(config, split), Pipeline(section.dataset.transform_ops)
-    pipeline.output_shape(dataset.shape)  # transforms that do not fit the images are refused now, not in the run
+    shape = pipeline.output_shape(dataset.shape)  # transforms that do not fit are refused now, not in the run
+    if split == "test" and shape != config.Infer.image_shape:
+        raise UserError(
+            f"Infer.image_shape is {config.Infer.image_shape}, and the evaluation images are {shape} after their "
+            "transforms; leave it out, and it follows from them"
+        )
     batches = Batches(
         dataset,
         pipeline,
@@ -107,6 +113,7 @@ def build_model(config: Config) -> tuple[nn.Layer, list[Report | PlacementReport
     """The network of a config whose data facts are filled in, and what each operator changed."""
     arguments = _arch_arguments(config)
     model = create_backbone(config.Arch.name, init="paddle", class_num=config.Arch.class_num, **arguments)
+    require_fit(model, config.Infer.image_shape)
     size, reports = [1, *config.Infer.image_shape], []
     for section in config.operators:
         model, report = apply_operator(model, section.name, section.rules, input_size=size, **section.arguments)
@@ -152,4 +159,5 @@ def _wants_data(config: Config) -> bool:
 
 def _names(names: Sequence[str], class_num: int | None) -> list[str]:
     """As many names as there are classes; classes that the data do not name are numbered."""
-    return list(names) + [str(label) for label in range(len(names), class_num or 0)]
+    named = list(names)[:class_num]
+    return named + [str(label) for label in range(len(names), class_num or 0)]

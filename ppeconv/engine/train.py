@@ -19,6 +19,7 @@ from ppeconv.engine.average import WeightAverage
 from ppeconv.engine.evaluator import Evaluation, evaluate
 from ppeconv.engine.files import write_whole
 from ppeconv.engine.finetune import freeze, starting_weights
+from ppeconv.engine.fit import require_fit
 from ppeconv.engine.listener import Listener
 from ppeconv.engine.lock import Lock
 from ppeconv.engine.log import LogLines, ProgressBar, log_to, logger
@@ -69,6 +70,7 @@ def _train(config: Config, run: Run, lock: Lock) -> Run:
 
     paddle.seed(config.Global.seed)
     model, reports = build_model(config)
+    require_fit(model, batches.image_shape)
     notes += [*map(str, reports), _counts(model, config)]
     notes += [load_weights(model, weights)] if weights else []
     distributed.start_alike(model)
@@ -101,7 +103,9 @@ def make_trainer(
 ) -> Trainer:
     """The trainer of a config, with everything that listens to it."""
     steps_per_epoch = -(-len(batches) // config.Global.update_freq)
-    eval_loss = CombinedLoss(config.Loss.Eval)
+    strategy = make_strategy(config)
+    strategy.loss.require_fit(config.Infer.class_names, batches.image_shape)
+    eval_loss = CombinedLoss(config.Loss.Eval).require_fit(config.Infer.class_names, eval_batches.image_shape)
 
     def evaluation() -> Evaluation:
         calibrate_for(model, config, [1.0], batches)
@@ -111,7 +115,7 @@ def make_trainer(
     trainer = Trainer(
         model,
         build_optimizer(config, model, steps_per_epoch),
-        make_strategy(config),
+        strategy,
         batches,
         evaluation,
         epochs=config.Global.epochs,

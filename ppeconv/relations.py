@@ -1,0 +1,67 @@
+"""What values of a config mean to each other: each is fine alone, and together they contradict."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from ppeconv.errors import UserError
+
+if TYPE_CHECKING:
+    from ppeconv.config import Config
+
+
+def check_relations(config: Config) -> None:
+    """Raise a UserError for the first contradiction; what is not known yet is not looked at."""
+    for contradiction in (*_schedule(config), *_normalization(config), *_classes(config), *_images(config)):
+        raise UserError(contradiction)
+
+
+def _schedule(config: Config) -> Iterator[str]:
+    warmup, epochs = config.Optimizer.lr.arguments.get("warmup_epoch", 0), config.Global.epochs
+    if warmup > epochs:
+        yield (
+            f"Optimizer.lr.warmup_epoch is {warmup}, and the whole run has Global.epochs {epochs}; lower it, such as "
+            "-o Optimizer.lr.warmup_epoch=0"
+        )
+
+
+def _normalization(config: Config) -> Iterator[str]:
+    train, evaluation = (
+        _normalize(section.dataset.transform_ops) for section in (config.DataLoader.Train, config.DataLoader.Eval)
+    )
+    if train and evaluation and train != evaluation:
+        yield (
+            f"images are normalized with {_shown(train)} in training and {_shown(evaluation)} in evaluation; a network "
+            "sees what it was trained on only with the same on both sides"
+        )
+
+
+def _classes(config: Config) -> Iterator[str]:
+    names, count = config.Infer.class_names, config.Arch.class_num
+    if names and count and len(names) != count:
+        yield f"Infer.class_names has {len(names)} names, and Arch.class_num is {count}; leave one of them out"
+
+
+def _images(config: Config) -> Iterator[str]:
+    if shape := config.Infer.image_shape:
+        channels, side = (config.Arch.arguments.get(key) for key in ("in_channels", "image_size"))
+        if channels is not None and channels != shape[0]:
+            yield (
+                f"Arch.in_channels is {channels}, and the images have {shape[0]} (Infer.image_shape {shape}); leave it "
+                "out, and it follows from the data"
+            )
+        if side is not None and side not in shape[1:]:
+            yield (
+                f"Arch.image_size is {side}, and the images are {shape[1]}x{shape[2]} (Infer.image_shape {shape}); "
+                "leave it out, and it follows from the data"
+            )
+
+
+def _normalize(operations: list[dict[str, Any]]) -> dict[str, list[float]] | None:
+    name, arguments = next(iter(operations[-1].items())) if operations else ("", None)
+    return arguments if name.lower() == "normalize" else None
+
+
+def _shown(normalize: dict[str, list[float]]) -> str:
+    return f"mean {normalize['mean']} and std {normalize['std']}"
