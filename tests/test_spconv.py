@@ -115,3 +115,20 @@ def test_branches_see_the_pixels_under_the_kernels_centre(padding, stride):
 def test_refusals_are_sentences(arguments, own, words):
     with pytest.raises(UserError, match=words):
         create_operator("SPConv", *arguments, **own)
+
+
+def test_a_small_branch_scale_opens_both_branches_alike_and_changes_nothing_else():
+    paddle.seed(0)
+    x = paddle.randn([4, 8, 9, 9]) + paddle.randn([4, 1, 1, 1])
+    layers = [SPConv(8, 16, 3, padding=1, branch_scale=scale) for scale in (1.0, 1e-4)]
+    weights = layers[0].state_dict()
+    layers[1].set_state_dict(
+        {name: value for name, value in weights.items() if name not in ("bn3.weight", "bn1.weight")}
+    )
+    assert (layers[1].bn1.weight.numpy() == np.float32(1e-4)).all()
+    full, small = (layer(x) for layer in layers)
+    centre = x[:, 4:]
+    u3 = layers[0].bn3(layers[0].gwc(x[:, :4]) + layers[0].pwc(x[:, :4]))
+    u1 = layers[0].bn1(layers[0].redundant(centre))
+    np.testing.assert_allclose(small.numpy() * 1e4, (u3 + u1).numpy() / 2, rtol=1e-3, atol=1e-3)
+    assert np.abs(full.numpy() - (u3 + u1).numpy() / 2).max() > 0.05

@@ -13,7 +13,7 @@ import paddle.nn.functional as F
 from paddle import Tensor, nn
 
 from ppeconv.backend.blend import softmax_blend
-from ppeconv.domains import Channels, Share
+from ppeconv.domains import Channels, Positive, Share
 from ppeconv.errors import Unsupported
 from ppeconv.folding import Affine, dense, folded
 from ppeconv.geometry import ConvGeometry
@@ -37,6 +37,8 @@ class SPConv(ConvOperator):
             [gwc_groups, C_in - 1].
         gwc_groups: groups of the k x k convolution; the paper's 2 for every ratio.
         branch_bias: a bias in GWC and PWC too. The published code has one in the redundant 1x1 alone.
+        branch_scale: where the scales of the two norms start; the published code's 1. A norm behind the operator takes
+            the scale out of Y again but not out of w, so that a small one starts with both branches at about a half.
 
     Parameters: C_out * (r kh kw / g + C_in + 5), with branch_bias 2 C_out more.
     MACs: C_out * (r kh kw / g + C_in) * H' W'.
@@ -51,7 +53,7 @@ class SPConv(ConvOperator):
     forms: ClassVar[tuple[str, ...]] = ("separate", "merged")
 
     @classmethod
-    def refuse(cls, geometry: ConvGeometry, *, ratio: float, gwc_groups: int, branch_bias: bool) -> None:
+    def refuse(cls, geometry: ConvGeometry, *, gwc_groups: int, **own: object) -> None:
         if geometry.in_channels <= gwc_groups:
             raise Unsupported(
                 f"SPConv with gwc_groups={gwc_groups} needs more than {gwc_groups} input channels; "
@@ -63,15 +65,22 @@ class SPConv(ConvOperator):
             )
 
     def build(
-        self, geometry: ConvGeometry, *, ratio: Share = 0.5, gwc_groups: Channels = 2, branch_bias: bool = False
+        self,
+        geometry: ConvGeometry,
+        *,
+        ratio: Share = 0.5,
+        gwc_groups: Channels = 2,
+        branch_bias: bool = False,
+        branch_scale: Positive = 1.0,
     ) -> None:
         channels = geometry.out_channels
         self.representative = representative_channels(geometry.in_channels, ratio, gwc_groups)
         self.gwc = host_conv(geometry, self.representative, channels, gwc_groups, bias=branch_bias)
         self.pwc = nn.Conv2D(self.representative, channels, 1, bias_attr=None if branch_bias else False)
         self.redundant = nn.Conv2D(geometry.in_channels - self.representative, channels, 1)
-        self.bn3 = nn.BatchNorm2D(channels)
-        self.bn1 = nn.BatchNorm2D(channels)
+        self.bn3, self.bn1 = (
+            nn.BatchNorm2D(channels, weight_attr=nn.initializer.Constant(branch_scale)) for _ in range(2)
+        )
         self.margin = centre_margin(geometry)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -86,7 +95,15 @@ class SPConv(ConvOperator):
 
     @classmethod
     def cost(
-        cls, geometry: ConvGeometry, height: int, width: int, *, ratio: float, gwc_groups: int, branch_bias: bool
+        cls,
+        geometry: ConvGeometry,
+        height: int,
+        width: int,
+        *,
+        ratio: float,
+        gwc_groups: int,
+        branch_bias: bool,
+        branch_scale: float,
     ) -> Cost:
         pixels = geometry.output_size(height, width)
         inputs, outputs = geometry.in_channels, geometry.out_channels
