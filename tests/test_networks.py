@@ -293,7 +293,7 @@ def test_operators_go_into_them(name, operator):
 @pytest.mark.parametrize(
     ("name", "arguments", "words"),
     [
-        ("ShuffleNetV2", {"width": 0.7}, "widths 0.5, 1.0, 1.5, 2.0; got 0.7"),
+        ("ShuffleNetV2", {"width": 0.7}, "should be 0.5, 1.0, 1.5 or 2.0; got 0.7"),
         ("MobileFaceNet", {"image_size": 100}, "multiple of 16; got 100"),
         ("Res2Net50", {"scale": 1}, "scale should be an integer from 2 to 64; got 1"),
         ("ShuffleNetV1", {"groups": 5}, "should be 1, 2, 3, 4 or 8; got 5"),
