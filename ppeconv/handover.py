@@ -53,7 +53,7 @@ def fit_in(new: nn.Layer, training: bool, like: Sequence[Tensor], shared: Sequen
         if reference is not None:
             half = reference.dtype in (paddle.float16, paddle.bfloat16)
             kind = paddle.float32 if half and isinstance(layer, NORMS) else reference.dtype
-            layer._to_impl(device=reference.place, dtype=kind, include_sublayers=False, floating_only=True)
+            layer._to_impl(device=_device(reference), dtype=kind, include_sublayers=False, floating_only=True)
 
 
 def hand_over_hooks(old: Sequence[nn.Layer], new: nn.Layer) -> None:
@@ -101,6 +101,13 @@ def refresh_weights(layer: nn.Layer) -> None:
     for hook in layer._forward_pre_hooks.values():
         if _makes_weights(hook):
             hook(layer, None)
+
+
+def _device(value: Tensor) -> str | None:
+    """Where a tensor lies, as Paddle's names of devices; None where that is neither a CPU nor a GPU."""
+    if value.place.is_cpu_place():
+        return "cpu"
+    return f"gpu:{value.place.gpu_device_id()}" if value.place.is_gpu_place() else None
 
 
 def _makes_weights(hook: object) -> bool:
