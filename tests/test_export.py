@@ -25,6 +25,8 @@ from ppeconv.deployment.runtimes import open_runtime
 from ppeconv.shuffle import by_reshaping
 from tests.runs import call, trained_run
 
+OF_PADDLE = ["paddle", "onednn"] if paddle.__version__ >= "3" else ["paddle"]
+"""Runtimes that read the files of this Paddle."""
 SPCONV = {"operator": "SPConv"}
 PAIRS = {"operator": "SPConv", "rules": {"pairs": True}}
 STEM = {"class_num": 7, "stem": "cifar"}
@@ -111,7 +113,7 @@ def test_norms_without_scale_or_shift(affine, tmp_path):
     model = paddle.nn.Sequential(norms[0], paddle.nn.Conv2D(3, 4, 3), norms[1], paddle.nn.ReLU())
     model(paddle.randn([4, 3, 6, 6]))
     for form in ("deployed", "trained"):
-        assert export(model, tmp_path / form, [3, 6, 6], form=form, targets=["paddle", "onednn"]) <= 1e-5
+        assert export(model, tmp_path / form, [3, 6, 6], form=form, to=OF_PADDLE) <= 1e-5
 
 
 class Detector(paddle.nn.Layer):
@@ -155,7 +157,7 @@ def test_several_outputs(arrange, outputs, tmp_path):
 
 
 def test_one_named_output_is_as_a_tensor(tmp_path):
-    export(Detector(lambda f, b, s: {"scores": s}), tmp_path / "out", [3, 8, 8], to="paddle,onednn")
+    export(Detector(lambda f, b, s: {"scores": s}), tmp_path / "out", [3, 8, 8], to=OF_PADDLE)
     (prediction,) = Predictor(tmp_path / "out").predict([np.zeros((20, 10, 3), np.uint8)], topk=5)
     assert sorted(prediction.class_names) == list("01234")
 
@@ -171,6 +173,7 @@ def test_other_outputs_are_a_sentence(arrange, words, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.skipif(len(OF_PADDLE) == 1, reason="the runtime onednn reads programs of Paddle 3")
 def test_several_outputs_on_onednn_are_a_sentence(tmp_path):
     with pytest.raises(UserError, match="gives one output, and this network has several"):
         ppeconv.InProcess(Detector(lambda f, b, s: (b, s)), [3, 8, 8])
@@ -190,12 +193,10 @@ def test_the_predictor_takes_an_export_without_description(tmp_path):
 def test_targets_is_an_older_name_of_to(tmp_path):
     model = paddle.nn.Sequential(paddle.nn.Conv2D(3, 4, 3))
     runtimes = []
-    for name, options in enumerate(
-        [{"to": "paddle,onednn"}, {"to": ["paddle", "onednn"]}, {"targets": ["paddle", "onednn"]}]
-    ):
+    for name, options in enumerate([{"to": ",".join(OF_PADDLE)}, {"to": OF_PADDLE}, {"targets": OF_PADDLE}]):
         export(model, tmp_path / str(name), [3, 8, 8], **options)
         runtimes.append(yaml.safe_load((tmp_path / str(name) / "inference.yml").read_text("utf-8"))["runtimes"])
-    assert runtimes == [["paddle", "onednn"]] * 3
+    assert runtimes == [OF_PADDLE] * 3
     for wrong in ("onx", "paddle,onx", []):
         with pytest.raises(UserError, match="cannot be exported to"):
             export(model, tmp_path / "wrong", [3, 8, 8], to=wrong)
