@@ -81,7 +81,7 @@ def lost(old: Sequence[nn.Layer]) -> list[str]:
     """What of these layers cannot be handed over to a single one, each in a few words."""
     found = []
     if any(makes_weights(layer) for layer in old):
-        found.append("weight norm or another hook that makes weights is dropped, the weights stay as they are now")
+        found.append("weight norm or another hook that makes weights is dropped")
     inner = [layer._forward_post_hooks for layer in old[:-1]] + [layer._forward_pre_hooks for layer in old[1:]]
     if any(not _makes_weights(hook) for hooks in inner for hook in hooks.values()):
         found.append("hooks between the replaced layers are dropped")

@@ -173,6 +173,15 @@ def test_other_outputs_are_a_sentence(arrange, words, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("kind", ["float64", "bfloat16"])
+def test_another_number_format_is_a_sentence(kind, tmp_path):
+    model = Detector(lambda f, b, s: s)
+    model.to(dtype=kind)
+    for form in ("deployed", "trained"):
+        with pytest.raises(UserError, match=f"exported in float32; this one has parameters in {kind}"):
+            export(model, tmp_path / "out", [3, 8, 8], form=form)
+
+
 @pytest.mark.skipif(len(OF_PADDLE) == 1, reason="the runtime onednn reads programs of Paddle 3")
 def test_several_outputs_on_onednn_are_a_sentence(tmp_path):
     with pytest.raises(UserError, match="gives one output, and this network has several"):

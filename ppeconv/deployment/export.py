@@ -21,7 +21,7 @@ from ppeconv.deployment.manifest import FORMAT, checksums
 from ppeconv.deployment.onnx import OPSET, write_onnx
 from ppeconv.deployment.outputs import arrays, named_outputs
 from ppeconv.deployment.publish import publishing
-from ppeconv.deployment.rewrite import deploy, fewest_macs, with_affine_norms
+from ppeconv.deployment.rewrite import deploy, fewest_macs, require_float32, with_affine_norms
 from ppeconv.deployment.runtime import PREFIX, EagerRuntime
 from ppeconv.deployment.runtimes import FILES, RUNTIMES, Runtime
 from ppeconv.errors import UserError, nearest
@@ -79,6 +79,7 @@ def export(
         raise UserError("int8 needs calibration images, from which the ranges of the activations are taken")
     if forms and form != "deployed":
         raise UserError(f"forms of operators are for the deployed form; got form {form!r} and forms {dict(forms)}")
+    require_float32(model)
     model = at_present_width(model)
     usual = fewest_macs() if targets[0] == "onednn" else {}
     network = deploy(model, input_shape, {**usual, **(forms or {})}) if form == "deployed" else with_affine_norms(model)

@@ -45,8 +45,10 @@ def deploy(
         A network in eval mode; it cannot be trained on.
 
     Raises:
-        UserError: the network does not run on such an image, a form does not exist, or the results differ.
+        UserError: the network is not in float32 or does not run on such an image, a form does not exist, or the results
+            differ.
     """
+    require_float32(model)
     model = at_present_width(model)
     chosen = _chosen(model, forms or {})
     image = _image(model, input_size)
@@ -73,6 +75,16 @@ def deploy(
             found = network(image)
     _require_equal(tensors(found), expected)
     return network
+
+
+def require_float32(model: nn.Layer) -> None:
+    """Raise a UserError for a network of another number format: runtimes read float32."""
+    kinds = {str(value.dtype).removeprefix("paddle.") for value in model.parameters() if value.is_floating_point()}
+    if kinds - {"float32"}:
+        raise UserError(
+            f"networks are deployed and exported in float32; this one has parameters in {', '.join(sorted(kinds))}: "
+            "convert it, or a copy, with model.to(dtype='float32')"
+        )
 
 
 def with_affine_norms(model: nn.Layer) -> nn.Layer:
