@@ -1,5 +1,6 @@
 """Export to ONNX and to 8 bits; skipped without the packages of the extra [onnx]."""
 
+import logging
 import os
 import re
 import subprocess
@@ -13,6 +14,7 @@ from paddle import nn
 
 from ppeconv import Predictor, create_model, create_operator, list_operators
 from ppeconv.deployment.export import export
+from ppeconv.deployment.int8 import compared
 from ppeconv.deployment.onnx_runtime import OnnxRuntime
 from ppeconv.deployment.runtime import PaddleRuntime
 from ppeconv.deployment.runtimes import held_by, open_runtime
@@ -126,3 +128,23 @@ def test_tune_on_onnx_runtime(tmp_path):
         (row,) = tune(model, [3, 9, 8], runtime, batch=2)
         assert row.milliseconds.keys() == {"separate", "merged"}
     export(model, tmp_path / "out", [3, 9, 8], targets=["onnx"], forms=forms_of([row]))
+
+
+def test_quantisation_is_quiet_and_leaves_the_logs_as_they_were(tmp_path, capfd, caplog):
+    model = nn.Sequential(nn.Conv2D(3, 8, 3), nn.BatchNorm2D(8), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 36, 4))
+    images = [np.random.randn(4, 3, 8, 8).astype("float32") for _ in range(3)]
+    level = logging.getLogger().level
+    export(model, tmp_path / "out", [3, 8, 8], to=["int8"], calibration=iter(images))
+    said = capfd.readouterr()
+    assert "WARNING" not in said.out + said.err
+    assert "[W:" not in said.out + said.err
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+    assert logging.getLogger().level == level
+
+
+@pytest.mark.parametrize(("after", "much"), [(0.95, False), (0.9, False), (0.895, False), (0.83, True)])
+def test_a_fall_of_accuracy_is_said_in_points(after, much):
+    text, warned = compared(0.9, after)
+    assert f"top1 0.90000 before, {after:.5f} after" in text
+    assert f"{100 * (after - 0.9):+.2f} points" in text
+    assert warned == much == ("keep float32" in text)

@@ -59,7 +59,8 @@ def run(arguments: argparse.Namespace) -> int:
         logger.info(f"  {name}: top1 {top1:.5f} of {count} images")
     if run.exists and distributed.is_first():
         write_per_class(result, names, run.path / "per_class.csv")
-        draw_confusion(result, names, run.path / "confusion.png")
+        if note := draw_confusion(result, names, run.path / "confusion.png"):
+            logger.warning(note)
         logger.info(f"all classes: {run.path / 'per_class.csv'}, {run.path / 'confusion.png'}")
     if config.AnyWidth:
         _sweep(run, config, model, batches, arguments)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -68,7 +69,7 @@ def run(arguments: argparse.Namespace) -> None:
     from ppeconv.anywidth import set_width
     from ppeconv.deployment.export import export
     from ppeconv.deployment.images import CALIBRATION_IMAGES, batches, some_test_images
-    from ppeconv.deployment.int8 import top1
+    from ppeconv.deployment.int8 import compared, top1
     from ppeconv.deployment.preprocessing import prediction_facts
     from ppeconv.deployment.runtime import EagerRuntime
     from ppeconv.deployment.runtimes import open_runtime
@@ -103,6 +104,11 @@ def run(arguments: argparse.Namespace) -> None:
         return
     if widths:
         set_width(model, widths[0])
+    if "int8" in arguments.to:
+        logger.info(
+            f"int8: ranges of activations are taken from {CALIBRATION_IMAGES} training images; then the test images "
+            "are evaluated before and after"
+        )
     difference = export(
         model,
         folder,
@@ -112,7 +118,7 @@ def run(arguments: argparse.Namespace) -> None:
         forms=_tuned(arguments, model, shape) if arguments.tune else None,
         to=arguments.to,
         images=some_test_images(config),
-        calibration=(images for images, _ in batches(config, "train", CALIBRATION_IMAGES)),
+        calibration=(images for images, _ in batches(config, "train", CALIBRATION_IMAGES, "[int8][Calibration]")),
     )
     logger.info(
         f"exported the {arguments.form} form to {folder}; largest difference from the trained network "
@@ -121,7 +127,8 @@ def run(arguments: argparse.Namespace) -> None:
     if "int8" in arguments.to:
         before = top1(EagerRuntime(model), batches(config, "test", head="[Eval][Trained]"))
         after = top1(open_runtime(folder, "int8"), batches(config, "test", head="[Eval][int8]"))
-        logger.info(f"int8: top1 {before:.5f} before, {after:.5f} after, on the test images")
+        text, much = compared(before, after)
+        logger.log(logging.WARNING if much else logging.INFO, text)
     logger.info(f"try it: python tools/predict.py --model {folder} IMAGE")
 
 

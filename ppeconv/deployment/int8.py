@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,8 @@ from ppeconv.deployment.onnx_runtime import OnnxRuntime, required
 from ppeconv.deployment.runtime import PREFIX
 
 FILE = f"{PREFIX}.int8.onnx"
+_FALL = 1.0  # percentage points
+_WARNINGS, _ERRORS = 2, 3  # severities of ONNX Runtime's log; it begins with the first
 
 
 def write_int8(folder: Path, images: Iterable[np.ndarray]) -> Path:
@@ -24,7 +28,7 @@ def write_int8(folder: Path, images: Iterable[np.ndarray]) -> Path:
     quantization = required("onnxruntime.quantization")
     shape_inference = required("onnxruntime.quantization.shape_inference")
     target = folder / FILE
-    with tempfile.TemporaryDirectory() as scratch:
+    with tempfile.TemporaryDirectory() as scratch, _quiet():
         prepared = Path(scratch) / "prepared.onnx"
         shape_inference.quant_pre_process(str(folder / f"{PREFIX}.onnx"), str(prepared), skip_symbolic_shape=True)
         name = required("onnxruntime").InferenceSession(str(prepared)).get_inputs()[0].name
@@ -52,6 +56,20 @@ def write_int8(folder: Path, images: Iterable[np.ndarray]) -> Path:
     return target
 
 
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the warnings of ONNX Runtime and of its quantisation, which are about networks before preparation."""
+    runtime, log = required("onnxruntime"), logging.getLogger()
+    level = log.level
+    runtime.set_default_logger_severity(_ERRORS)
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
+        runtime.set_default_logger_severity(_WARNINGS)
+
+
 class Int8Runtime(OnnxRuntime):
     """An exported network in 8 bits; called as `OnnxRuntime`."""
 
@@ -63,3 +81,12 @@ def top1(runtime: Callable[[np.ndarray], np.ndarray], batches: Iterable[tuple[np
     """Share of images whose best class is their label; batches are (images [N, C, H, W], labels [N])."""
     hits = np.concatenate([runtime(images).argmax(1) == labels for images, labels in batches])
     return float(hits.mean())
+
+
+def compared(before: float, after: float) -> tuple[str, bool]:
+    """What quantisation did to the top-1 accuracy, as a sentence, and whether it is much."""
+    points = 100 * (after - before)
+    text = f"int8: top1 {before:.5f} before, {after:.5f} after, on the test images: {points:+.2f} points"
+    if points > -_FALL:
+        return text, False
+    return f"{text}; if that is too much, keep float32 (--to onnx or --to onednn)", True

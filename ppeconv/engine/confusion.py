@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ppeconv.engine.evaluator import Evaluation
+from ppeconv.engine.fonts import font_for
 
 _LABELLED = 30
 
@@ -23,8 +24,12 @@ def write_per_class(result: Evaluation, names: Sequence[str], file: Path) -> Non
             table.writerow([name, row.sum(), top1, names[mistakes.argmax()] if mistakes.any() else ""])
 
 
-def draw_confusion(result: Evaluation, names: Sequence[str], file: Path) -> None:
-    """The matrix as a picture: rows are the true classes, shares of each row as shades."""
+def draw_confusion(result: Evaluation, names: Sequence[str], file: Path) -> str:
+    """The matrix as a picture: rows are the true classes, shares of each row as shades.
+
+    Returns:
+        A sentence where classes are numbered, as no installed font can write their names; else "".
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -35,11 +40,20 @@ def draw_confusion(result: Evaluation, names: Sequence[str], file: Path) -> None
     axes = figure.subplots()
     figure.colorbar(axes.imshow(shares, cmap="Blues", vmin=0, vmax=1), label="share of the true class")
     axes.set(xlabel="predicted", ylabel="true", title=f"top-1 {result.top1:.4f}")
+    font = font_for(names)
     if len(names) <= _LABELLED:
-        axes.set_xticks(range(len(names)), names, rotation=90)
-        axes.set_yticks(range(len(names)), names)
+        labels = names if font else [str(label) for label in range(len(names))]
+        axes.set_xticks(range(len(names)), labels, rotation=90, fontproperties=font)
+        axes.set_yticks(range(len(names)), labels, fontproperties=font)
         for (row, column), count in np.ndenumerate(result.confusion):
             if count:
                 shade = "white" if shares[row, column] > 0.5 else "black"
                 axes.text(column, row, str(count), ha="center", va="center", fontsize=7, color=shade)
     figure.savefig(file, dpi=120)
+    if font or len(names) > _LABELLED:
+        return ""
+    return (
+        f"{file.name} numbers the classes from 0, in the order of the table: no installed font has all characters of "
+        "their names; install one, such as the package fonts-noto-cjk for Chinese, delete matplotlib's font cache and "
+        "evaluate again"
+    )
