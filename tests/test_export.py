@@ -14,6 +14,7 @@ from PIL import Image
 import ppeconv
 from ppeconv import Predictor, UserError, create_model
 from ppeconv.backend.cpuinfo import cpu_facts
+from ppeconv.counting import NORMS
 from ppeconv.data.datasets import Digits
 from ppeconv.deployment import publish
 from ppeconv.deployment.export import export
@@ -35,6 +36,14 @@ LARGE = (
     *("MobileNetV3Large", "Res2Net50", "ResNet101", "ResNet152", "ResNeXt50", "ResNeXt101", "SKNet50"),
 )
 SMALL = {"class_num": 7, "width": 0.25}
+
+
+def settle(model, images):
+    """Give the batch norms statistics of a batch, and half their gain: deep networks magnify rounding errors else."""
+    model(images)
+    for layer in model.sublayers():
+        if isinstance(layer, NORMS):
+            layer.weight.set_value(layer.weight / 2)
 
 
 @pytest.mark.parametrize(
@@ -81,8 +90,9 @@ SMALL = {"class_num": 7, "width": 0.25}
     ],
 )
 def test_exported_equals_eager(name, arguments, shape, tmp_path):
+    paddle.seed(0)
     model = create_model(name, **arguments)
-    model(paddle.randn([4, *shape]))  # statistics of a batch, so that the batch norms do something
+    settle(model, paddle.randn([4, *shape]))
     difference = export(model, tmp_path / "out", shape)
     assert difference <= 1e-5
     assert model.training
