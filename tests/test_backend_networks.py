@@ -15,6 +15,7 @@ from paddle.nn import functional as F
 
 import ppeconv
 from ppeconv import backend
+from tests.precision import LARGEST_ERROR, relative_error
 
 pytestmark = pytest.mark.skipif(not backend.available()[0], reason=backend.available()[1])
 
@@ -71,36 +72,31 @@ def gradients(net, images, labels):
     return found
 
 
-def error_against_stock(net, seed):
-    """The largest relative error on a tensor's gradient, over stock Paddle's largest."""
+def largest_error(net, seed):
+    """The largest norm-wise error on a tensor's gradient, relative to float64's."""
     state = {key: value.clone() for key, value in net.state_dict().items()}
-    stock = gradients(net, *batch(8, seed=seed))
-    net.set_state_dict(state)
     with backend.enabled():
         fast = gradients(net, *batch(8, seed=seed))
     net.set_state_dict(state)
     exact = gradients(net.to(dtype="float64"), *batch(8, "float64", seed))
+    net.to(dtype="float32").set_state_dict(state)
     judged = [key for key, it in exact.items() if np.linalg.norm(it) > 1e-6]
     assert len(judged) > 10
-
-    def largest(found):
-        return max(np.linalg.norm(found[key] - exact[key]) / np.linalg.norm(exact[key]) for key in judged)
-
-    return largest(fast) / largest(stock)
+    return max(relative_error(fast[key], exact[key]) for key in judged)
 
 
 @pytest.mark.full
 @pytest.mark.parametrize("name", NETWORKS)
 def test_whole_network_gradients_against_float64(name):
-    """Not twice stock Paddle's error on the same tensor: oneDNN adds up a wide convolution's products in one chain."""
-    assert error_against_stock(without_kinks(without_dropout(network(name))), seed=11) <= 2
+    """Every layer keeps to `LARGEST_ERROR`; one behind the other they add up."""
+    assert largest_error(without_kinks(without_dropout(network(name))), seed=11) <= 10 * LARGEST_ERROR
 
 
 @pytest.mark.full
 @pytest.mark.parametrize("name", NETWORKS)
 def test_whole_network_gradients_with_kinks_against_float64(name):
-    """One value that rounding tips over a kink outweighs all else a thousandfold, on either side: hence the median."""
-    assert np.median([error_against_stock(without_dropout(network(name)), seed) for seed in range(7)]) <= 2
+    """One value that rounding tips over a kink outweighs all else a thousandfold, in any float32: hence the median."""
+    assert np.median([largest_error(without_dropout(network(name)), seed) for seed in range(7)]) <= 0.05
 
 
 def trained(name, steps, seed=0):

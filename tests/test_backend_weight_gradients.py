@@ -5,14 +5,15 @@ from __future__ import annotations
 import numpy as np
 import paddle
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from paddle.nn import functional as F
 
 from ppeconv import backend
-from ppeconv.backend import conv, direct, pointwise
+from ppeconv.backend import conv, direct, onednn, pointwise
+from ppeconv.backend.sums import ColumnSums, ProductSums
 from ppeconv.backend.window import Geometry
-from tests.precision import normal, results
+from tests.precision import assert_accurate, normal
 
 pytestmark = pytest.mark.skipif(not backend.available()[0], reason=backend.available()[1])
 
@@ -34,20 +35,18 @@ pytestmark = pytest.mark.skipif(not backend.available()[0], reason=backend.avail
         ((40, 48, 16, 16), (24, 48, 1, 1), {"stride": 2}),
         ((40, 48, 16, 16), (24, 16, 1, 1), {"groups": 3}),
         ((40, 24, 16, 16), (48, 2, 1, 1), {"groups": 12}),
+        ((32, 1, 32, 32), (1, 1, 1, 1), {}),
+        ((32, 1, 32, 32), (1, 1, 3, 3), {"padding": 1}),
+        ((4, 1, 160, 160), (2, 1, 3, 3), {"padding": 1}),
+        ((32, 16, 32, 32), (1, 16, 1, 1), {}),
+        ((1, 1, 101, 99), (3, 1, 1, 1), {}),
+        ((1, 64, 1, 1), (16, 64, 1, 1), {}),
     ],
 )
-def test_large_batches_are_as_good_as_paddle(image, weight, options, biased):
-    """One chain of sums over all images would be up to ten times worse."""
+def test_large_batches_are_accurate(image, weight, options, biased):
+    """One chain of sums over all positions would lose up to ten times more."""
     operands = [normal(*image), normal(*weight), *([normal(weight[0])] if biased else [])]
-
-    def convolution(*tensors):
-        return F.conv2d(*tensors, **options)
-
-    exact, stock = results(convolution, operands, "float64"), results(convolution, operands)
-    with backend.enabled():
-        fast = results(convolution, operands)
-    for ours, theirs, truth in zip(fast[2:], stock[2:], exact[2:], strict=True):
-        assert np.linalg.norm(ours - truth) <= 2 * np.linalg.norm(theirs - truth)
+    assert_accurate(lambda *it: F.conv2d(*it, **options), *operands)
 
 
 @st.composite
@@ -62,7 +61,7 @@ def geometries_and_bands(draw):
 @given(geometries_and_bands())
 def test_bands_make_up_the_whole(drawn):
     geometry, count = drawn
-    image, weight = (paddle.to_tensor(normal(*it)) for it in (geometry.image, geometry.weight))
+    image, weight = (paddle.to_tensor(normal(*it).astype("float64")) for it in (geometry.image, geometry.weight))
 
     def result(image, geometry):
         how = {"stride": geometry.stride, "dilation": geometry.dilation}
@@ -76,7 +75,7 @@ def test_bands_make_up_the_whole(drawn):
         np.testing.assert_allclose(part, whole[:, :, band.result_row : stop], atol=1e-12)
 
 
-def test_only_narrow_groups_are_summed_up_in_bands():
+def test_large_images_and_those_of_narrow_groups_are_summed_up_in_bands():
     geometry = Geometry((8, 16, 32, 32), (16, 4, 3, 3), (1, 1), (1, 1, 1, 1), (1, 1), 4, False, 2)
     images, bands = direct._cut(geometry)
     assert images == 1
@@ -84,15 +83,37 @@ def test_only_narrow_groups_are_summed_up_in_bands():
     assert [it.image_row for it in bands] == [0, 15]
     images, bands = direct._cut(geometry._replace(weight=(16, 16, 3, 3), groups=1))
     assert (images, len(bands)) == (1, 1)
+    images, bands = direct._cut(geometry._replace(image=(8, 16, 64, 64), weight=(16, 16, 3, 3), groups=1))
+    assert (images, len(bands)) == (1, 2)
     images, bands = direct._cut(geometry._replace(image=(8, 16, 8, 8)))
-    assert (images, len(bands)) == (4, 1)
+    assert (images, len(bands)) == (2, 1)
 
 
-@given(st.integers(1, 100_000))
-def test_positions_are_cut_into_equal_parts(positions):
-    parts = pointwise._parts(positions)
-    assert positions % parts == 0
-    assert parts == 1 or 256 <= positions // parts <= 2048
+@given(st.integers(1, 3000), st.integers(1, 3), st.integers(1, 40), st.integers(1, 40))
+@settings(deadline=None, max_examples=50)
+def test_products_are_summed_up_over_all_positions(positions, groups, m, c):
+    left, right = normal(positions, groups, m), normal(positions, groups, c)
+    found, columns = np.full([groups, m, c], np.nan, "float32"), np.full([groups * m], np.nan, "float32")
+    if groups == 1 or m > 1:
+        ProductSums(positions, groups, m, c)(left.ctypes.data, right.ctypes.data, found.ctypes.data)
+        np.testing.assert_allclose(found, np.einsum("pgm,pgc->gmc", left, right, dtype="float64"), rtol=0, atol=1e-3)
+    ColumnSums(positions, groups * m)(left.ctypes.data, columns.ctypes.data)
+    np.testing.assert_allclose(columns, left.reshape(positions, -1).sum(0, "float64"), rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize(("m", "c", "chain"), [(1, 1, 64), (64, 64, 512), (24, 96, 307), (512, 512, 2048)])
+def test_sums_of_few_numbers_are_short(m, c, chain):
+    assert ProductSums(100_000, 1, m, c).chain == chain
+    assert ProductSums(50, 1, m, c).chain == 50
+
+
+def test_what_onednn_misreads_is_refused():
+    row_with_gaps = onednn.Layout([4, 1, 8], [24, 1, 3])
+    with pytest.raises(onednn.Unsupported, match="one row"):
+        onednn.product_recipe(row_with_gaps, onednn.dense([4, 8, 5]), onednn.dense([4, 1, 5]))
+    turned_row = onednn.Layout([4, 1, 8], [8, 1, 1])
+    with pytest.raises(onednn.Unsupported, match="one row"):
+        onednn.product_recipe(onednn.dense([4, 3, 1]), turned_row, onednn.dense([4, 3, 8]))
 
 
 @pytest.mark.parametrize(

@@ -9,13 +9,14 @@ import math
 import numpy as np
 
 from . import onednn
+from .sums import ColumnSums
 from .threads import Pieces, in_shares, scratch_size, workspace
 from .window import Band, Geometry
 
 # With several threads, oneDNN 3.6's strided 1x1 convolution overruns its scratch memory below 16 channels.
 _FEWEST_CHANNELS_STRIDED = 16
 # Multiplications below which a call takes more time than they do.
-_FEWEST_PRODUCTS = 1 << 17
+_FEWEST_PRODUCTS = 1 << 15
 # Positions summed up in one go, as multiples of the square root of an image's.
 _CHAIN, _NARROW_CHAIN = 32, 16
 # Channels of a group below which oneDNN's sums lose more digits than others of as many positions.
@@ -46,17 +47,11 @@ class Steps:
             onednn.int64s([top, left]),
             onednn.int64s([bottom, right]),
         )
-        self._recipe = self._fast(
-            "convolution_forward", onednn.FORWARD_TRAINING, onednn.CONVOLUTION_DIRECT,
-            self._image, self.any_weight, self._bias, self._result, *self._window,
-        )  # fmt: skip
-
-    @staticmethod
-    def _fast(operation: str, *arguments: object) -> onednn.Recipe:
-        recipe = onednn.Recipe.of(operation, *arguments)
-        if recipe.implementation.startswith("ref"):
-            raise onednn.Unsupported(f"oneDNN has no fast {operation} for this shape")
-        return recipe
+        self._recipe = onednn.convolution_recipe(
+            onednn.FORWARD_TRAINING, self._image, self.any_weight, self._bias, self._result, self._window
+        )
+        if self._recipe.implementation.startswith("ref"):
+            raise onednn.Unsupported("oneDNN has no fast convolution for this shape")
 
     @functools.cached_property
     def forward(self) -> onednn.Primitive:
@@ -82,19 +77,19 @@ class Steps:
         return _WeightGradient(self._geometry)
 
     def weight_recipe(self, weight: onednn.Layout | ctypes.c_void_p) -> onednn.Recipe:
-        """How the gradients of weight, in this layout, and bias are computed."""
+        """How the gradient of the weight, in this layout, is computed."""
         return onednn.Recipe.of(
             "convolution_backward_weights", onednn.CONVOLUTION_DIRECT,
-            self._image, weight, self._bias, self._result, *self._window, self._recipe,
+            self._image, weight, None, self._result, *self._window, self._recipe,
         )  # fmt: skip
 
 
 class _WeightGradient:
-    """The gradients of weight and bias; each thread adds up those of a few images after the other.
+    """The gradients of weight and bias; each thread adds up the weight's of a few images after the other.
 
     oneDNN's own sums go through all positions of all images in one chain, which loses digits. Stock Paddle's begin
     anew with each image; chains of 32 times the square root of an image's positions lose about as few, of half of
-    that, which may be less than an image, where groups are narrow.
+    that where groups are narrow. Such a chain may be less than an image.
     """
 
     def __init__(self, geometry: Geometry):
@@ -105,21 +100,21 @@ class _WeightGradient:
         self._offsets = [(band.image_row * rows[0], band.result_row * rows[1]) for band in bands]
 
         def steps(images: int, band: Band) -> Steps:
-            return Steps(band.geometry._replace(image=(images, *band.geometry.image[1:])))
+            return Steps(band.geometry._replace(image=(images, *band.geometry.image[1:]), biased=False))
 
         with onednn.using_threads(1):
             largest = steps(max(pieces.sizes), bands[0])
             own = largest.weight_recipe(largest.any_weight)
-        kinds = onednn.SRC, onednn.DIFF_DST, onednn.DIFF_WEIGHTS, *([onednn.DIFF_BIAS] if geometry.biased else ())
+        kinds = onednn.SRC, onednn.DIFF_DST, onednn.DIFF_WEIGHTS
 
         def run(band: Band, images: int) -> onednn.Execution:
             recipe = steps(images, band).weight_recipe(own.layout(onednn.DIFF_WEIGHTS))
             return onednn.Execution(recipe, {kind: recipe.layout(kind) for kind in kinds})
 
         self._runs = [pieces.tools(functools.partial(run, band)) for band in bands]
-        self._bias = geometry.result[1] if geometry.biased else 0
-        self._weight = own.size(onednn.DIFF_WEIGHTS)
-        self._numbers = self._weight // 4 + self._bias
+        n, outputs, height, width = geometry.result
+        self._bias = ColumnSums(n * height * width, outputs) if geometry.biased else None
+        self._numbers = own.size(onednn.DIFF_WEIGHTS) // 4
         self._sums = onednn.aligned(4 * self._numbers)
         self._scratch = max(map(scratch_size, self._runs))
         self._unblock = onednn.reorder(own.layout(onednn.DIFF_WEIGHTS), largest.weight)
@@ -135,17 +130,16 @@ class _WeightGradient:
                 for sums in others:
                     total += sums
             self._unblock((start, weight_gradient))
-            if bias_gradient is not None:
-                onednn.array_at(bias_gradient, (self._bias,))[:] = total[self._weight // 4 :]
+        if bias_gradient is not None:
+            self._bias(gradient, bias_gradient)
 
     def _share(self, image: int, gradient: int, start: int, share: int) -> None:
         further = start + self._sums
         sums, of_piece = (onednn.array_at(it, (self._numbers,)) for it in (start, further))
         sums.fill(0)
-        results = (further, further + self._weight) if self._bias else (further,)
         for of_band in self._runs:
             for run in of_band[share].values():
-                run.place([image, gradient, *results])
+                run.place([image, gradient, further])
                 run.work_at(further + self._sums)
         for piece in self._pieces.of_share[share]:
             at_image, at_gradient = image + piece.start * self._image, gradient + piece.start * self._result
@@ -158,12 +152,12 @@ class _WeightGradient:
 
 
 def _cut(geometry: Geometry) -> tuple[int, list[Band]]:
-    """Of how many images, or in which bands of one, the gradients of weight and bias are summed up in one go."""
+    """Of how many images, or in which bands of one, the gradient of the weight is summed up in one go."""
     _, _, height, width = geometry.result
     positions, products = height * width, height * width * math.prod(geometry.weight)
     is_narrow = geometry.groups > 1 and geometry.weight[1] < _NARROW_GROUP
     images = max((_NARROW_CHAIN if is_narrow else _CHAIN) / math.sqrt(positions), _FEWEST_PRODUCTS / products)
     bands = min(height, round(1 / images))
-    if is_narrow and bands > 1 and max(geometry.padding[:2]) < geometry.weight[2]:
+    if bands > 1 and max(geometry.padding[:2]) < geometry.weight[2]:
         return 1, geometry.bands(bands)
     return max(1, round(images)), [Band(0, 0, geometry)]

@@ -152,6 +152,7 @@ class Layout(_Handle):
         else:
             how, placing = "memory_desc_create_with_strides", int64s(strides)
         super().__init__("memory_desc", how, len(shape), int64s(shape), data_type, placing)
+        self.shape, self.strides = shape, strides
 
 
 def dense(shape: Sequence[int]) -> Layout:
@@ -381,10 +382,45 @@ def reorder(source: Layout | ctypes.c_void_p, target: Layout | ctypes.c_void_p) 
     return Execution(recipe, {SRC: recipe.layout(SRC), DST: recipe.layout(DST)})
 
 
+def convolution_recipe(
+    purpose: int,
+    image: Layout,
+    weight: Layout,
+    bias: Layout | None,
+    result: Layout,
+    window: Sequence[ctypes.Array],
+    attributes: Attributes | None = None,
+) -> Recipe:
+    """A convolution's forward pass; the window is strides, dilations less one, padding before and padding behind.
+
+    Raises Unsupported for what oneDNN 3.6 computes wrongly on CPUs with AVX-512: a single column of results of images
+    with a single channel, where the columns in between are skipped.
+    """
+    skips_columns = window[0][1] > 1
+    if image.shape[1] == 1 and result.shape[3] == 1 and skips_columns:
+        raise Unsupported("oneDNN misreads images of one channel in this convolution")
+    return Recipe.of(
+        "convolution_forward", purpose, CONVOLUTION_DIRECT, image, weight, bias, result, *window, attributes=attributes
+    )
+
+
+def product_recipe(left: Layout, right: Layout, result: Layout, attributes: Attributes | None = None) -> Recipe:
+    """The product of matrices, each of [rows, columns], or of many such behind axes of their own.
+
+    Raises Unsupported for what oneDNN 3.6 misreads on CPUs with AVX-512: where a matrix has one row, it takes strides
+    that leave open which axis is the contiguous one for those of the other axis.
+    """
+    (rows, depth), columns = left.shape[-2:], right.shape[-1]
+    row_has_gaps = rows == 1 and depth > 1 and left.strides[-1] > 1
+    row_looks_turned = depth == 1 and columns > 1 and right.strides[-2] < columns * right.strides[-1]
+    if row_has_gaps or row_looks_turned:
+        raise Unsupported("oneDNN misreads a matrix of one row that lies so in memory")
+    return Recipe.of("matmul", left, right, None, result, attributes=attributes)
+
+
 def matrix_product(left: Layout, right: Layout, result: Layout) -> Primitive:
-    """(left, right, result): their product, each of [rows, columns], or of many such behind axes of their own."""
-    recipe = Recipe.of("matmul", left, right, None, result)
-    return Primitive(recipe, {SRC: left, WEIGHTS: right}, {DST: result})
+    """(left, right, result): their product as `product_recipe` describes it."""
+    return Primitive(product_recipe(left, right, result), {SRC: left, WEIGHTS: right}, {DST: result})
 
 
 def _renew_lock() -> None:

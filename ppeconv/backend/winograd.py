@@ -63,7 +63,7 @@ def _product(rows, columns, left, right, result, depth, adds) -> onednn.Executio
     strides = left, right, result
     layouts = [onednn.Layout([_PRODUCTS, *it], by) for it, by in zip(shapes, strides, strict=True)]
     attributes = onednn.Attributes().then_add_to_result() if adds else None
-    recipe = onednn.Recipe.of("matmul", *layouts[:2], None, layouts[2], attributes=attributes)
+    recipe = onednn.product_recipe(*layouts, attributes)
     return onednn.Execution(recipe, {kind: recipe.layout(kind) for kind in (onednn.SRC, onednn.WEIGHTS, onednn.DST)})
 
 
@@ -209,6 +209,18 @@ def _transposed(operand: tuple[list[int], int]) -> tuple[list[int], int]:
     return [product, column, row], step
 
 
+def serves(geometry: Geometry) -> bool:
+    """Whether a geometry can be computed this way: matrices of a single channel are misread by oneDNN."""
+    m, per_group, *kernel = geometry.weight
+    return (
+        kernel == [3, 3]
+        and geometry.stride == geometry.dilation == (1, 1)
+        and max(geometry.padding) <= 2
+        and min(per_group, m // geometry.groups) > 1
+        and min(geometry.result) >= 1
+    )
+
+
 def pays_in_filtering(geometry: Geometry) -> bool:
     """Whether the result and the gradient of the image are better computed this way."""
     return geometry.groups == 1 and pays_in_weight_gradient(geometry)
@@ -216,12 +228,10 @@ def pays_in_filtering(geometry: Geometry) -> bool:
 
 def pays_in_weight_gradient(geometry: Geometry) -> bool:
     """Whether the gradient of the weight is better computed this way: in less time, with fewer digits lost."""
-    m, per_group, *kernel = geometry.weight
+    m, per_group, *_ = geometry.weight
     n, _, height, width = geometry.result
     return (
-        kernel == [3, 3]
-        and geometry.stride == geometry.dilation == (1, 1)
-        and max(geometry.padding) <= 2
+        serves(geometry)
         and min(per_group, m // geometry.groups) >= _FEWEST_CHANNELS
         and n * _halved(height) * _halved(width) >= _FEWEST_TILES
     )
@@ -231,6 +241,8 @@ class Steps:
     """The functions of one geometry, called with addresses as oneDNN's primitives are."""
 
     def __init__(self, geometry: Geometry):
+        if not serves(geometry):
+            raise onednn.Unsupported("not a 3x3 convolution of stride 1 and several channels a group")
         self._geometry = geometry
         outputs, per_group = geometry.weight[:2]
         self._kernels = [outputs * per_group, per_group, 1], outputs // geometry.groups * per_group

@@ -72,14 +72,21 @@ def _attributes(step: Step, batch: int, layout: Callable[[Value, int], onednn.La
 def _convolution(step: Step, batch: int) -> onednn.Recipe:
     settings, (image, weight, *bias) = step.settings, step.inputs
     top, bottom, left, right = settings["padding"]
-    return onednn.Recipe.of(
-        "convolution_forward", onednn.FORWARD_INFERENCE, onednn.CONVOLUTION_DIRECT,
-        image_layout(image, batch), onednn.Layout(_grouped(weight.shape, settings["groups"]), None),
-        onednn.dense([weight.shape[0]]) if bias else None, image_layout(step.output, batch),
-        onednn.int64s(settings["stride"]), onednn.int64s([side - 1 for side in settings["dilation"]]),
-        onednn.int64s([top, left]), onednn.int64s([bottom, right]),
-        attributes=_attributes(step, batch, image_layout),
-    )  # fmt: skip
+    window = (
+        onednn.int64s(settings["stride"]),
+        onednn.int64s([side - 1 for side in settings["dilation"]]),
+        onednn.int64s([top, left]),
+        onednn.int64s([bottom, right]),
+    )
+    return onednn.convolution_recipe(
+        onednn.FORWARD_INFERENCE,
+        image_layout(image, batch),
+        onednn.Layout(_grouped(weight.shape, settings["groups"]), None),
+        onednn.dense([weight.shape[0]]) if bias else None,
+        image_layout(step.output, batch),
+        window,
+        _attributes(step, batch, image_layout),
+    )
 
 
 def _matmul(step: Step, batch: int) -> onednn.Recipe:
