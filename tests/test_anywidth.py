@@ -287,7 +287,7 @@ def test_awn_keeps_the_weights_it_does_not_mask():
     model = anywidth.make_anywidth(plain, "awn")
     assert model is plain
     for name, value in before.items():
-        mask = model.state_dict().get(name.replace("weight", "mask"))
+        mask = model.state_dict().get(name.removesuffix("weight") + "mask")
         expected = value if mask is None else value * mask.numpy()
         np.testing.assert_array_equal(model.state_dict()[name].numpy(), expected, err_msg=name)
 
