@@ -102,7 +102,7 @@ def test_unreadable_files_are_named_up_to_twenty(tmp_path):
         look_at([dataset, Digits(".", "test")])
     text = str(error.value)
     assert "25 of 30 images cannot be read" in text
-    assert text.count(".jpg (") == 20
+    assert text.count(".jpg cannot be read as an image") == 20
     assert "and 5 more" in text
 
 
