@@ -49,7 +49,11 @@ def create_backbone(name: str, *, init: Init = "reference", **arguments: Any) ->
             "paddle" by Paddle's initializers. Networks of other libraries start as these do.
         arguments: the backbone's, such as class_num=10.
     """
-    model = create_external(name, **arguments) if is_external(name) else BACKBONES.create(name, **arguments)
+    try:
+        model = create_external(name, **arguments) if is_external(name) else BACKBONES.create(name, **arguments)
+    except (ValueError, ArithmeticError) as error:  # what Paddle's layers raise
+        given = ", ".join(f"{key}={value}" for key, value in arguments.items())
+        raise UserError(f"{name} cannot be built with {given}: a layer is left without channels ({error})") from None
     return initialise(model, name, init)
 
 

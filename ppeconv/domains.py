@@ -76,6 +76,8 @@ ShareOrAll = Annotated[float, Field(gt=0, le=1)]
 """A part that may be all, never nothing: a width, a crop's share of the area."""
 AreaRange = Annotated[Sequence[ShareOrAll], PAIR, LOW_TO_HIGH]
 """Smallest and largest share of an image's area."""
+Aspect = Annotated[float, Field(ge=0.01, le=1)]
+"""Smallest height / width, or width / height, whichever is below 1."""
 AspectRange = Annotated[Sequence[Annotated[float, Field(ge=0.01, le=100)]], PAIR, LOW_TO_HIGH]
 """Smallest and largest width / height."""
 Deviation = Annotated[float, Field(ge=1e-3, le=1)]

@@ -95,8 +95,8 @@ def recalibrate(
     for site in sites:
         shape = shapes.get(id(site.layer))
         channels = shape[1] if shape else site.layer.channels
-        size = {"size": shape[2:]} if wants_size else {}
-        blocks.append((site, channels, make(channels, **{**size, **own})))
+        size = _size(name, site.path, shape, own) if wants_size else {}
+        blocks.append((site, channels, make(channels, **{**own, **size})))
     report = PlacementReport(RECALIBRATIONS.canonical(name))
     before = _counts(model, input_size)
     for site, channels, block in blocks:
@@ -130,7 +130,7 @@ def replace_pool(
     last = next(site for site in sites if id(site.layer) == list(order)[-1])
     shape = order[id(last.layer)]
     before = _counts(model, input_size)
-    head = HEADS.get(name)(shape[1], **{"size": shape[2:], **own})
+    head = HEADS.get(name)(shape[1], **{**own, **_size(name, last.path, shape, own)})
     last.put(head)
     report = PlacementReport(HEADS.canonical(name), [(last.path, shape[1], parameter_count(head))])
     return model, _completed(report, before, _counts(model, input_size))
@@ -186,6 +186,13 @@ def _no_place(model: nn.Layer, name: str, rules: Places) -> str:
         f"{kind} declares no place for {name}, or all are taken; name layers to put it behind with rules.after, such "
         "as after=['layer*.*.bn2']"
     )
+
+
+def _size(name: str, path: str, shape: Sequence[int], own: Mapping[str, Any]) -> dict[str, list[int]]:
+    measured, given = list(shape[2:]), own.get("size")
+    if given is not None and list(given) != measured:
+        raise UserError(f"{name}.size is {given}, and the map at {path} is {measured}; leave it out, it is measured")
+    return {"size": measured}
 
 
 def _measured(

@@ -85,11 +85,15 @@ Arch: {name: ResNet18, stem: cifar}
 Operator: {name: SPConv, ratio: 0.5}
 ```
 
-- **继承**：`_base_` 是一个或一串文件，路径相对于本文件；后面的盖过前面的，本文件盖过所有 `_base_`。映射逐键合并，
-  列表整体替换；`name` 换成别的名字时，原来那个名字的参数一并丢弃。
+- **继承**：`_base_` 是一个或一串文件，路径相对于本文件；那里没有时，按路径或名字在随附的配置里找，所以放在任何目录里的
+  配置都可以写 `_base_: [lenet_spconv_digits]`。后面的盖过前面的，本文件盖过所有 `_base_`。映射逐键合并，列表整体替换；
+  `name` 换成别的名字时，整个映射换掉。
 - **命令行覆盖**：`-o Global.epochs=1 -o Optimizer.lr.learning_rate=3e-4`。等号右边按 YAML 解析，从不当作代码执行；
-  列表项用序号：`-o DataLoader.Train.dataset.transform_ops.0.RandomCrop.padding=2`。
-- **严格**：写错的键、写错的值、类型不符都会以一句话报错并给出相近的名字，退出码 2，不开始训练。
+  列表项用序号：`-o DataLoader.Train.dataset.transform_ops.0.RandomCrop.padding=2`。用
+  `-o Operator.name=GhostConv` 换名字时，原来那个名字的参数一并丢弃，
+  `-o` 给的参数（写在前后都行）和分区自己的键（如 `Optimizer.lr`、`Operator.rules`）留下。
+- **严格**：写错的键、写错的值、类型不符、同一个键写了两遍、互相矛盾的值，都会以一句话报错，退出码 2，不开始训练。
+- **路径**：开头的 `~` 是用户目录，配置里和命令行选项里都一样。
 - **数字**：`3e-4` 是数字（普通的 YAML 会把它读成字符串）。下面「类型」一栏写着每个数允许的范围，范围以外的值、NaN 和
   无穷大都会被拒绝；错误信息里写的是同一个范围。
 - **运行目录**里的 `config.yaml` 是补全以后的配置，`python tools/eval.py --run 目录` 读的就是它。

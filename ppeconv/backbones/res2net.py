@@ -37,7 +37,7 @@ class Res2Block(nn.Layer):
         cardinality: int,
     ):
         super().__init__()
-        width = planes * split_width // 64 * cardinality
+        width = max(1, planes * split_width // 64) * cardinality
         self.reduce = conv_norm(inputs, width * scale, 1)
         self.chain = nn.LayerList([conv_norm(width, width, 3, stride, groups=cardinality) for _ in range(scale - 1)])
         self.carries = downsample is None

@@ -58,7 +58,7 @@ class Bottleneck(nn.Layer):
         path_width: int = 64,
     ):
         super().__init__()
-        inner = planes * path_width // 64 * cardinality
+        inner = max(1, planes * path_width // 64) * cardinality
         self.conv1 = nn.Conv2D(inputs, inner, 1, bias_attr=False)
         self.bn1 = nn.BatchNorm2D(inner)
         self.conv2 = nn.Conv2D(inner, inner, 3, stride, 1, groups=cardinality, bias_attr=False)

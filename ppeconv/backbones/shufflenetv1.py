@@ -5,6 +5,7 @@ Paper: ShuffleNet: An Extremely Efficient Convolutional Neural Network for Mobil
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Literal
 
 import paddle
@@ -14,6 +15,7 @@ from paddle import Tensor, nn
 from ppeconv.backbones.layers import Staged, conv_norm
 from ppeconv.backbones.width import scaled
 from ppeconv.domains import Channels, Classes, Multiplier
+from ppeconv.errors import UserError
 from ppeconv.recalibration.base import RecalibrationSlot
 from ppeconv.registry import BACKBONES
 from ppeconv.shuffle import channel_shuffle
@@ -83,12 +85,19 @@ class ShuffleNetV1(Staged):
         stem: Literal["imagenet", "cifar"] = "imagenet",
         in_channels: Channels = 3,
     ):
+        widths = [scaled(_CHANNELS[groups] * 2**stage, width) for stage in range(3)]
+        added = [outputs - inputs for inputs, outputs in pairwise([stem_channels, *widths])]
+        grouped = [*widths, *(outputs // 4 for outputs in widths), *added]
+        if min(grouped) < 1 or any(channels % groups for channels in grouped):
+            raise UserError(
+                f"ShuffleNetV1 with groups={groups} needs stages whose channels, a quarter of them and what they add "
+                f"are multiples of it; got {widths} from width={width:g} behind stem_channels={stem_channels}"
+            )
         small = stem == "cifar"
         first: list[nn.Layer] = [conv_norm(in_channels, stem_channels, 3, 1 if small else 2)]
         first += [] if small else [nn.MaxPool2D(3, 2, 1)]
         stages, inputs = [first], stem_channels
-        for stage, depth in enumerate((4, 8, 4)):
-            outputs = scaled(_CHANNELS[groups] * 2**stage, width)
+        for stage, (depth, outputs) in enumerate(zip((4, 8, 4), widths, strict=True)):
             blocks = [ShuffleBlockV1(inputs, outputs, 2, groups, groups if stage else 1)]
             blocks += [ShuffleBlockV1(outputs, outputs, 1, groups, groups) for _ in range(depth - 1)]
             stages.append(blocks)

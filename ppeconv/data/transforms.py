@@ -13,7 +13,7 @@ import numpy as np
 
 from ppeconv.data.datasets import Images
 from ppeconv.data.images import resize
-from ppeconv.domains import SOME, AreaRange, AspectRange, Deviation, MapSize, Padding, Pixels, Probability, ShareOrAll
+from ppeconv.domains import SOME, AreaRange, Aspect, AspectRange, Deviation, MapSize, Padding, Pixels, Probability
 from ppeconv.errors import UserError
 from ppeconv.registry import TRANSFORMS
 
@@ -144,7 +144,7 @@ class RandomErasing(Transform):
 
     draws = 5
 
-    def __init__(self, *, prob: Probability = 0.5, scale: AreaRange = (0.02, 0.33), ratio: ShareOrAll = 0.3):
+    def __init__(self, *, prob: Probability = 0.5, scale: AreaRange = (0.02, 0.33), ratio: Aspect = 0.3):
         self.prob, self.scale, self.ratio = prob, scale, ratio
 
     def __call__(self, images: Images, random: np.ndarray) -> Images:
