@@ -353,6 +353,12 @@ BOTH = "resnet20_spconv_se_cifar10"
         (lambda: RECALIBRATIONS.create("GC", 8, ratio=0.0), "GC.ratio should be a number above 0"),
         (lambda: RECALIBRATIONS.get("GE")(8), "give its size"),
         (lambda: HEADS.get("GDC")(8), "give its size"),
+        (
+            lambda: create_model("ResNet20", operator="GDC", operator_args={"size": [4, 8]}),
+            r"GDC.size is \[4, 8\], and the map at pool is \[8, 8\]",
+        ),
+        (lambda: create_model("ShuffleNetV1", stem_channels=25), "multiples of it; got .* behind stem_channels=25"),
+        (lambda: create_model("MobileNetV1", width=1e-6), "MobileNetV1 cannot be built with width=1e-06"),
         (lambda: create_model("ResNet20", operator="SPConf"), "recalibration block or head called 'SPConf'"),
         (lambda: create_model("ResNet20", operator="GDC", rules={"include": ["x"]}), "takes no rules"),
         (lambda: configs.load(BOTH, ["Operator.1.rules={kernel_size: [3]}"]), "no key 'kernel_size'"),

@@ -217,6 +217,20 @@ def test_schedules():
     np.testing.assert_allclose([cycle[0], cycle.max()], [0.004, 0.1], rtol=1e-5)
 
 
+@pytest.mark.parametrize(("steps", "peak"), [(100, 0.3), (57, 0.5), (3, 0.9), (10, 0.1), (2, 0.5), (1, 0.3)])
+def test_one_cycle_is_paddles_where_that_is_defined(steps, peak):
+    """Paddle's divides by zero where the peak falls on the first step."""
+    make = {"learning_rate": 0.1, "peak": peak, "divide_factor": 10.0, "end_lr": 0.01}
+    ours = SCHEDULES.create("OneCycle", 1, steps, **make)
+    paddles = paddle.optimizer.lr.OneCycleLR(0.1, steps, 10.0, 0.01, peak) if peak * steps > 1 else None
+    for step in range(steps):
+        assert 0.01 - 1e-9 <= ours() <= 0.1 + 1e-9
+        assert paddles is None or ours() == pytest.approx(paddles(), rel=1e-9)
+        ours.step()
+        if paddles and step < steps - 1:
+            paddles.step()
+
+
 @pytest.mark.parametrize(
     ("name", "arguments"),
     [
