@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from ppeconv.errors import UserError
+from ppeconv.registry import DATASETS
 
 if TYPE_CHECKING:
     from ppeconv.config import Config
+    from ppeconv.sections import SetSection
 
 
 def check_relations(config: Config) -> None:
     """Raise a UserError for the first contradiction; what is not known yet is not looked at."""
-    for contradiction in (*_schedule(config), *_normalization(config), *_classes(config), *_images(config)):
+    for contradiction in chain.from_iterable(look(config) for look in _LOOKS):
         raise UserError(contradiction)
 
 
@@ -56,6 +60,31 @@ def _images(config: Config) -> Iterator[str]:
                 f"Arch.image_size is {side}, and the images are {shape[1]}x{shape[2]} (Infer.image_shape {shape}); "
                 "leave it out, and it follows from the data"
             )
+
+
+def _parts(config: Config) -> Iterator[str]:
+    train, evaluation = config.DataLoader.Train.dataset, config.DataLoader.Eval.dataset
+    ratios = train.arguments.get("val_ratio"), evaluation.arguments.get("val_ratio")
+    own_test_images = ratios[1] is None and DATASETS.get(train.name).has_test_images
+    if ratios[0] != ratios[1] and _source(train) == _source(evaluation) and not own_test_images:
+        yield (
+            f"val_ratio is {ratios[0]} in training and {ratios[1]} in evaluation of the same images, so some would be on "
+            "both sides; give both the same"
+        )
+
+
+def _evaluation(config: Config) -> Iterator[str]:
+    if config.DataLoader.Eval.sampler.drop_last:
+        yield "DataLoader.Eval.sampler.drop_last is true, which leaves images out of the evaluation; set it to false"
+
+
+_LOOKS = _schedule, _normalization, _classes, _images, _parts, _evaluation
+
+
+def _source(dataset: SetSection) -> dict[str, Any]:
+    """Where a data set's images come from."""
+    places = {key: os.path.normpath(value) for key, value in dataset.arguments.items() if isinstance(value, str)}
+    return {"name": DATASETS.canonical(dataset.name), **places}
 
 
 def _normalize(operations: list[dict[str, Any]]) -> dict[str, list[float]] | None:

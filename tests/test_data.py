@@ -1,8 +1,5 @@
 """Data sets, transforms, batches."""
 
-import gzip
-import pickle
-import tarfile
 from itertools import chain, zip_longest
 
 import numpy as np
@@ -11,9 +8,9 @@ from PIL import Image
 
 from ppeconv import UserError
 from ppeconv.data.batches import Batches, Pipeline
-from ppeconv.data.datasets import MNIST, Cifar10, Cifar100, Digits, FashionMNIST, ImageFolder, ImageList
+from ppeconv.data.datasets import MNIST, Cifar10, Digits, FashionMNIST, ImageFolder
 from ppeconv.data.images import read_image
-from ppeconv.registry import DATASETS, TRANSFORMS
+from ppeconv.registry import TRANSFORMS
 
 AUGMENTED = [
     {"RandomCrop": {"size": 28, "padding": 3}},
@@ -179,28 +176,6 @@ def test_too_large_a_crop_is_refused():
         TRANSFORMS.create("RandomCrop", size=9)(np.zeros((1, 8, 8, 3), np.uint8), np.zeros((1, 2)))
 
 
-def write_cifar100(folder):
-    """A small file in the official layout."""
-    rng = np.random.default_rng(0)
-    with tarfile.open(folder / "cifar-100-python.tar.gz", "w:gz") as tar:
-        for name, count in [("train", 20), ("test", 10)]:
-            content = {
-                b"data": rng.integers(0, 256, (count, 3072), dtype=np.uint8),
-                b"fine_labels": rng.integers(0, 100, count).tolist(),
-                b"coarse_labels": [0] * count,
-            }
-            (folder / name).write_bytes(pickle.dumps(content, protocol=2))
-            tar.add(folder / name, f"cifar-100-python/{name}")
-
-
-def test_cifar100_in_the_official_layout(tmp_path):
-    write_cifar100(tmp_path)
-    dataset = Cifar100(tmp_path, "train")
-    assert len(dataset) == 20
-    assert dataset.read(np.arange(2)).shape == (2, 32, 32, 3)
-    assert len(dataset.class_names) == len(set(dataset.class_names)) == 100
-
-
 @pytest.mark.parametrize(
     ("dataset", "shape", "sizes"),
     [
@@ -219,32 +194,6 @@ def test_real_data_sets(dataset, shape, sizes, data_root):
         assert len(part.class_names) == 10
 
 
-@pytest.mark.parametrize("name", ["Cifar10", "MNIST"])
-def test_missing_files_are_named(name, tmp_path, monkeypatch):
-    def offline(*arguments, **keywords):
-        raise RuntimeError("Cannot download within retry limit 3")
-
-    monkeypatch.setattr("paddle.dataset.common.download", offline)
-    monkeypatch.setattr("paddle.vision.datasets.cifar._check_exists_and_download", offline)
-    monkeypatch.setattr("paddle.vision.datasets.mnist._check_exists_and_download", offline)
-    with pytest.raises(UserError) as error:
-        len(DATASETS.create(name, tmp_path, "train"))
-    assert str(tmp_path) in str(error.value)
-    assert ".gz" in str(error.value)
-    assert "PPECONV_DATA" in str(error.value)
-
-
-def test_damaged_files_are_named(tmp_path):
-    (tmp_path / "cifar-10-python.tar.gz").write_bytes(b"nothing of the kind")
-    (tmp_path / "mnist").mkdir()
-    for kind in ("images-idx3", "labels-idx1"):
-        with gzip.open(tmp_path / "mnist" / f"t10k-{kind}-ubyte.gz", "wb") as file:
-            file.write(b"short")
-    for name in ("Cifar10", "MNIST"):
-        with pytest.raises(UserError, match="cannot be read as"):
-            len(DATASETS.create(name, tmp_path, "test"))
-
-
 def write_photos(folder, split, classes=("ant", "bee"), count=3):
     for label, name in enumerate(classes):
         (folder / split / name).mkdir(parents=True)
@@ -261,31 +210,6 @@ def test_image_folder(tmp_path):
         assert dataset.class_names == ["ant", "bee"]
         assert dataset.labels.tolist() == [0, 0, 0, 1, 1, 1]
         assert [image.shape for image in dataset.read(np.array([0, 5]))] == [(20, 30, 3), (22, 30, 3)]
-
-
-def test_image_list(tmp_path):
-    write_photos(tmp_path / "photos", "train")
-    (tmp_path / "list.txt").write_text("train/ant/0.png 0\ntrain/bee/1.png 1\n\ntrain/bee/2.png 1\n", "utf-8")
-    dataset = ImageList(tmp_path, "train", image_root="photos", cls_label_path="list.txt")
-    assert dataset.labels.tolist() == [0, 1, 1]
-    assert dataset.class_names == ["0", "1"]
-    assert dataset.read(np.array([1]))[0].shape == (21, 30, 3)
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("a.png zero\n", "a path and a label number"),
-        ("\n", "names no image"),
-        ("a.png -1\n", "labels start at 0"),
-        ("a.png\n", "a path and a label number"),
-        ("a.png 7\n", "only 2 class_names"),
-    ],
-)
-def test_wrong_lists(text, words, tmp_path):
-    (tmp_path / "list.txt").write_text(text, "utf-8")
-    with pytest.raises(UserError, match=words):
-        ImageList(tmp_path, "train", image_root=".", cls_label_path="list.txt", class_names=["a", "b"])
 
 
 def test_missing_folders_and_unreadable_images(tmp_path):

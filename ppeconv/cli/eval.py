@@ -36,6 +36,7 @@ def parser() -> argparse.ArgumentParser:
 
 def run(arguments: argparse.Namespace) -> int:
     """Evaluate, without images that cannot be read; returns the exit code."""
+    from ppeconv.data.classes import absent
     from ppeconv.engine import distributed
     from ppeconv.engine.confusion import draw_confusion, write_per_class
     from ppeconv.engine.evaluator import evaluate
@@ -54,6 +55,8 @@ def run(arguments: argparse.Namespace) -> int:
     calibrate_for(model, config, [1.0])
     result = evaluate(model, batches, CombinedLoss(config.Loss.Eval), topk(config), config.Arch.class_num, "[Eval]")
     logger.info(f"[Eval][Avg]{result.summary()}, images: {result.confusion.sum()}")
+    if warning := absent(batches.dataset, "evaluation"):
+        logger.info(warning)
     names = config.Infer.class_names
     for name, count, top1 in list(zip(names, result.confusion.sum(1), result.per_class, strict=True))[:20]:
         logger.info(f"  {name}: top1 {top1:.5f} of {count} images")

@@ -93,15 +93,17 @@ def add_trained(parser: argparse.ArgumentParser) -> None:
 def trained(arguments: argparse.Namespace) -> tuple[Run, Config]:
     """The run folder and the config, with data facts, that the options mean."""
     from ppeconv import config as configs
-    from ppeconv.engine.run import Run
+    from ppeconv.engine.run import Run, with_classes_of
     from ppeconv.engine.setup import with_data_facts
+    from ppeconv.engine.weights import weight_file
 
     if arguments.run:
         run = Run(arguments.run)
-        return run, run.config(arguments.override)
+        return run, with_classes_of(run, run.config(arguments.override))
     config = configs.load(arguments.config, arguments.override)
     run = Run.of(config, arguments.config)
-    return run, with_data_facts(config)
+    source = Run(weight_file(config.Global.pretrained_model or run.path).parent)
+    return run, with_data_facts(with_classes_of(source, config))
 
 
 def name_unreadable(problems: Sequence[str]) -> int:

@@ -8,6 +8,7 @@ from functools import partial
 
 import numpy as np
 
+from ppeconv.data.classes import absent
 from ppeconv.data.datasets import ArraySet, FileSet
 from ppeconv.data.images import image_problem
 from ppeconv.errors import UserError
@@ -16,23 +17,13 @@ _DECODE_AT_MOST = 20_000
 _NAMED = 20
 
 
-def check_labels(dataset: ArraySet | FileSet, split: str, class_num: int) -> None:
-    """Raise a UserError for a label outside 0 to class_num - 1."""
-    lowest, highest = int(dataset.labels.min()), int(dataset.labels.max())
-    if lowest < 0 or highest >= class_num:
-        wrong = lowest if lowest < 0 else highest
-        raise UserError(
-            f"the {split} data have the label {wrong}, but Arch.class_num is {class_num}; labels go from 0 to "
-            "class_num - 1"
-        )
-
-
 def look_at(datasets: Sequence[ArraySet | FileSet]) -> list[str]:
     """What there is to say of training and evaluation data, in lines; unreadable files are raised as a UserError."""
     sides = list(zip(datasets, ("training", "evaluation"), strict=True))
     lines = [_classes(dataset, split) for dataset, split in sides]
     lines += [f"{split} data, left out: {dataset.left_out}" for dataset, split in sides if dataset.left_out]
-    return [line for line in (*lines, _imbalance(datasets[0]), _open_files(datasets)) if line]
+    lines += [absent(dataset, split) for dataset, split in sides]
+    return [line for line in (*lines, _imbalance(datasets[0]), _overlap(*datasets), _open_files(datasets)) if line]
 
 
 def _open_files(datasets: Sequence[ArraySet | FileSet]) -> str:
@@ -59,12 +50,16 @@ def _classes(dataset: ArraySet | FileSet, split: str) -> str:
 
 def _imbalance(dataset: ArraySet | FileSet) -> str:
     counts = np.bincount(dataset.labels, minlength=len(dataset.class_names))
-    if counts.min() == 0:
-        absent = [dataset.class_names[label] for label in np.flatnonzero(counts == 0)]
-        return f"warning: no training image of {len(absent)} classes: {', '.join(absent[:_NAMED])}"
-    if counts.max() >= 3 * counts.min():
+    if counts.max() >= 3 * counts.min() > 0:
         return (
             f"warning: the classes are imbalanced: the largest has {counts.max() / counts.min():.1f} times the images "
             "of the smallest; look at the per-class accuracy of tools/eval.py"
         )
     return ""
+
+
+def _overlap(training: ArraySet | FileSet, evaluation: ArraySet | FileSet) -> str:
+    both = {*getattr(training, "paths", ())} & {*getattr(evaluation, "paths", ())}
+    if not both:
+        return ""
+    return f"warning: {len(both)} images are trained on and evaluated on, {min(both)} for one; top1 will be too high"

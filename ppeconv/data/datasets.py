@@ -6,14 +6,16 @@ import os
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Literal
 
 import numpy as np
 
+from ppeconv.data.archives import at_hand, read_cifar, read_idx
 from ppeconv.data.found import find_images, is_hidden, sort_out
 from ppeconv.data.images import read_image, resize
-from ppeconv.domains import FilePath, Share
-from ppeconv.errors import UserError, first_line
+from ppeconv.data.lists import MOST_CLASSES, read_list
+from ppeconv.domains import DISTINCT, SOME, FilePath, Share
+from ppeconv.errors import UserError
 from ppeconv.registry import DATASETS
 
 Images = np.ndarray | list[np.ndarray]
@@ -30,9 +32,11 @@ class ArraySet:
             on the test images: for choices that must not be made on these.
     """
 
-    class_names: ClassVar[list[str]]
+    class_names: list[str]
     shape: tuple[int, int, int]
-    left_out: ClassVar[str] = ""
+    numbered = False
+    left_out = ""
+    has_test_images = True
 
     def __init__(self, root: str | Path, split: str, *, val_ratio: Share | None = None):
         self.root, self.side, self.val_ratio = Path(root), split, val_ratio
@@ -55,7 +59,7 @@ class ArraySet:
     def __len__(self) -> int:
         return len(self.labels)
 
-    @property
+    @cached_property
     def labels(self) -> np.ndarray:
         """int64 [N]."""
         return self.arrays[1]
@@ -64,40 +68,16 @@ class ArraySet:
         """The images at these positions."""
         return self.arrays[0][indices]
 
-    def _from_paddle(self, name: str, files: dict[str, str], **arguments: Any) -> tuple[np.ndarray, np.ndarray]:
-        """Read one of `paddle.vision.datasets`: from `files` (argument -> file name), else fetched by Paddle."""
-        from paddle.vision import datasets
-
-        paths = {argument: self.root / file for argument, file in files.items()}
-        missing = [path for path in paths.values() if not path.is_file()]
-        if not missing:
-            arguments |= {argument: str(path) for argument, path in paths.items()}
-        try:
-            source = getattr(datasets, name)(mode=self.split, download=True, backend="cv2", **arguments)
-            pairs = [
-                (np.asarray(image, np.uint8), int(np.asarray(label).item()))
-                for image, label in (source[index] for index in range(len(source)))
-            ]
-        except Exception as error:
-            if missing:
-                raise UserError(
-                    f"{name} needs {missing[0].name} in {missing[0].parent}, and it could not be "
-                    f"downloaded ({first_line(error)}); put the file there, or name its folder with "
-                    "-o Global.data_root=DIR or the variable PPECONV_DATA"
-                ) from None
-            raise UserError(
-                f"{', '.join(map(str, paths.values()))} cannot be read as {name} "
-                f"({type(error).__name__}: {first_line(error)}); fetch the file anew"
-            ) from None
-        return np.stack([image for image, _ in pairs]), np.array([label for _, label in pairs])
-
 
 def part_of(labels: np.ndarray, split: str, val_ratio: float) -> np.ndarray:
-    """Positions of the training or the held-out part; each class is split alike and always in the same way."""
+    """Positions of the training or the held-out part; each class is split alike and always in the same way.
+
+    A class of two images or more has one on either side at least; a single image is trained on.
+    """
     rng, kept = np.random.default_rng(0), []
     for label in np.unique(labels):
         members = rng.permutation(np.flatnonzero(labels == label))
-        held_out = round(len(members) * val_ratio)
+        held_out = min(max(1, round(len(members) * val_ratio)), len(members) - 1)
         kept.append(members[held_out:] if split == "train" else members[:held_out])
     chosen = np.sort(np.concatenate(kept))
     if not len(chosen):
@@ -113,7 +93,10 @@ class Cifar10(ArraySet):
     shape = (32, 32, 3)
 
     def load(self) -> tuple[np.ndarray, np.ndarray]:
-        return self._from_paddle("Cifar10", {"data_file": "cifar-10-python.tar.gz"})
+        from paddle.vision.datasets import cifar
+
+        file = at_hand(self.root / "cifar-10-python.tar.gz", cifar.CIFAR10_URL, cifar.CIFAR10_MD5)
+        return read_cifar(file, "data_batch" if self.split == "train" else "test_batch", "labels")
 
 
 @DATASETS.register
@@ -132,7 +115,10 @@ class Cifar100(ArraySet):
     shape = (32, 32, 3)
 
     def load(self) -> tuple[np.ndarray, np.ndarray]:
-        return self._from_paddle("Cifar100", {"data_file": "cifar-100-python.tar.gz"})
+        from paddle.vision.datasets import cifar
+
+        file = at_hand(self.root / "cifar-100-python.tar.gz", cifar.CIFAR100_URL, cifar.CIFAR100_MD5)
+        return read_cifar(file, self.split, "fine_labels")
 
 
 @DATASETS.register
@@ -144,11 +130,18 @@ class MNIST(ArraySet):
     folder = "mnist"
 
     def load(self) -> tuple[np.ndarray, np.ndarray]:
-        prefix = f"{self.folder}/{'train' if self.split == 'train' else 't10k'}"
-        return self._from_paddle(
-            type(self).__name__,
-            {"image_path": f"{prefix}-images-idx3-ubyte.gz", "label_path": f"{prefix}-labels-idx1-ubyte.gz"},
+        from paddle.vision import datasets
+
+        source, side = getattr(datasets, type(self).__name__), "TRAIN" if self.split == "train" else "TEST"
+        images, labels = (
+            at_hand(
+                self.root / self.folder / f"{'train' if self.split == 'train' else 't10k'}-{name}-ubyte.gz",
+                getattr(source, f"{side}_{kind}_URL"),
+                getattr(source, f"{side}_{kind}_MD5"),
+            )
+            for kind, name in (("IMAGE", "images-idx3"), ("LABEL", "labels-idx1"))
         )
+        return read_idx(images, labels)
 
 
 @DATASETS.register
@@ -199,7 +192,11 @@ class FileSet:
     paths: Sequence[Path]
     labels: np.ndarray
     class_names: list[str]
-    left_out: str = ""
+    numbered = False
+    """Whether `class_names` are numbers because the classes have no names."""
+    has_test_images = False
+    """Whether evaluation without `val_ratio` is on images that training never takes."""
+    left_out = ""
     """Which files in its folders are none of its images, in a sentence."""
 
     @property
@@ -298,34 +295,26 @@ class ImageList(FileSet):
         *,
         image_root: FilePath,
         cls_label_path: FilePath,
-        class_names: list[str] | None = None,
+        class_names: Annotated[list[str], SOME, DISTINCT] | None = None,
         val_ratio: Share | None = None,
         channels: Literal[1, 3] = 3,
     ):
         self.channels = channels
-        listing = Path(root) / cls_label_path
-        try:
-            lines = [
-                line.rsplit(maxsplit=1) for line in listing.read_text(encoding="utf-8").splitlines() if line.strip()
-            ]
-            self.labels = np.array([int(label) for _, label in lines])
-        except OSError:
+        listing, folder = Path(root) / cls_label_path, Path(root) / image_root
+        entries = read_list(listing, folder)
+        highest = max(entry.label for entry in entries)
+        if highest >= (len(class_names) if class_names else MOST_CLASSES):
             raise UserError(
-                f"there is no list file {listing}; set cls_label_path, or -o Global.data_root=DIR"
-            ) from None
-        except ValueError:
-            raise UserError(
-                f"{listing} should have lines of a path and a label number, such as 'cats/1.jpg 0'"
-            ) from None
-        if not lines:
-            raise UserError(f"{listing} names no image")
-        if self.labels.min() < 0:
-            raise UserError(f"{listing} has the label {self.labels.min()}; labels start at 0")
-        self.class_names = class_names or [str(label) for label in range(self.labels.max() + 1)]
-        if self.labels.max() >= len(self.class_names):
-            raise UserError(
-                f"{listing} has the label {self.labels.max()}, but there are only {len(self.class_names)} class_names"
+                f"{listing} has the label {highest}, but "
+                + (
+                    f"there are only {len(class_names)} class_names"
+                    if class_names
+                    else f"labels number the classes, from 0 to at most {MOST_CLASSES - 1:,}"
+                )
             )
-        self.paths = [Path(root) / image_root / path for path, _ in lines]
+        self.numbered = class_names is None
+        self.class_names = class_names or [str(label) for label in range(highest + 1)]
+        self.paths = [folder / entry.path for entry in entries]
+        self.labels = np.array([entry.label for entry in entries])
         if val_ratio is not None:
             self._keep_part(split, val_ratio)

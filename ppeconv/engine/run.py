@@ -125,3 +125,16 @@ class Run:
         logger.info(load_weights(model, file, complete=True))
         model.eval()
         return model
+
+
+def with_classes_of(run: Run, config: Config) -> Config:
+    """The config with the class names of the run whose weights it goes on with: its network has them in that order."""
+    names, given = run.config().Infer.class_names if run.exists else None, config.Infer.class_names
+    if not names or given == names:
+        return config
+    if given and sorted(given) == sorted(names):
+        raise UserError(
+            f"Infer.class_names are those of {run.path} in another order, and its network has them in this one: "
+            f"{', '.join(names)}; leave Infer.class_names out"
+        )
+    return config if given else configs.with_values(config, {"Infer.class_names": names})

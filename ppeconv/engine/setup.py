@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from ppeconv.backend.memory import keep_freed_pages
 from ppeconv.build import apply_operator, create_backbone
 from ppeconv.config import Config, with_values
 from ppeconv.data.batches import Batches, Pipeline
-from ppeconv.data.check import check_labels
+from ppeconv.data.classes import check_labels, class_names, match_classes
 from ppeconv.data.datasets import ArraySet, FileSet
 from ppeconv.engine import distributed
 from ppeconv.engine.fit import require_fit
@@ -56,7 +55,17 @@ def data_root(config: Config) -> Path:
 
 
 def open_dataset(config: Config, split: str) -> ArraySet | FileSet:
-    """The data set of "train" or "test"; large arrays are read only when used."""
+    """The data set of "train" or "test", its labels those of the config's class names.
+
+    Large arrays are read only when used.
+    """
+    dataset = _as_it_is(config, split)
+    if config.Infer.class_names:
+        match_classes(dataset, config.Infer.class_names, "training" if split == "train" else "evaluation")
+    return dataset
+
+
+def _as_it_is(config: Config, split: str) -> ArraySet | FileSet:
     section = config.DataLoader.Train if split == "train" else config.DataLoader.Eval
     return DATASETS.create(section.dataset.name, data_root(config), split, **section.dataset.arguments)
 
@@ -90,13 +99,13 @@ def make_batches(config: Config, split: str, skip_unreadable: bool = False) -> B
 def with_data_facts(config: Config) -> Config:
     """The config with class count, class names and image shape filled in from its data set, where not given."""
     facts: dict[str, Any] = {}
-    dataset = open_dataset(config, "train") if _wants_data(config) else None
+    dataset = _as_it_is(config, "train") if _wants_data(config) else None
     shape = config.Infer.image_shape
     if shape is None:
         shape = Pipeline(config.DataLoader.Eval.dataset.transform_ops).output_shape(dataset.shape)
         facts["Infer.image_shape"] = shape
     if config.Infer.class_names is None:
-        facts["Infer.class_names"] = _names(dataset.class_names, config.Arch.class_num)
+        facts["Infer.class_names"] = class_names(dataset, config.Arch.class_num)
     if config.Arch.class_num is None:
         facts["Arch.class_num"] = len(facts.get("Infer.class_names") or config.Infer.class_names)
     known = {"in_channels": shape[0], "image_size": shape[1]}
@@ -155,9 +164,3 @@ def _arch_arguments(config: Config) -> dict[str, Any]:
 
 def _wants_data(config: Config) -> bool:
     return config.Infer.image_shape is None or config.Infer.class_names is None
-
-
-def _names(names: Sequence[str], class_num: int | None) -> list[str]:
-    """As many names as there are classes; classes that the data do not name are numbered."""
-    named = list(names)[:class_num]
-    return named + [str(label) for label in range(len(names), class_num or 0)]

@@ -28,7 +28,7 @@ from ppeconv.engine.mixing import Mixed
 from ppeconv.engine.progress import shows_bars
 from ppeconv.engine.results import Results
 from ppeconv.engine.resume import Checkpoints, Start, bring_best, find_checkpoint, paddle_threads, resume
-from ppeconv.engine.run import Run
+from ppeconv.engine.run import Run, with_classes_of
 from ppeconv.engine.setup import (
     build_model,
     build_optimizer,
@@ -63,7 +63,7 @@ def _train(config: Config, run: Run, lock: Lock) -> Run:
     precision = make_precision(config, device)
     start, weights = distributed.from_first(lambda: find_start(config, run, lock)), starting_weights(config)
 
-    config = with_data_facts(config)
+    config = with_data_facts(with_classes_of(Run(start.prefix.parent), config) if start else config)
     batches, eval_batches = make_batches(config, "train"), make_batches(config, "test")
     notes += distributed.from_first(lambda: look_at([batches.dataset, eval_batches.dataset]))
     notes += batch_facts(config)
