@@ -68,8 +68,8 @@ def _parts(config: Config) -> Iterator[str]:
     own_test_images = ratios[1] is None and DATASETS.get(train.name).has_test_images
     if ratios[0] != ratios[1] and _source(train) == _source(evaluation) and not own_test_images:
         yield (
-            f"val_ratio is {ratios[0]} in training and {ratios[1]} in evaluation of the same images, so some would be on "
-            "both sides; give both the same"
+            f"val_ratio is {ratios[0]} in training and {ratios[1]} in evaluation of the same images, so some would be "
+            "on both sides; give both the same"
         )
 
 
