@@ -8,7 +8,10 @@ import importlib.util
 import io
 import logging
 import os
+import signal
+import threading
 import warnings
+from collections.abc import Iterator
 
 from ppeconv.errors import UserError, install_hint
 
@@ -20,9 +23,18 @@ def import_paddle() -> None:
     warnings.filterwarnings("ignore", module="paddle")
     if importlib.util.find_spec("paddle") is None:
         raise UserError(f"PaddlePaddle is not installed; {install_hint('cpu')}; for a GPU build {install_hint('gpu')}")
-    with contextlib.redirect_stderr(io.StringIO()):
-        importlib.import_module("paddle")
+    with contextlib.redirect_stderr(io.StringIO()), _own_handler(signal.SIGTERM):
+        importlib.import_module("paddle").disable_signal_handler()
     logging.getLogger().handlers.clear()  # Paddle shows every library's notes on the screen
+
+
+@contextlib.contextmanager
+def _own_handler(number: int) -> Iterator[None]:
+    """Paddle takes SIGTERM for a fatal error when it is imported; afterwards it means what it meant before."""
+    before = signal.getsignal(number)
+    yield
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(number, before)
 
 
 def _use_all_cores() -> None:

@@ -26,19 +26,29 @@ def main() -> int:
     """Train what is left; returns the exit code."""
     options = parser().parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", str(options.threads))
+    from ppeconv.engine.interrupt import Stopped, listening
+    from ppeconv.errors import UserError
     from ppeconv.startup import import_paddle
 
-    import_paddle()
+    try:
+        with listening():
+            import_paddle()
+            return train_all(options)
+    except UserError as error:
+        print(f"train_zoo: error: {error}", file=sys.stderr)
+        return 2
+    except Stopped as stopped:
+        print(f"train_zoo: {stopped}; the same command goes on", file=sys.stderr)
+        return stopped.exit_code
+
+
+def train_all(options: argparse.Namespace) -> int:
+    """Train the chosen rows in turn, and go on past one that fails; returns the exit code."""
     from ppeconv.errors import UserError
     from ppeconv.zoo.rows import chosen, read_jobs
 
     failed = []
-    try:
-        jobs = chosen(read_jobs(options.file), options.rows)
-    except UserError as error:
-        print(f"train_zoo: error: {error}", file=sys.stderr)
-        return 2
-    for job in jobs:
+    for job in chosen(read_jobs(options.file), options.rows):
         if options.list:
             print(f"{'done' if is_done(job, options.into) else 'open':<5} {job.row.table:<8} {job.name}")
         elif not is_done(job, options.into):

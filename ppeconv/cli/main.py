@@ -1,7 +1,7 @@
 """Dispatch to the commands.
 
 Exit codes: 0, done; 1, done but for images that cannot be read, which are named at the end; 2, bad input, said in one
-sentence; 130, stopped.
+sentence; 130, 143, 129, stopped by Ctrl-C, SIGTERM, SIGHUP.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+from ppeconv.engine.interrupt import Stopped, listening
 from ppeconv.errors import UserError
 from ppeconv.startup import import_paddle
 
@@ -31,6 +32,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not arguments or arguments[0] not in COMMANDS:
         return _usage(arguments)
     _write_any_text()
+    try:
+        with listening():
+            return _run(arguments)
+    except Stopped as stopped:
+        print(f"ppeconv: {stopped}", file=sys.stderr)
+        return stopped.exit_code
+
+
+def _run(arguments: Sequence[str]) -> int:
     command = importlib.import_module(f"ppeconv.cli.{arguments[0]}")
     try:
         options = command.parser().parse_args(arguments[1:])
@@ -48,9 +58,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 2
-    except KeyboardInterrupt:
-        print("ppeconv: stopped", file=sys.stderr)
-        return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader, such as head, has seen enough
     return 0

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import shlex
+import sys
+from pathlib import Path
 
 from ppeconv.cli.options import command_parser, path
+from ppeconv.engine.interrupt import Stopped
 
 
 def parser() -> argparse.ArgumentParser:
@@ -23,4 +27,20 @@ def run(arguments: argparse.Namespace) -> None:
     from ppeconv.engine.train import train
 
     config = configs.load(arguments.config, arguments.override)
-    train(config, Run.of(config, arguments.config))
+    try:
+        train(config, Run.of(config, arguments.config))
+    except Stopped as stopped:
+        stopped.advice = f"go on with: {_again(arguments)}"
+        raise
+
+
+def _again(arguments: argparse.Namespace) -> str:
+    """The command line that goes on with the run."""
+    program = "ppeconv train" if Path(sys.argv[0]).name == "ppeconv" else "python tools/train.py"
+    modules = [word for module in arguments.modules for word in ("--import", module)]
+    kept = [
+        setting
+        for setting in arguments.override
+        if setting.partition("=")[0].strip() not in ("Global.checkpoints", "Global.overwrite")
+    ]
+    return f"{program} {shlex.join(['-c', arguments.config, *modules, '-o', *kept, 'Global.checkpoints=auto'])}"

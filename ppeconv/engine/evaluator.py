@@ -10,7 +10,7 @@ import paddle
 from paddle import nn
 
 from ppeconv.data.batches import Batches
-from ppeconv.engine import distributed
+from ppeconv.engine import distributed, interrupt
 from ppeconv.engine.progress import reported
 from ppeconv.errors import UserError
 
@@ -62,7 +62,7 @@ def evaluate(
     model.eval()
     total, confusion = 0.0, np.zeros((class_num, class_num), np.int64)
     hits = np.zeros(len(topk), np.int64)
-    with paddle.no_grad():
+    with paddle.no_grad(), interrupt.waiting():
         for images, labels in reported(batches.epoch(), len(batches), head) if head else batches.epoch():
             logits = model(images)
             total += float(loss(logits, labels, images)) * len(labels)
@@ -70,6 +70,8 @@ def evaluate(
             truth = labels.numpy()
             np.add.at(confusion, (truth[:, 0], best[:, 0]), 1)
             hits += [(best[:, :k] == truth).any(1).sum() for k in topk]
+            if distributed.size() == 1:  # several end together, at the next step
+                interrupt.check()
     if training:
         model.train()
     total, *hits = distributed.add_up([total, *hits])

@@ -53,6 +53,9 @@ class Listener:
     def epoch_done(self, trainer: Trainer, record: EpochRecord) -> None:
         """After an epoch and its evaluation."""
 
+    def run_stopped(self, trainer: Trainer) -> None:
+        """Before a signal ends the process, between two updates."""
+
     def run_ended(self, trainer: Trainer) -> None:
         """After the last epoch."""
 

@@ -110,6 +110,9 @@ class ProgressBar(Listener):
     def epoch_done(self, trainer: Trainer, record: EpochRecord) -> None:
         self._close()
 
+    def run_stopped(self, trainer: Trainer) -> None:
+        self._close()
+
     def _close(self) -> None:
         if self.bar is not None:
             self.bar.close()

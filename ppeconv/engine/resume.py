@@ -64,6 +64,9 @@ class Checkpoints(Listener):
             self._save(trainer, self.run.path / f"epoch_{record.epoch}")
         self._save(trainer, self.run.latest, keep=self.run.previous)
 
+    def run_stopped(self, trainer: Trainer) -> None:
+        self._save(trainer, self.run.latest, keep=self.run.previous)
+
     def _save(self, trainer: Trainer, prefix: Path, keep: Path | None = None) -> None:
         weights = _arrays(trainer.model.state_dict())
         broken = [name for name, _ in trainer.model.named_parameters() if not np.isfinite(weights[name]).all()]

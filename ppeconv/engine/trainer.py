@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import signal
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -14,7 +15,7 @@ from paddle import Tensor, nn
 from paddle.optimizer import Optimizer
 
 from ppeconv.data.batches import Batches
-from ppeconv.engine import distributed
+from ppeconv.engine import distributed, interrupt
 from ppeconv.engine.average import WeightAverage
 from ppeconv.engine.evaluator import Evaluation
 from ppeconv.engine.listener import EpochRecord, Listener, StepRecord
@@ -135,14 +136,25 @@ class Trainer:
     def finished(self) -> bool:
         """Whether there is nothing left to train."""
         progress, patience = self.progress, self.early_stop
+        if progress.batch == len(self.batches):  # it was stopped before the evaluation of the epoch
+            return False
         return progress.step >= self.total_steps or bool(patience and progress.evaluations_since_best >= patience)
 
     def fit(self) -> Progress:
-        """Train until the run is finished."""
+        """Train until the run is finished.
+
+        Raises:
+            Stopped: a signal has ended it between two updates, and the listeners know.
+        """
         self._tell("run_started")
-        while not self.finished:
-            self._train_epoch()
-            self._close_epoch()
+        try:
+            with interrupt.waiting():
+                while not self.finished:
+                    self._train_epoch()
+                    self._close_epoch()
+        except interrupt.Stopped:
+            self._tell("run_stopped")
+            raise
         self._tell("run_ended")
         return self.progress
 
@@ -184,7 +196,8 @@ class Trainer:
             if progress.batch % self.update_freq == 0 or progress.batch == len(self.batches):
                 self._update()
             right = int((logits.argmax(1, keepdim=True) == labels).sum())
-            loss_sum, correct, count = distributed.add_up([float(loss) * len(labels), right, len(labels)]).tolist()
+            sums = [float(loss) * len(labels), right, len(labels), interrupt.asked()]
+            loss_sum, correct, count, asked = distributed.add_up(sums).tolist()
             self._require_finite("loss", loss_sum, lr)
             progress.loss_sum += loss_sum
             progress.correct += int(correct)
@@ -208,6 +221,8 @@ class Trainer:
                     left * meter.batch_cost,
                 ),
             )
+            if asked and self.between_updates:
+                raise interrupt.Stopped(interrupt.asked() or signal.SIGTERM)
             meter.lap()
 
     def _gradients(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
