@@ -7,6 +7,7 @@ hold; NaN and infinity are refused everywhere.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -32,13 +33,23 @@ def expanded(path: str) -> str:
     return str(Path(path).expanduser()) if path.startswith("~") else path
 
 
+def _has_short_names(path: bytes) -> bool:
+    """Whether a file system can hold it."""
+    return len(path) <= 4095 and all(len(name) <= 255 for name in path.split(b"/"))
+
+
 ODD = _rule("odd", lambda value: value % 2 == 1)
 ASCENDING = _rule("in ascending order", lambda values: all(low < high for low, high in pairwise(values)))
 LOW_TO_HIGH = _rule("the smaller first", lambda values: values[0] <= values[1])
 DISTINCT = _rule("each once", lambda values: len(set(values)) == len(values))
 SOME, PAIR = Field(min_length=1), Field(min_length=2, max_length=2)
 
-FilePath = Annotated[str, AfterValidator(expanded), _rule("without a NUL character", lambda path: "\0" not in path)]
+FilePath = Annotated[
+    str,
+    AfterValidator(expanded),
+    _rule("without a NUL character", lambda path: "\0" not in path),
+    _rule("with names of at most 255 bytes, 4095 in all", lambda path: _has_short_names(os.fsencode(path))),
+]
 """A file or folder; `~` is the home folder."""
 
 Count = Annotated[int, Field(ge=1, le=10**9)]

@@ -319,9 +319,12 @@ def test_a_checkpoint_of_another_format_is_refused(run, tmp_path, capsys):
     ("arguments", "words"),
     [
         (["--model", "nowhere", "x.png"], "nowhere is not an exported model"),
+        (["--model", "good.png", "good.png"], "good.png is not an exported model"),
+        (["--model", "{run}", "good.png"], "it has no inference.yml; {model} is one"),
+        (["--model", "x" * 300, "good.png"], "--model: should be a string, without a NUL character, with names of at"),
         (["--model", "{model}", "gone.png"], "there is no image gone.png"),
         (["--model", "{model}", "gone/*.png"], "there is no image gone/*.png"),
-        (["--model", "{model}", "empty"], "there is no image empty"),
+        (["--model", "{model}", "empty"], "there is no image in the folder empty"),
         (["--model", "{model}", "good.png", "--topk", "0"], "--topk: should be an integer from 1 to"),
         (["--model", "half", "good.png"], "holds no exported network"),
         (["--model", "broken", "good.png"], "is damaged; make it again"),
@@ -340,7 +343,13 @@ def test_predict_refuses(arguments, words, run, tmp_path, capsys):
         (tmp_path / name / "inference.yml").write_text(text, "utf-8")
     (tmp_path / "empty").mkdir()
     Image.fromarray(np.zeros((28, 28), np.uint8)).save(tmp_path / "good.png")
-    refused(capsys, words, "predict", *[argument.format(model=model) for argument in arguments])
+    places = {"run": run.path, "model": model}
+    refused(capsys, words.format(**places), "predict", *[argument.format(**places) for argument in arguments])
+
+
+def test_predict_refuses_a_gpu_that_is_not_there(run, monkeypatch, capsys):
+    monkeypatch.setattr("ppeconv.devices.has_gpu", lambda: False)
+    refused(capsys, "sees no GPU", "predict", "--model", str(run.path / "inference"), "x.png", "--device", "gpu")
 
 
 def test_usage(capsys):

@@ -17,7 +17,7 @@ LEVELS = [
     ["pickles", "schema", "startup", "values"],
     ["config_files", "overrides"],
     ["registry"],
-    ["geometry", "backend", "observe", "shuffle"],
+    ["geometry", "backend", "devices", "observe", "shuffle"],
     ["counting", "folding", "executor"],
     ["handover"],
     ["operators", "data"],

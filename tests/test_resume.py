@@ -134,6 +134,21 @@ def test_auto_starts_fresh_then_says_that_it_is_finished(tmp_path, capsys):
     assert (run.path / "latest.pdparams").stat().st_mtime_ns == before
 
 
+def test_a_finished_run_gets_its_lost_config_back(tmp_path):
+    run = trained_run(tmp_path, "Global.max_steps=1")
+    config, weights = (run.path / "config.yaml").read_text("utf-8"), (run.path / "latest.pdparams").read_bytes()
+    (run.path / "config.yaml").unlink()
+    trained_run(tmp_path, "Global.max_steps=1", "Global.checkpoints=auto")
+    assert (run.path / "config.yaml").read_text("utf-8") == config.replace("checkpoints: null", "checkpoints: auto")
+    assert (run.path / "latest.pdparams").read_bytes() == weights
+
+
+def test_best_weights_are_no_checkpoint_to_go_on_from(tmp_path):
+    run = trained_run(tmp_path, "Global.max_steps=1")
+    with pytest.raises(UserError, match=r"best_model holds weights alone; .* Global\.pretrained_model"):
+        trained_run(tmp_path / "other", "Global.max_steps=2", f"Global.checkpoints={run.best}")
+
+
 def test_a_damaged_checkpoint_gives_way_to_the_one_before(whole, tmp_path, capsys):
     run = trained_run(tmp_path, *LENGTH, "Global.max_steps=30")
     with open(run.path / "latest.pdopt", "r+b") as file:

@@ -41,7 +41,10 @@ def of(domain: Any) -> Callable[[str], Any]:
 
 def path(text: str) -> str:
     """A file or folder that an option names."""
-    return pydantic.TypeAdapter(FilePath).validate_python(text)
+    try:
+        return pydantic.TypeAdapter(FilePath).validate_python(text)
+    except pydantic.ValidationError:
+        raise argparse.ArgumentTypeError(f"should be {words(FilePath)}; got {text!r}") from None
 
 
 def listed(text: str) -> list[str]:
@@ -111,5 +114,7 @@ def name_unreadable(problems: Sequence[str]) -> int:
     for problem in problems:
         print(f"ppeconv: left out: {problem}", file=sys.stderr)
     if problems:
-        print(f"ppeconv: error: {len(problems)} images could not be read and are left out", file=sys.stderr)
+        one = len(problems) == 1
+        said = "1 image could not be read and is" if one else f"{len(problems)} images could not be read and are"
+        print(f"ppeconv: error: {said} left out", file=sys.stderr)
     return 1 if problems else 0

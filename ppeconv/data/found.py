@@ -93,8 +93,9 @@ def images_of(patterns: Sequence[str]) -> Found:
             matches = sort_out(entry for entry in entries if not entry.is_dir())
         if not matches.paths:
             left_out = f" (left out: {matches.left_out()})" if matches.left_out() else ""
+            there = f"in the folder {pattern}" if path.is_dir() else pattern
             raise UserError(
-                f"there is no image {pattern}{left_out}; give image files, a folder of them, or a pattern such as "
+                f"there is no image {there}{left_out}; give image files, a folder of them, or a pattern such as "
                 "'photos/*.jpg'"
             )
         found.add(matches)

@@ -37,8 +37,10 @@ def read_facts(file: Path, schema: type[Kind], version: int, what: str, maker: s
     again = f"make it again with {maker}"
     try:
         facts = from_yaml(file.read_text("utf-8"), str(file))
-    except FileNotFoundError:
-        raise UserError(f"{file.parent} is not {what}: it has no {file.name}; {maker} makes one") from None
+    except (FileNotFoundError, NotADirectoryError):
+        inside = next(file.parent.glob(f"*/{file.name}"), None)
+        advice = f"{inside.parent} is one" if inside else f"{maker} makes one"
+        raise UserError(f"{file.parent} is not {what}: it has no {file.name}; {advice}") from None
     except OSError as error:
         raise UserError(f"cannot read {file}: {error.strerror}") from None
     except (UserError, UnicodeDecodeError):

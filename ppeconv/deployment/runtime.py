@@ -12,6 +12,7 @@ from paddle import nn
 from ppeconv.backend.memory import keep_freed_pages
 from ppeconv.deployment.outputs import one_or_all, tensors
 from ppeconv.deployment.precision import Precision, require_bf16
+from ppeconv.devices import require_gpu
 from ppeconv.errors import UserError
 
 PREFIX = "inference"
@@ -35,8 +36,8 @@ class PaddleRuntime:
         precision: "float32", or "bf16" with oneDNN; what is given and returned stays float32.
 
     Raises:
-        UserError: the folder holds no network, or the CPU does not compute in bf16; when called, also where Paddle
-            Inference cannot run the network in bf16.
+        UserError: the folder holds no network, there is no GPU, or the CPU does not compute in bf16; when called, also
+            where Paddle Inference cannot run the network in bf16.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class PaddleRuntime:
         config = inference.Config(str(program), str(parameters))
         config.disable_glog_info()
         if device == "gpu":
+            require_gpu("device")
             config.enable_use_gpu(256, 0)
         else:
             keep_freed_pages()

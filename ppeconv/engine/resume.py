@@ -118,13 +118,20 @@ def find_checkpoint(target: str, run: Run) -> Start | None:
         candidates = [path.with_suffix("") if path.suffix in _SUFFIXES else path]
     passed_over: list[str] = []
     for candidate in candidates:
-        problem = checkpoint.problem(candidate)
+        problem = checkpoint.problem(candidate) or _lack(candidate)
         if problem is None:
             return Start(candidate, passed_over)
         passed_over.append(problem)
     if target == "auto" and not passed_over:
         return None
     raise UserError(f"there is no checkpoint to resume from: {'; '.join(passed_over) or f'{target} holds none'}")
+
+
+def _lack(prefix: Path) -> str | None:
+    """Why training cannot go on from an intact checkpoint, such as `best_model`."""
+    if all(_file(prefix, suffix).is_file() for suffix in _SUFFIXES):
+        return None
+    return f"{prefix} holds weights alone; a new training starts from them with Global.pretrained_model"
 
 
 def bring_best(run: Run, start: Start) -> bool:

@@ -18,6 +18,7 @@ from ppeconv.config import Config, with_values
 from ppeconv.data.batches import Batches, Pipeline
 from ppeconv.data.classes import check_labels, class_names, match_classes
 from ppeconv.data.datasets import ArraySet, FileSet
+from ppeconv.devices import has_gpu, require_gpu
 from ppeconv.engine import distributed
 from ppeconv.engine.fit import require_fit
 from ppeconv.engine.schedules import scaled
@@ -30,13 +31,9 @@ from ppeconv.replace import Report
 
 def select_device(name: str) -> str:
     """Make "cpu" or "gpu" Paddle's device; "auto" takes a GPU where this Paddle has one."""
-    has_gpu = paddle.is_compiled_with_cuda() and paddle.device.cuda.device_count() > 0
-    if name == "gpu" and not has_gpu:
-        raise UserError(
-            "Global.device is gpu, but this Paddle sees no GPU; use auto or cpu, or install a GPU build of "
-            "Paddle (requirements-gpu.txt)"
-        )
-    device = ("gpu" if has_gpu else "cpu") if name == "auto" else name
+    if name == "gpu":
+        require_gpu("Global.device")
+    device = ("gpu" if has_gpu() else "cpu") if name == "auto" else name
     paddle.set_device(device)
     return device
 

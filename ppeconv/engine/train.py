@@ -77,7 +77,7 @@ def _train(config: Config, run: Run, lock: Lock) -> Run:
     notes += [freeze(model, config.Arch.freeze)] if config.Arch.freeze else []
     trainer = make_trainer(config, run, model, batches, eval_batches, precision)
     notes += [resume(trainer, start)] if start else []
-    if trainer.finished and start.is_in(run) and start.prefix.name == run.latest.name:
+    if trainer.finished and run.exists and start.is_in(run) and start.prefix.name == run.latest.name:
         log_to()
         logger.info(f"{run.path} is finished: {trainer.progress.epoch} epochs, {trainer.progress.step} steps")
         return run
