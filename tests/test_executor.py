@@ -11,6 +11,7 @@ from ppeconv import UserError, backend, create_model, list_operators
 from ppeconv.backend import onednn
 from ppeconv.executor.executor import Executor
 from ppeconv.executor.fuse import fused
+from ppeconv.shuffle import in_one_operation
 from tests.test_deploy import used
 
 pytestmark = [
@@ -33,7 +34,8 @@ class Calls(nn.Layer):
 def executor_of(model, folder, shape, **arguments):
     model.eval()
     spec = paddle.static.InputSpec([None, *shape], "float32")
-    paddle.jit.save(paddle.jit.to_static(model, input_spec=[spec], full_graph=True), str(folder / "net"))
+    with in_one_operation():  # as export traces
+        paddle.jit.save(paddle.jit.to_static(model, input_spec=[spec], full_graph=True), str(folder / "net"))
     return Executor(folder / "net", **arguments)
 
 
