@@ -12,6 +12,7 @@ import paddle
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from paddle import nn
 from paddle.nn import functional as F
 
 from ppeconv import backend
@@ -347,6 +348,28 @@ def test_common_shapes_are_served_in_channels_last():
         assert layout.remembered_rows(y) is not None
     with backend.disabled():
         assert layout.remembered_rows(F.conv2d(x, w)) is None
+
+
+@pytest.mark.parametrize(
+    "layer", [nn.Identity, lambda: nn.BatchNorm2D(16), lambda: nn.MaxPool2D(2), lambda: nn.AdaptiveAvgPool2D(1)]
+)
+def test_an_empty_batch_passes_as_in_paddle(layer):
+    def passed():
+        paddle.seed(5)
+        net = nn.Sequential(nn.Conv2D(3, 16, 3, padding=1), layer(), nn.ReLU(), nn.Conv2D(16, 8, 1))
+        x = paddle.zeros([0, 3, 8, 8])
+        x.stop_gradient = False
+        trained = net(x)
+        trained.sum().backward()
+        net.eval()
+        tensors = [trained, net(x), x.grad, net[0].weight.grad, net[3].weight.grad, *net.buffers()]
+        return [it.numpy() for it in tensors]
+
+    expected = passed()
+    with backend.enabled():
+        found = passed()
+    for ours, theirs in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
 
 
 def test_other_types_stay_with_paddle():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import threading
 from collections.abc import Callable
 
 import paddle
@@ -58,9 +59,10 @@ def _positional(stand_in: Callable, original: Callable) -> Callable:
 
 
 class Patches:
-    """Paddle's functions replaced by their stand-ins, and the originals to put back."""
+    """Paddle's functions replaced by their stand-ins, and the originals to put back; any thread may ask for either."""
 
     def __init__(self):
+        self._changing = threading.Lock()
         self._originals: list[tuple[object, str, object]] = []
 
     @property
@@ -70,26 +72,28 @@ class Patches:
 
     def install(self) -> None:
         """Put the stand-ins in place, and keep freed memory for the next step."""
-        if self.installed:
-            return
-        memory.keep_freed_pages()
-        mkl.take_fast_path()
-        for owner, name, make in _STAND_INS:
-            original = getattr(owner, name)
-            self._originals.append((owner, name, original))
-            stand_in = make(original)
-            if owner is _C_ops:
-                stand_in = _positional(stand_in, original)
-            setattr(owner, name, functools.wraps(original)(stand_in))
+        with self._changing:
+            if self.installed:
+                return
+            memory.keep_freed_pages()
+            mkl.take_fast_path()
+            for owner, name, make in _STAND_INS:
+                original = getattr(owner, name)
+                self._originals.append((owner, name, original))
+                stand_in = make(original)
+                if owner is _C_ops:
+                    stand_in = _positional(stand_in, original)
+                setattr(owner, name, functools.wraps(original)(stand_in))
 
     def remove(self) -> None:
         """Put the originals back."""
-        if not self.installed:
-            return
-        while self._originals:
-            setattr(*self._originals.pop())
-        onednn.Scratch.release()
-        memory.return_freed_pages()
+        with self._changing:
+            if not self.installed:
+                return
+            while self._originals:
+                setattr(*self._originals.pop())
+            onednn.Scratch.release()
+            memory.return_freed_pages()
 
 
 patches = Patches()

@@ -59,6 +59,9 @@ def grad(original: Callable) -> Callable:
         outputs, inputs, grad_outputs=None, retain_graph=None, create_graph=False, only_inputs=True,
         allow_unused=False, no_grad_vars=None,
     ):  # fmt: skip
+        # Refused before Paddle's engine starts: what its nodes raise, it makes an OSError.
+        if create_graph and _has_python_layer(outputs):
+            raise UserError(layout.NO_SECOND_DERIVATIVES)
         listed = list(inputs) if isinstance(inputs, list | tuple) else [inputs]
         if any(layout.is_bypassed(it) for it in listed):
             raise UserError("paddle.grad cannot see what enters a fused ReLU; use backend.disabled() for this network")
@@ -82,6 +85,7 @@ def backward(original: Callable) -> Callable:
     """The backward pass from one tensor or several."""
 
     def stand_in(tensors, grad_tensors=None, retain_graph=False, *arguments, **named):
+        # Paddle drops the context of such a node after one pass.
         if retain_graph and _has_python_layer(tensors):
             raise UserError(
                 "Paddle cannot keep the graph of the fast CPU layers for a second backward pass; add the losses up, "
@@ -93,7 +97,7 @@ def backward(original: Callable) -> Callable:
 
 
 def _has_python_layer(tensors: Tensor | list[Tensor]) -> bool:
-    """Whether a graph holds a node that is written in Python: Paddle drops its context after one pass."""
+    """Whether a graph holds a node that is written in Python, such as a fast layer."""
     starts = tensors if isinstance(tensors, list | tuple) else [tensors]
     waiting, seen = [it.grad_fn for it in starts], set()
     while waiting:

@@ -22,6 +22,10 @@ from . import onednn
 
 _transpose, _empty = _C_ops.transpose, _C_ops.empty
 _TO_IMAGE, _TO_ROWS = [0, 3, 1, 2], [0, 2, 3, 1]
+NO_SECOND_DERIVATIVES = (
+    "the fast CPU layers have no second derivatives; build the network's output inside "
+    "ppeconv.backend.disabled(), or set Global.cpu_backend to paddle"
+)
 _CPU, _FLOAT32 = paddle.CPUPlace(), paddle.float32
 
 
@@ -176,10 +180,7 @@ class _ToRows(PyLayer):
 def incoming(gradient: paddle.Tensor) -> paddle.Tensor:
     """The gradient handed to a backward pass, contiguous; refuses to be differentiated again."""
     if paddle.is_grad_enabled():
-        raise UserError(
-            "the fast CPU layers have no second derivatives; build the network's output inside "
-            "ppeconv.backend.disabled(), or set Global.cpu_backend to paddle"
-        )
+        raise UserError(NO_SECOND_DERIVATIVES)
     return dense_rows(gradient)
 
 

@@ -109,6 +109,8 @@ class Plan:
     """How rows of one shape are normalised."""
 
     def __init__(self, shape: tuple[int, ...], epsilon: float):
+        if 0 in shape:
+            raise onednn.Unsupported("there is nothing to normalise")
         n, self.channels, h, w = shape
         self._epsilon, self._positions = epsilon, n * h * w
         self._lanes = _lanes(self._positions, self.channels)

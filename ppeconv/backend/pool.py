@@ -24,6 +24,8 @@ class Geometry(NamedTuple):
 
 class _Plan:
     def __init__(self, geometry: Geometry):
+        if 0 in geometry.image:
+            raise onednn.Unsupported("there is nothing to pool")
         n, c, h, w = geometry.image
         top, bottom, left, right = geometry.padding
         height, bottom = _extent(h, geometry.kernel[0], geometry.stride[0], top, bottom, geometry.ceil)
