@@ -2,10 +2,13 @@
 
 import contextlib
 import os
+import re
 import sys
 import threading
+from functools import partialmethod
 
 import pytest
+import tqdm
 
 from ppeconv.deployment import images
 from ppeconv.engine import progress
@@ -40,13 +43,16 @@ def terminal(columns, monkeypatch):
     os.close(screen)
 
 
-@pytest.mark.parametrize("columns", [0, 150])
+@pytest.mark.parametrize("columns", [0, 80])
 def test_training_on_a_terminal(columns, tmp_path, monkeypatch):
+    monkeypatch.setattr(tqdm.tqdm, "__init__", partialmethod(tqdm.tqdm.__init__, mininterval=0))
     with terminal(columns, monkeypatch) as shown:
         run = trained_run(tmp_path, *QUICK)
     screen, log = "".join(shown), (run.path / "train.log").read_text("utf-8")
     assert ("[Train][Epoch 1/1][Iter: 4/4]" in screen) == (columns == 0)
     assert ("epoch 1/1:" in screen) == ("[Eval][Epoch 1]:" in screen) == (columns > 0)
+    bars = re.findall(r"epoch 1/1: \d/4 .*, eta 0:\d\d:\d\d, loss \d+\.\d{3}, top1 \d\.\d{3}, lr ", screen)
+    assert bool(bars) == (columns > 0)
     assert "[Eval][Epoch 1][best metric" in screen
     assert log.count("[Train][Epoch 1/1][Iter: ") == 4
 

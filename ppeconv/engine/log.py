@@ -93,14 +93,14 @@ class ProgressBar(Listener):
                 total=len(trainer.batches),
                 initial=record.batch - 1,
                 leave=False,
-                unit="batch",
+                bar_format="{desc}{n_fmt}/{total_fmt} |{bar}|{postfix}",
                 dynamic_ncols=True,
                 file=sys.stdout,
             )
         self.bar.set_description(f"epoch {record.epoch}/{trainer.epochs}", refresh=False)
         self.bar.set_postfix_str(
-            f"loss {record.loss:.3f}, top1 {record.top1:.3f}, lr {record.lr:.4g}, "
-            f"{record.ips:.0f} images/s, eta {clock(record.eta)}",
+            f"eta {clock(record.eta)}, loss {record.loss:.3f}, top1 {record.top1:.3f}, lr {record.lr:.3g}, "
+            f"{record.ips:.0f} images/s",  # what a narrow terminal cuts off comes last
             refresh=False,
         )
         self.bar.update()
