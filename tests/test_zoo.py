@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+import importlib.util
 import json
 import os
 import random
@@ -149,6 +150,14 @@ def test_a_queue_killed_five_times_at_random_ends_as_an_unbroken_one(queue, tmp_
     whole = [json.loads(file.read_text()) for file in sorted(folder.glob("ppeconv/zoo/*/*/record.json"))]
     for one, other in zip(broken, whole, strict=True):
         assert (one["last_top1"], one["weights_sha256"]) == (other["last_top1"], other["weights_sha256"])
+
+
+def test_the_page_of_results_shows_every_record():
+    """Written anew by scripts/zoo_table.py."""
+    spec = importlib.util.spec_from_file_location("zoo_table", ROOT / "scripts" / "zoo_table.py")
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    assert script.BEGIN + script.tables() + script.END in script.PAGE.read_text("utf-8")
 
 
 def test_a_record_of_another_layout_is_refused(tmp_path):
