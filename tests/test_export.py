@@ -174,7 +174,11 @@ def test_one_named_output_is_as_a_tensor(tmp_path):
 
 @pytest.mark.parametrize(
     ("arrange", "words"),
-    [(lambda f, b, s: (s, "five"), "gives a str as 1"), (lambda f, b, s: {"n": {"k": 3}}, "gives a int as n.k")],
+    [
+        (lambda f, b, s: (s, "five"), "gives a str as 1"),
+        (lambda f, b, s: {"n": {"k": 3}}, "gives a int as n.k"),
+        (lambda f, b, s: [None], "this one gives none"),
+    ],
 )
 def test_other_outputs_are_a_sentence(arrange, words, tmp_path):
     for form in ("deployed", "trained"):

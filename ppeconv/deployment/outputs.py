@@ -18,9 +18,12 @@ def named_outputs(output: Any) -> dict[str, Tensor]:
     empty where the output is a tensor. Dicts are in the order of their keys; what is None is left out.
 
     Raises:
-        UserError: there is something else in it.
+        UserError: there is something else in it, or nothing.
     """
-    return dict(_walk(output, ""))
+    found = dict(_walk(output, ""))
+    if not found:
+        raise UserError("a network that is deployed or exported gives a tensor or several; this one gives none")
+    return found
 
 
 def tensors(output: Any) -> list[Tensor]:
