@@ -17,6 +17,7 @@ from ppeconv.domains import (
     ImageShape,
     LossScale,
     Multiplier,
+    Pixels,
     Samples,
     Seed,
     Share,
@@ -208,6 +209,8 @@ class SplitSection(Section):
 class DataSection(Section):
     """Training and evaluation data."""
 
+    image_size: Pixels | None = None
+    """Pixels of a side of the images, for transforms without a `size`; a Resize before a CenterCrop takes 8/7 of it."""
     Train: SplitSection
     Eval: SplitSection
 

@@ -52,6 +52,7 @@ SECTIONS = (
     ("AnyWidth", "任意宽度", sections.AnyWidthSection),
     ("Loss", "损失", sections.LossSection),
     ("Optimizer", "优化器", sections.OptimizerSection),
+    ("DataLoader", "数据", sections.DataSection),
     ("DataLoader.*", "数据，`*` 是 Train 或 Eval", sections.SplitSection),
     ("DataLoader.*.dataset", "数据集", sections.SetSection),
     ("DataLoader.*.sampler", "批次", sections.SamplerSection),

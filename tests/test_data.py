@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ppeconv import UserError
+from ppeconv import UserError, config
 from ppeconv.data.batches import Batches, Pipeline
 from ppeconv.data.datasets import MNIST, Cifar10, Digits, FashionMNIST, ImageFolder
 from ppeconv.data.images import read_image
+from ppeconv.data.transforms import sized
+from ppeconv.deployment.preprocessing import prediction_facts
+from ppeconv.engine.setup import make_batches, transforms, with_data_facts
 from ppeconv.registry import TRANSFORMS
 
 AUGMENTED = [
@@ -169,6 +172,80 @@ def test_images_of_several_sizes_without_a_resize_are_refused():
 def test_wrong_transforms(operations, words):
     with pytest.raises(UserError, match=words):
         Pipeline(operations)
+
+
+@pytest.mark.parametrize("shape", [(20000, 1, 3), (1, 65000, 3), (2, 20000, 1)])
+def test_extreme_shapes_do_not_fill_the_memory(shape):
+    """A short side of 1 enlarged to 256 would make the long one 5 million pixels."""
+    image = np.arange(np.prod(shape), dtype=np.int64).astype(np.uint8).reshape(shape)
+    resized = TRANSFORMS.create("Resize", size=256)([image], None)[0]
+    assert min(resized.shape[:2]) == 256
+    assert max(resized.shape[:2]) == 256 * 32
+    for name in ("CenterCrop", "RandomResizedCrop"):
+        assert TRANSFORMS.create(name, size=224)([image], np.full((1, 4), 0.5))[0].shape[:2] == (224, 224)
+
+
+def test_long_images_are_resized_whole():
+    image = np.zeros((10, 320, 3), np.uint8)
+    image[:, [0, -1]] = 255
+    resized = TRANSFORMS.create("Resize", size=20)([image], None)[0]
+    assert resized.shape == (20, 640, 3)
+    assert resized[:, [0, -1]].min() > 200
+
+
+NORMALIZE = {"Normalize": {"mean": [0.5], "std": [0.5]}}
+
+
+def test_transforms_follow_the_image_size():
+    """Those without a size of their own; a transform of another kind keeps what it has."""
+    operations = [{"randomResizedCrop": None}, {"RandomCrop": {"padding": 2}}, {"RandAugment": {}}, NORMALIZE]
+    assert sized(operations, 48) == [
+        *({"RandomResizedCrop": {"size": 48}}, {"RandomCrop": {"size": 48, "padding": 2}}, {"RandAugment": {}}),
+        NORMALIZE,
+    ]
+    assert sized([{"Resize": {}}, NORMALIZE], 48)[0] == {"Resize": {"size": [48, 48]}}
+    assert sized([{"Resize": {}}, {"CenterCrop": {}}], 48) == [{"Resize": {"size": 55}}, {"CenterCrop": {"size": 48}}]
+    assert sized([{"Resize": {"size": 60}}, {"CenterCrop": {}}], 48)[0] == {"Resize": {"size": 60}}
+    assert sized(operations, None) == operations
+
+
+@pytest.mark.parametrize(
+    ("dataset", "side", "resize", "channels"),
+    [
+        ("imagenet", 224, 256, 3),
+        ("imagenet_299", 299, 342, 3),
+        ("faces_112", 112, None, 3),
+        ("imagenet_grey", 224, 256, 1),
+    ],
+)
+def test_one_key_sizes_ones_own_pictures(dataset, side, resize, channels, tmp_path):
+    write_photos(tmp_path / "photos", "train")
+    write_photos(tmp_path / "photos", "val")
+    shipped = config.find("lenet_conv_digits").parent / "_base_" / "datasets" / f"{dataset}.yaml"
+    (tmp_path / "own.yaml").write_text(
+        f"_base_: {shipped}\nArch: {{name: LeNet}}\n"
+        "Optimizer: {name: Momentum, lr: {name: Constant, learning_rate: 1}}\n",
+        "utf-8",
+    )
+    folders = [f"DataLoader.{split}.dataset.image_root={tmp_path / 'photos'}" for split in ("Train", "Eval")]
+    folders += [f"DataLoader.{split}.loader.num_workers=0" for split in ("Train", "Eval")]
+    for size, short in [(None, resize), (64, resize and 73)]:
+        settings = folders + ([f"DataLoader.image_size={size}"] if size else [])
+        filled = with_data_facts(config.load(str(tmp_path / "own.yaml"), settings))
+        assert filled.Infer.image_shape == [channels, size or side, size or side]
+        assert filled.Arch.arguments["image_size"] == (size or side)
+        assert filled.Arch.arguments["in_channels"] == channels
+        for split in ("train", "test"):
+            image, _ = next(make_batches(filled, split).epoch(stop=1))
+            assert image.shape[1:] == filled.Infer.image_shape
+        first = prediction_facts(filled)["transform_ops"][0]
+        assert first == {"Resize": {"size": short or [size or side] * 2}}
+
+
+def test_a_size_of_its_own_wins():
+    key = "DataLoader.Train.dataset.transform_ops.0.RandomResizedCrop.size=96"
+    operations = transforms(config.load("resnet18_spconv_photos", [key, "DataLoader.image_size=64"]), "train")
+    assert operations[0] == {"RandomResizedCrop": {"size": 96}}
 
 
 def test_too_large_a_crop_is_refused():

@@ -6,7 +6,7 @@ of workers and processes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from paddle import Tensor
 from paddle.io import BatchSampler, DataLoader, Dataset
 
 from ppeconv.data.datasets import ArraySet, FileSet
-from ppeconv.data.transforms import Normalize, Transform
+from ppeconv.data.transforms import Normalize, Operation, Transform
 from ppeconv.errors import UserError
 from ppeconv.registry import TRANSFORMS
 
@@ -31,7 +31,7 @@ class Pipeline:
         operations: a list of `{name: arguments}`, the last one a Normalize.
     """
 
-    def __init__(self, operations: Sequence[Mapping[str, Mapping[str, Any] | None]]):
+    def __init__(self, operations: Sequence[Operation]):
         steps = [(name, arguments or {}) for operation in operations for name, arguments in operation.items()]
         self.transforms: list[Transform] = [TRANSFORMS.create(name, **arguments) for name, arguments in steps]
         if not self.transforms or not isinstance(self.transforms[-1], Normalize):

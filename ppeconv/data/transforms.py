@@ -7,7 +7,8 @@ a pure function of its images and of the table, whoever computes it.
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 
@@ -17,24 +18,59 @@ from ppeconv.domains import SOME, AreaRange, Aspect, AspectRange, Deviation, Map
 from ppeconv.errors import UserError
 from ppeconv.registry import TRANSFORMS
 
+Operation = Mapping[str, Mapping[str, Any] | None]
+"""`{name: arguments}`."""
+_LONGEST = 32
+"""Times its short side, beyond which a long side is cut."""
+
 
 class Transform:
     """A step from images to images; `draws` random numbers for each image."""
 
     draws: ClassVar[int] = 0
+    follows_size: ClassVar[bool] = False
+    """Whether a `size` that is not given is that of DataLoader.image_size."""
 
     def __call__(self, images: Images, random: np.ndarray) -> Images:
         raise TypeError(f"{type(self).__name__} defines no __call__()")
 
 
+def sized(operations: Sequence[Operation], image_size: int | None) -> list[Operation]:
+    """Operations with the sizes that they leave open: `image_size`, and 8/7 of it for a Resize before a CenterCrop."""
+    if image_size is None:
+        return list(operations)
+    steps = [(TRANSFORMS.canonical(name), own or {}) for operation in operations for name, own in operation.items()]
+    names = [name for name, _ in steps]
+
+    def size(position: int) -> int | list[int]:
+        if names[position] != "Resize":
+            return image_size
+        return round(image_size * 8 / 7) if "CenterCrop" in names[position:] else [image_size, image_size]
+
+    return [
+        {name: {"size": size(position), **own} if getattr(TRANSFORMS.get(name), "follows_size", False) else own}
+        for position, (name, own) in enumerate(steps)
+    ]
+
+
 @TRANSFORMS.register
 class Resize(Transform):
-    """Resize to [height, width], or the short side to one number of pixels."""
+    """Resize to [height, width], or the short side to one number of pixels.
 
-    def __init__(self, *, size: Pixels | MapSize):
-        self.size = size
+    Given one number, it keeps the middle alone of an image whose long side is more than 32 times its short one: the
+    whole would be huge.
+
+    Args:
+        size: pixels of the short side, or [height, width]; that of DataLoader.image_size when not given.
+    """
+
+    follows_size = True
+
+    def __init__(self, *, size: Pixels | MapSize | None = None):
+        self.size = _given("Resize", size)
 
     def __call__(self, images: Images, random: np.ndarray) -> Images:
+        images = images if isinstance(self.size, list) else map(_middle, images)
         return _stacked([resize(image, *self._target(*image.shape[:2])) for image in images])
 
     def _target(self, height: int, width: int) -> tuple[int, int]:
@@ -46,10 +82,16 @@ class Resize(Transform):
 
 @TRANSFORMS.register
 class CenterCrop(Transform):
-    """Cut size x size pixels from the middle; smaller images are enlarged first."""
+    """Cut size x size pixels from the middle; smaller images are enlarged first.
 
-    def __init__(self, *, size: Pixels):
-        self.size = size
+    Args:
+        size: pixels; that of DataLoader.image_size when not given.
+    """
+
+    follows_size = True
+
+    def __init__(self, *, size: Pixels | None = None):
+        self.size = _given("CenterCrop", size)
 
     def __call__(self, images: Images, random: np.ndarray) -> Images:
         return _stacked([self._crop(image) for image in images])
@@ -66,15 +108,18 @@ class RandomResizedCrop(Transform):
     """Cut a rectangle of random area and aspect and resize it to size x size pixels.
 
     Args:
-        size: pixels of a side of the result.
+        size: pixels of a side of the result; that of DataLoader.image_size when not given.
         scale: smallest and largest share of the image's area.
         ratio: smallest and largest width / height.
     """
 
     draws = 4
+    follows_size = True
 
-    def __init__(self, *, size: Pixels, scale: AreaRange = (0.08, 1.0), ratio: AspectRange = (3 / 4, 4 / 3)):
-        self.size, self.scale, self.ratio = size, scale, ratio
+    def __init__(
+        self, *, size: Pixels | None = None, scale: AreaRange = (0.08, 1.0), ratio: AspectRange = (3 / 4, 4 / 3)
+    ):
+        self.size, self.scale, self.ratio = _given("RandomResizedCrop", size), scale, ratio
 
     def __call__(self, images: Images, random: np.ndarray) -> Images:
         return np.stack([self._crop(image, *row) for image, row in zip(images, random, strict=True)])
@@ -91,12 +136,17 @@ class RandomResizedCrop(Transform):
 
 @TRANSFORMS.register
 class RandomCrop(Transform):
-    """Pad every side with black pixels and cut size x size pixels at a random place."""
+    """Pad every side with black pixels and cut size x size pixels at a random place.
+
+    Args:
+        size: pixels; that of DataLoader.image_size when not given.
+    """
 
     draws = 2
+    follows_size = True
 
-    def __init__(self, *, size: Pixels, padding: Padding = 0):
-        self.size, self.padding = size, padding
+    def __init__(self, *, size: Pixels | None = None, padding: Padding = 0):
+        self.size, self.padding = _given("RandomCrop", size), padding
 
     def __call__(self, images: Images, random: np.ndarray) -> Images:
         images, border, side = _same_size("RandomCrop", images), self.padding, self.size
@@ -180,6 +230,20 @@ class Normalize(Transform):
         out = np.multiply(planes, (1 / (255 * self.std))[:, None, None], dtype=np.float32)
         out -= (self.mean / self.std)[:, None, None]
         return out
+
+
+def _given(name: str, size: int | list[int] | None) -> int | list[int]:
+    if size is None:
+        raise UserError(f"{name}.size is required where DataLoader.image_size is not given; set one of them")
+    return size
+
+
+def _middle(image: np.ndarray) -> np.ndarray:
+    """The image, or its middle where it is so long that its short side's size would make it huge."""
+    height, width = image.shape[:2]
+    rows, columns = min(height, _LONGEST * width), min(width, _LONGEST * height)
+    top, left = (height - rows) // 2, (width - columns) // 2
+    return np.ascontiguousarray(image[top : top + rows, left : left + columns])
 
 
 def _same_size(name: str, images: Images) -> np.ndarray:

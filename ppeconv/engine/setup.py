@@ -18,6 +18,7 @@ from ppeconv.config import Config, with_values
 from ppeconv.data.batches import Batches, Pipeline
 from ppeconv.data.classes import check_labels, class_names, match_classes
 from ppeconv.data.datasets import ArraySet, FileSet
+from ppeconv.data.transforms import Operation, sized
 from ppeconv.devices import has_gpu, require_gpu
 from ppeconv.engine import distributed
 from ppeconv.engine.fit import require_fit
@@ -67,10 +68,16 @@ def _as_it_is(config: Config, split: str) -> ArraySet | FileSet:
     return DATASETS.create(section.dataset.name, data_root(config), split, **section.dataset.arguments)
 
 
+def transforms(config: Config, split: str) -> list[Operation]:
+    """The transforms of "train" or "test", each with its size."""
+    section = config.DataLoader.Train if split == "train" else config.DataLoader.Eval
+    return sized(section.dataset.transform_ops, config.DataLoader.image_size)
+
+
 def make_batches(config: Config, split: str, skip_unreadable: bool = False) -> Batches:
     """Training or evaluation batches, their labels checked against the number of classes."""
     section = config.DataLoader.Train if split == "train" else config.DataLoader.Eval
-    dataset, pipeline = open_dataset(config, split), Pipeline(section.dataset.transform_ops)
+    dataset, pipeline = open_dataset(config, split), Pipeline(transforms(config, split))
     shape = pipeline.output_shape(dataset.shape)  # transforms that do not fit are refused now, not in the run
     if split == "test" and shape != config.Infer.image_shape:
         raise UserError(
@@ -99,7 +106,7 @@ def with_data_facts(config: Config) -> Config:
     dataset = _as_it_is(config, "train") if _wants_data(config) else None
     shape = config.Infer.image_shape
     if shape is None:
-        shape = Pipeline(config.DataLoader.Eval.dataset.transform_ops).output_shape(dataset.shape)
+        shape = Pipeline(transforms(config, "test")).output_shape(dataset.shape)
         facts["Infer.image_shape"] = shape
     if config.Infer.class_names is None:
         facts["Infer.class_names"] = class_names(dataset, config.Arch.class_num)
