@@ -235,4 +235,4 @@ class InferSection(Section):
     """What prediction needs to know; a run fills it in from its data."""
 
     image_shape: ImageShape | None = None
-    class_names: Annotated[list[str], SOME, DISTINCT] | None = None
+    class_names: Annotated[list[str], DISTINCT] | None = None

@@ -79,6 +79,15 @@ def test_class_names_in_another_order_are_understood(tmp_path):
         loaded(tmp_path, "Infer.class_names=[ant, ant]")
 
 
+def test_no_names_are_for_networks_without_data():
+    empty = config.load(
+        "lenet_conv_digits", ["Infer.class_names=[]", "Infer.image_shape=[1,28,28]", "Arch.class_num=7"]
+    )
+    assert with_data_facts(empty).Arch.class_num == 7
+    with pytest.raises(UserError, match=r"Infer\.class_names is empty"):
+        open_dataset(empty, "train")
+
+
 def test_data_sets_in_memory_are_matched_too():
     digits = config.load("lenet_conv_digits", [f"Infer.class_names={list('9876543210')}"])
     forward = open_dataset(config.load("lenet_conv_digits"), "test")

@@ -93,11 +93,11 @@ def test_split_by_ratio_is_stable_alike_in_every_class_and_without_overlap(tmp_p
 
 
 def test_unreadable_files_are_named_up_to_twenty(tmp_path):
-    photos(tmp_path / "photos", {"ant": 30})
+    photos(tmp_path / "photos" / "test", {"ant": 30})
     for index in range(25):
-        file = tmp_path / "photos" / "ant" / f"{index:03}.jpg"
+        file = tmp_path / "photos" / "test" / "ant" / f"{index:03}.jpg"
         file.write_bytes(file.read_bytes()[:-300] if index else b"no image")
-    dataset = ImageFolder(tmp_path, "test", image_root="photos", val_ratio=0.999)
+    dataset = ImageFolder(tmp_path, "test", image_root="photos")
     with pytest.raises(UserError) as error:
         look_at([dataset, Digits(".", "test")])
     text = str(error.value)

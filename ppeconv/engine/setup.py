@@ -58,6 +58,8 @@ def open_dataset(config: Config, split: str) -> ArraySet | FileSet:
     Large arrays are read only when used.
     """
     dataset = _as_it_is(config, split)
+    if config.Infer.class_names == []:
+        raise UserError("Infer.class_names is empty, which suits only what needs no data; leave it out")
     if config.Infer.class_names:
         match_classes(dataset, config.Infer.class_names, "training" if split == "train" else "evaluation")
     return dataset
