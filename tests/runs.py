@@ -1,7 +1,11 @@
 """Small runs on real digits that several tests share."""
 
+import pytest
+
+from ppeconv import UserError
 from ppeconv import config as configs
 from ppeconv.cli.main import main
+from ppeconv.deployment.precision import require_bf16
 from ppeconv.engine.run import Run
 from ppeconv.engine.train import train
 
@@ -15,6 +19,14 @@ def trained_run(folder, *overrides, name="lenet_spconv_digits"):
     """The finished run of such a config."""
     config = digits_config(folder, *overrides, name=name)
     return train(config, Run.of(config, name))
+
+
+def skip_without_bf16():
+    """Skip the test, with the reason, where this CPU does not compute in bf16."""
+    try:
+        require_bf16("cpu")
+    except UserError as error:
+        pytest.skip(str(error))
 
 
 def call(capsys, *arguments):

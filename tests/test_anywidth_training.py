@@ -28,7 +28,7 @@ from ppeconv.engine.train import train
 from ppeconv.engine.widths import SAMPLERS, AnyWidthStep
 from ppeconv.sections import AnyWidthSection
 from tests.runs import call, trained_run
-from tests.test_data import write_cifar100
+from tests.test_archives import write_cifar100
 
 CE = CombinedLoss([{"CELoss": {}}])
 SMALL = ("Arch.name=LeNet3C1L", "Global.use_visualdl=false", "DataLoader.Eval.sampler.batch_size=64")

@@ -28,11 +28,16 @@ def batch(count, key=b"labels", first=0):
     return pickle.dumps({b"data": planes, key: labels, b"coarse_labels": [0] * count}, protocol=2)
 
 
-def test_cifar100_in_the_official_layout(tmp_path):
+def write_cifar100(folder):
+    """A small file in the official layout."""
     members = {
         f"cifar-100-python/{name}": batch(count, b"fine_labels") for name, count in [("train", 20), ("test", 10)]
     }
-    write_tar(tmp_path / "cifar-100-python.tar.gz", members)
+    write_tar(folder / "cifar-100-python.tar.gz", members)
+
+
+def test_cifar100_in_the_official_layout(tmp_path):
+    write_cifar100(tmp_path)
     dataset = Cifar100(tmp_path, "train")
     assert len(dataset) == 20
     assert len(Cifar100(tmp_path, "test")) == 10

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -13,18 +14,17 @@ from PIL import Image
 
 import ppeconv
 from ppeconv import Predictor, UserError, create_model
-from ppeconv.backend.cpuinfo import cpu_facts
 from ppeconv.counting import NORMS
 from ppeconv.data.datasets import Digits
 from ppeconv.deployment import publish
 from ppeconv.deployment.export import export
 from ppeconv.deployment.outputs import named_outputs
-from ppeconv.deployment.precision import BF16_FLAGS, require_bf16
+from ppeconv.deployment.precision import require_bf16
 from ppeconv.deployment.publish import publishing
 from ppeconv.deployment.runtime import PaddleRuntime
 from ppeconv.deployment.runtimes import open_runtime
 from ppeconv.shuffle import by_reshaping
-from tests.runs import call, trained_run
+from tests.runs import call, skip_without_bf16, trained_run
 
 OF_PADDLE = ["paddle", "onednn"] if paddle.__version__ >= "3" else ["paddle"]
 """Runtimes that read the files of this Paddle."""
@@ -441,8 +441,7 @@ def test_a_folder_without_that_runtime_is_a_sentence(missing, exported):
 
 
 def test_bf16_is_near_float32(exported):
-    if not BF16_FLAGS & set(cpu_facts().get("flags", [])):
-        pytest.skip("this CPU does not compute in bf16")
+    skip_without_bf16()
     images = np.random.randn(5, 1, 28, 28).astype("float32")
     folder = exported.path / "inference"
     exact, rounded = (open_runtime(folder, "paddle", 1, precision=kind)(images) for kind in ("float32", "bf16"))
@@ -453,13 +452,17 @@ def test_bf16_is_near_float32(exported):
     ("words", "device", "sentence"),
     [("flags : fpu avx2 avx512f", "cpu", "does not compute in bf16"), ("flags : amx_bf16", "gpu", "got device 'gpu'")],
 )
-def test_bf16_is_refused_where_it_would_be_slow(words, device, sentence, tmp_path):
+def test_bf16_is_refused_where_it_would_be_slow(words, device, sentence, tmp_path, monkeypatch):
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
     cpuinfo = tmp_path / "cpuinfo"
     cpuinfo.write_text(f"processor : 0\n{words}\n\nprocessor : 1\n{words}\n", "utf-8")
     with pytest.raises(UserError, match=sentence):
         require_bf16(device, cpuinfo)
     cpuinfo.write_text("processor : 0\nflags : fpu avx512_bf16\n", "utf-8")
     require_bf16("cpu", cpuinfo)
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "avx2")
+    with pytest.raises(UserError, match="ONEDNN_MAX_CPU_ISA=avx2 keeps oneDNN from"):
+        require_bf16("cpu", cpuinfo)
 
 
 def test_a_network_that_paddle_cannot_run_in_bf16_is_a_sentence(exported, monkeypatch):
@@ -481,6 +484,8 @@ def test_a_network_that_paddle_cannot_run_in_bf16_is_a_sentence(exported, monkey
 
 
 def test_predict_in_bf16(exported, tmp_path, capsys, monkeypatch):
+    if "ONEDNN_MAX_CPU_ISA" in os.environ:
+        pytest.skip("Paddle imitates bf16 by the CPU's flags, whatever oneDNN is limited to")
     save_digits(tmp_path / "images", 2)
     asked = []
     monkeypatch.setattr("ppeconv.deployment.runtime.require_bf16", asked.append)

@@ -21,6 +21,15 @@ NAME = "lenet_spconv_digits"
 LENGTH = ["Global.epochs=2"]
 
 
+@pytest.fixture(autouse=True)
+def heard():
+    """Signals are not ignored, as they are where the tests were started in the background."""
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in interrupt.SIGNALS}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """The run that nothing stops."""

@@ -8,10 +8,9 @@ import pytest
 import yaml
 
 from ppeconv import UserError, create_model, list_operators
-from ppeconv.backend.cpuinfo import cpu_facts
 from ppeconv.deployment.export import export
-from ppeconv.deployment.precision import BF16_FLAGS
 from ppeconv.deployment.runtimes import open_runtime
+from tests.runs import skip_without_bf16
 
 for package in ("openvino", "paddle2onnx", "onnx", "onnxruntime"):
     pytest.importorskip(package, reason="the extra [openvino] is not installed")
@@ -57,8 +56,7 @@ def test_calls_from_several_threads_do_not_meet(exported):
 
 
 def test_bf16_is_near_float32(exported):
-    if not BF16_FLAGS & set(cpu_facts().get("flags", [])):
-        pytest.skip("this CPU does not compute in bf16")
+    skip_without_bf16()
     images = np.random.randn(5, 3, 32, 32).astype("float32")
     exact, rounded = (open_runtime(exported, "openvino", 1, precision=kind)(images) for kind in ("float32", "bf16"))
     difference = np.abs(rounded - exact).max() / np.abs(exact).max()
