@@ -20,7 +20,7 @@ from ppeconv import config as configs
 from ppeconv.backend.memory import keep_freed_pages
 from ppeconv.data.batches import Batches, Pipeline
 from ppeconv.data.datasets import Cifar10
-from ppeconv.engine.setup import make_batches, with_data_facts
+from ppeconv.engine.setup import make_batches, transforms, with_data_facts
 
 
 def made_up(config: configs.Config) -> Batches:
@@ -28,7 +28,7 @@ def made_up(config: configs.Config) -> Batches:
     rng = np.random.default_rng(0)
     dataset = Cifar10(".", "train")
     dataset.arrays = rng.integers(0, 256, (20_000, *dataset.shape), np.uint8), rng.integers(0, 10, 20_000)
-    pipeline = Pipeline(config.DataLoader.Train.dataset.transform_ops)
+    pipeline = Pipeline(transforms(config, "train"))
     return Batches(dataset, pipeline, config.DataLoader.Train.sampler.batch_size, shuffle=True)
 
 

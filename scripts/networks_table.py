@@ -30,7 +30,7 @@ from ppeconv import config as configs
 from ppeconv.counting import NORMS
 from ppeconv.deployment.export import export
 from ppeconv.deployment.predictor import Predictor
-from ppeconv.engine.setup import build_model
+from ppeconv.engine.setup import build_model, transforms
 from ppeconv.initial import RULES
 from ppeconv.registry import BACKBONES
 
@@ -68,12 +68,7 @@ def config_of(row: dict[str, Any], class_num: int | None, side: int | None = Non
 
 def _shape(config: configs.Config) -> list[int]:
     """The shape of the images that the transforms of evaluation give."""
-    sizes = [
-        arguments["size"]
-        for op in config.DataLoader.Eval.dataset.transform_ops
-        for arguments in op.values()
-        if "size" in arguments
-    ]
+    sizes = [arguments["size"] for op in transforms(config, "test") for arguments in op.values() if "size" in arguments]
     side = sizes[-1]
     return [3, *(side if isinstance(side, list) else [side, side])]
 

@@ -177,7 +177,7 @@ def test_one_width_is_exported_as_an_ordinary_network(run, tmp_path, capsys):
     assert weights < 4 * sum(np.prod(value.shape) for value in model.parameters())
     code, _, errors = call(capsys, "export", "--run", run.path, "--widths", "1.5")
     assert code == 2
-    assert "above 0 and at most 1; got 1.5" in errors
+    assert "--widths: should be a number above 0 and at most 1; got '1.5'" in errors
 
 
 @pytest.mark.parametrize("kind", ["awn", "snet", "usnet"])
