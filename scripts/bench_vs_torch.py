@@ -8,8 +8,8 @@ import os
 import statistics
 from pathlib import Path
 
-from ppeconv.backend import mkl
 from ppeconv.benchmark.turns import Contestant, take_turns
+from ppeconv.cpu.library import mkl
 
 NETWORKS = {
     "ResNet18": (64, "resnet18_conv_cifar10"),

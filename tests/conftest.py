@@ -12,7 +12,7 @@ import pytest
 from hypothesis import settings
 
 from ppeconv import backend
-from ppeconv.backend import mkl
+from ppeconv.cpu.library import mkl
 
 mkl.take_fast_path()  # as in the tools' processes, whose runs are compared with runs in this one
 settings.register_profile("same cases every time", derandomize=True)

@@ -14,7 +14,7 @@ import paddle
 from paddle.nn import functional as F
 
 from ppeconv import backend
-from ppeconv.backend import onednn
+from ppeconv.cpu.library import onednn
 
 LARGEST_ERROR = 3e-6
 """Norm of the difference from float64's result over that result's norm: what every result keeps on every CPU."""

@@ -16,9 +16,9 @@ from paddle import nn
 from paddle.nn import functional as F
 
 from ppeconv import backend
-from ppeconv.backend import conv, layout
-from ppeconv.backend.blend import softmax_blend
-from ppeconv.backend.window import Geometry, explicit_padding
+from ppeconv.cpu.library.window import Geometry, explicit_padding
+from ppeconv.cpu.training import conv, layout
+from ppeconv.cpu.training.blend import softmax_blend
 from ppeconv.errors import UserError
 from tests.precision import assert_accurate, normal, offered_levels
 

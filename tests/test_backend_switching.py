@@ -13,7 +13,8 @@ from paddle import nn
 from paddle.nn import functional as F
 
 from ppeconv import UserError, backend
-from ppeconv.backend import dispatch, layout, onednn, selection
+from ppeconv.cpu.library import onednn
+from ppeconv.cpu.training import dispatch, layout, selection
 
 works = pytest.mark.skipif(not backend.available()[0], reason=backend.available()[1])
 

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from paddle.nn import functional as F
 
 from ppeconv import backend
-from ppeconv.backend import conv, direct, onednn, pointwise
-from ppeconv.backend.sums import ColumnSums, ProductSums
-from ppeconv.backend.window import Geometry
+from ppeconv.cpu.library import onednn
+from ppeconv.cpu.library.window import Geometry
+from ppeconv.cpu.training import conv, direct, pointwise
+from ppeconv.cpu.training.sums import ColumnSums, ProductSums
 from tests.precision import assert_accurate, normal
 
 pytestmark = pytest.mark.skipif(not backend.available()[0], reason=backend.available()[1])

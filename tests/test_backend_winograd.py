@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from paddle.nn import functional as F
 
 from ppeconv import backend
-from ppeconv.backend import conv, direct, onednn, winograd
-from ppeconv.backend.threads import Pieces, in_shares
-from ppeconv.backend.window import Geometry
+from ppeconv.cpu.library import onednn
+from ppeconv.cpu.library.threads import Pieces, in_shares
+from ppeconv.cpu.library.window import Geometry
+from ppeconv.cpu.training import conv, direct, winograd
 from tests.precision import LARGEST_ERROR, assert_accurate, normal, relative_error, results
 
 pytestmark = pytest.mark.skipif(not backend.available()[0], reason=backend.available()[1])

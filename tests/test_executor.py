@@ -8,9 +8,9 @@ from paddle import nn
 
 import ppeconv
 from ppeconv import UserError, backend, create_model, list_operators
-from ppeconv.backend import onednn
-from ppeconv.executor.executor import Executor
-from ppeconv.executor.fuse import fused
+from ppeconv.cpu.inference.executor import Executor
+from ppeconv.cpu.inference.fuse import fused
+from ppeconv.cpu.library import onednn
 from ppeconv.shuffle import in_one_operation
 from tests.test_deploy import used
 
@@ -72,7 +72,7 @@ def test_backbones(name, tmp_path):
 
 @pytest.mark.parametrize("threads", [2, 3])
 def test_threads_that_share_the_images(threads, tmp_path, monkeypatch):
-    monkeypatch.setattr("ppeconv.executor.executor._WORTH_SHARING", 0)
+    monkeypatch.setattr("ppeconv.cpu.inference.executor._WORTH_SHARING", 0)
     model = used(create_model("ResNet20", width=0.5, operator="SPConv"), 3, 16, 16)
     model.eval()
     run = executor_of(ppeconv.deploy(model, [3, 16, 16]), tmp_path, [3, 16, 16], threads=threads)

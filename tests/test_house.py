@@ -13,12 +13,12 @@ from ppeconv.errors import EXTRAS, install_hint
 ROOT = Path(__file__).parent.parent
 LEVELS = [
     ["errors"],
-    ["domains", "wording"],
+    ["cpu", "domains", "wording"],
     ["pickles", "schema", "startup", "values"],
     ["config_files", "overrides"],
     ["registry"],
-    ["geometry", "backend", "devices", "observe", "shuffle"],
-    ["counting", "folding", "executor"],
+    ["backend", "geometry", "devices", "observe", "shuffle"],
+    ["counting", "folding"],
     ["handover"],
     ["operators", "data"],
     ["recalibration", "heads"],

@@ -13,7 +13,7 @@ import paddle
 import pytest
 
 from ppeconv import UserError
-from ppeconv.backend.cpuinfo import cpu_name
+from ppeconv.cpu.library.cpuinfo import cpu_name
 from ppeconv.engine import checkpoint, files
 from ppeconv.engine.run import Run
 from ppeconv.engine.train import train

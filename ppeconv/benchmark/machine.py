@@ -9,7 +9,7 @@ import paddle
 
 import ppeconv
 from ppeconv import backend
-from ppeconv.backend.cpuinfo import cpu_name
+from ppeconv.cpu.library.cpuinfo import cpu_name
 
 RUNTIME_PACKAGES = "onnxruntime", "openvino"
 

@@ -12,8 +12,8 @@ import paddle
 
 from ppeconv import backend, counting
 from ppeconv import config as configs
-from ppeconv.backend import mkl
 from ppeconv.benchmark.turns import Contestant, take_turns
+from ppeconv.cpu.library import mkl
 from ppeconv.engine.losses import CombinedLoss
 from ppeconv.engine.setup import build_model, build_optimizer, with_data_facts
 from ppeconv.engine.step import Supervised

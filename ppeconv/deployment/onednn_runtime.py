@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from ppeconv import backend
-from ppeconv.backend.memory import keep_freed_pages
+from ppeconv.cpu.inference.executor import Executor
+from ppeconv.cpu.library.memory import keep_freed_pages
 from ppeconv.deployment.runtime import PREFIX, program_files
 from ppeconv.errors import UserError
-from ppeconv.executor.executor import Executor
 
 
 class OnednnRuntime:

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Literal
 
-from ppeconv.backend.cpuinfo import cpu_facts
+from ppeconv.cpu.library.cpuinfo import cpu_facts
 from ppeconv.errors import UserError
 
 Precision = Literal["float32", "bf16"]

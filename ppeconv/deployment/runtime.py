@@ -9,7 +9,7 @@ import numpy as np
 import paddle
 from paddle import nn
 
-from ppeconv.backend.memory import keep_freed_pages
+from ppeconv.cpu.library.memory import keep_freed_pages
 from ppeconv.deployment.outputs import one_or_all, tensors
 from ppeconv.deployment.precision import Precision, require_bf16
 from ppeconv.devices import require_gpu

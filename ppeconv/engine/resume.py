@@ -14,7 +14,7 @@ import paddle
 from paddle import nn
 
 from ppeconv import backend
-from ppeconv.backend.cpuinfo import cpu_name
+from ppeconv.cpu.library.cpuinfo import cpu_name
 from ppeconv.engine import checkpoint, distributed
 from ppeconv.engine.listener import EpochRecord, Listener, StepRecord
 from ppeconv.engine.run import Run

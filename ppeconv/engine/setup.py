@@ -12,9 +12,9 @@ from paddle import nn
 from ppeconv import backend
 from ppeconv.anywidth import make_anywidth
 from ppeconv.backbones.external import is_external
-from ppeconv.backend.memory import keep_freed_pages
 from ppeconv.build import apply_operator, create_backbone
 from ppeconv.config import Config, with_values
+from ppeconv.cpu.library.memory import keep_freed_pages
 from ppeconv.data.batches import Batches, Pipeline
 from ppeconv.data.classes import check_labels, class_names, match_classes
 from ppeconv.data.datasets import ArraySet, FileSet

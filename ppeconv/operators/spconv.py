@@ -12,7 +12,7 @@ import paddle
 import paddle.nn.functional as F
 from paddle import Tensor, nn
 
-from ppeconv.backend.blend import softmax_blend
+from ppeconv.cpu.training.blend import softmax_blend
 from ppeconv.domains import Channels, Positive, Share
 from ppeconv.errors import Unsupported
 from ppeconv.folding import Affine, dense, folded

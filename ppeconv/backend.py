@@ -1,0 +1,53 @@
+"""Fast float32 training on x86 CPUs for every Paddle network in the process; off until enabled.
+
+    from ppeconv import backend
+    backend.enable()            # or `with backend.enabled():`, or backend.select("auto", "cpu")
+
+Convolutions, batch normalisation, pooling and what lies between them then run through the oneDNN library
+that the paddlepaddle wheel brings, on channels-last tensors behind ordinary [N, C, H, W] ones.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+
+from ppeconv.cpu.training.dispatch import patches
+from ppeconv.cpu.training.selection import VARIABLE, available, select
+
+__all__ = ["VARIABLE", "available", "disable", "disabled", "enable", "enabled", "is_enabled", "select"]
+
+
+def enable() -> None:
+    """Use the fast layers from now on."""
+    patches.install()
+
+
+def disable() -> None:
+    """Put every function of Paddle back."""
+    patches.remove()
+
+
+def is_enabled() -> bool:
+    """Whether the fast layers are in use."""
+    return patches.installed
+
+
+def enabled() -> contextlib.AbstractContextManager[None]:
+    """The fast layers inside the block; what was before, after it."""
+    return _inside(enable)
+
+
+def disabled() -> contextlib.AbstractContextManager[None]:
+    """Stock Paddle inside the block; what was before, after it."""
+    return _inside(disable)
+
+
+@contextlib.contextmanager
+def _inside(change: Callable[[], None]) -> Iterator[None]:
+    before = is_enabled()
+    change()
+    try:
+        yield
+    finally:
+        (enable if before else disable)()

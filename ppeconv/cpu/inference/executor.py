@@ -1,0 +1,105 @@
+"""The network as a function of arrays."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ppeconv.cpu.inference.graph import Graph
+from ppeconv.cpu.inference.lower import lower
+from ppeconv.cpu.inference.plan import Constants, Plan
+from ppeconv.cpu.inference.segments import largest, segments
+from ppeconv.cpu.library import onednn
+from ppeconv.cpu.library.threads import in_shares
+from ppeconv.errors import UserError
+
+_CACHED = 1 << 20
+"""Bytes, for each thread, of the largest result for which images are taken together: more would leave its cache."""
+_WORTH_SHARING = 8 << 20
+"""Bytes of results, for each thread, that make it worth while to wake threads which then do not wait for each other."""
+
+
+class Executor:
+    """An exported network: float32 [N, C, H, W] -> [N, classes].
+
+    The threads work together on each step for few images. Of many images each thread takes a share through the whole
+    network: results stay in the cache of the processor that made them, and no thread waits for another.
+
+    Args:
+        prefix: path of the exported files without their endings.
+        threads: CPU threads; those of the process when not given.
+
+    Raises:
+        UserError: the network has an operation that is not known here, or Paddle 2 wrote it.
+    """
+
+    def __init__(self, prefix: Path, threads: int | None = None):
+        graph, constants, threads = lower(prefix), Constants(), threads or onednn.threads()
+        parts = segments(graph)
+        self._image = graph.image
+        self._together = _Line(parts, constants, threads)
+        self._alone = [_Line(parts, constants, 1) for _ in range(threads)]
+        self._written = sum(4 * math.prod(step.output.shape[1:]) for step in graph.steps)
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        expected = self._image.shape[1:]
+        if images.shape[1:] != expected:
+            raise UserError(f"this network takes images {list(expected)}; got {list(images.shape[1:])}")
+        values = np.ascontiguousarray(images, np.float32)
+        with onednn.exclusive:
+            return self._shared(values) if self._is_worth_sharing(len(values)) else self._together(values)
+
+    def _is_worth_sharing(self, batch: int) -> bool:
+        threads = len(self._alone)
+        return threads > 1 and batch >= 2 * threads and batch * self._written >= threads * _WORTH_SHARING
+
+    def _shared(self, values: np.ndarray) -> np.ndarray:
+        parts = np.array_split(values, len(self._alone))
+        results = [None] * len(parts)
+
+        def work(share: int) -> None:
+            results[share] = self._alone[share](parts[share])
+
+        in_shares(work, len(parts))
+        return np.concatenate(results)
+
+
+class _Line:
+    """The parts of the network in succession, each step run by a number of threads."""
+
+    def __init__(self, parts: Sequence[Graph], constants: Constants, threads: int):
+        self._threads = threads
+        self.parts = [_Part(it, constants, threads, it is parts[0], it is parts[-1]) for it in parts]
+
+    def __call__(self, values: np.ndarray) -> np.ndarray:
+        with onednn.using_threads(self._threads):
+            for part in self.parts:
+                values = part(values)
+        return values
+
+
+class _Part:
+    """A part of the network on any number of images; what comes first and last lies in memory as users expect it."""
+
+    def __init__(self, graph: Graph, constants: Constants, threads: int, is_first: bool, is_last: bool):
+        self._graph, self._constants, self._ends = graph, constants, (is_first, is_last)
+        self._plans: dict[int, Plan] = {}
+        self.images_together = max(1, _CACHED * threads // (4 * largest(graph.steps)))
+
+    def __call__(self, values: np.ndarray) -> np.ndarray:
+        results = np.empty(self._graph.result.sized(len(values)), np.float32)
+        for start in range(0, len(values), self.images_together):
+            chunk = values[start : start + self.images_together]
+            self._plan(len(chunk)).run(chunk.ctypes.data, results[start:].ctypes.data)
+        return results
+
+    def _plan(self, batch: int) -> Plan:
+        if batch not in self._plans:
+            try:
+                self._plans[batch] = Plan(self._graph, batch, self._constants, *self._ends)
+            except onednn.OneDNNError as error:
+                raise UserError(f"the runtime onednn cannot run this network: {error}; use another runtime") from None
+        return self._plans[batch]

@@ -1,0 +1,75 @@
+"""Steps done together with the step before them, so that their numbers are not read and stored once more."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from ppeconv.cpu.inference import primitives
+from ppeconv.cpu.inference.copies import is_copy
+from ppeconv.cpu.inference.graph import Graph, Post, Step, Value
+from ppeconv.cpu.inference.lower import COMMUTATIVE
+from ppeconv.cpu.library import onednn
+
+
+def fused(graph: Graph, batch: int) -> list[Step]:
+    """The steps for a number of images, as many as possible of them done by others."""
+    uses = Counter(value.root for step in graph.steps for value in step.operands)
+    uses[graph.result.root] += 1
+    kept: list[Step] = []
+    made: dict[Value, int] = {}
+    for given in graph.steps:
+        step = Step(given.kind, list(given.inputs), given.output, given.settings, list(given.posts))
+        for value, post in _posts(step):
+            place = made.get(value)
+            if place is None or uses[value] > 1 or value.shape != step.output.shape:
+                continue
+            operand = post.operand
+            if operand is not None and operand.constant is None and made.get(operand.root, -1) >= place:
+                continue
+            if _takes(kept[place], post, batch):
+                kept[place].output = step.output
+                made[step.output] = place
+                break
+        else:
+            made[step.output] = len(kept)
+            kept.append(step)
+    return kept
+
+
+def _posts(step: Step) -> Iterator[tuple[Value, Post]]:
+    """The values whose steps could do this one, and how."""
+    settings = step.settings
+    if step.posts:
+        return
+    if step.kind == "function":
+        yield step.inputs[0], Post(settings["kind"], None, settings["alpha"], settings["beta"])
+    elif step.kind == "binary":
+        first, second = step.inputs
+        yield first, Post(settings["kind"], second)
+        if settings["kind"] in COMMUTATIVE:
+            yield second, Post(settings["kind"], first)
+
+
+def _takes(host: Step, post: Post, batch: int) -> bool:
+    """Add a post to a step if the step stays as fast; whether it did."""
+    if is_copy(host):
+        return False
+    if _is_bias(host, post):
+        host.inputs.append(post.operand)
+        return True
+    try:
+        before = primitives.recipe(host, batch).implementation
+        host.posts.append(post)
+        if primitives.recipe(host, batch).implementation == before:
+            return True
+    except onednn.OneDNNError:
+        pass
+    host.posts.remove(post)
+    return False
+
+
+def _is_bias(host: Step, post: Post) -> bool:
+    vector = post.operand is not None and post.operand.constant is not None
+    weighted = host.kind in ("convolution", "matmul") and len(host.inputs) == 2 and not host.posts
+    return weighted and vector and post.kind == onednn.BINARY_ADD and post.operand.constant.size == host.output.shape[1]

@@ -1,0 +1,127 @@
+"""A graph made ready for a number of images: every primitive built, every result given its place in memory."""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+from collections import defaultdict
+from collections.abc import Sequence
+
+import paddle
+
+from ppeconv.cpu.inference import copies, primitives
+from ppeconv.cpu.inference.fuse import fused
+from ppeconv.cpu.inference.graph import Graph, Step, Value
+from ppeconv.cpu.library import onednn
+
+_ALIGNED = 64
+
+
+class Constants:
+    """Weights in the formats that primitives prefer, each kept once for all threads."""
+
+    def __init__(self):
+        self._one_at_a_time = threading.Lock()
+        self._kept: dict[int, list[tuple[onednn.Recipe, ctypes.c_void_p, paddle.Tensor]]] = defaultdict(list)
+
+    def address(self, value: Value, layout: onednn.Layout, recipe: onednn.Recipe, argument: int) -> int:
+        """Where a constant, stored in a layout, lies as a recipe's argument."""
+        with self._one_at_a_time:
+            return self._address(value, layout, recipe, argument)
+
+    def _address(self, value: Value, layout: onednn.Layout, recipe: onednn.Recipe, argument: int) -> int:
+        wanted, equal = recipe.layout(argument), onednn.library().dnnl_memory_desc_equal
+        for _, found, tensor in self._kept[id(value)]:
+            if equal(found, wanted):
+                return tensor.data_ptr()
+        source = paddle.to_tensor(value.constant, "float32")
+        tensor = paddle.empty([recipe.size(argument)], "uint8")
+        onednn.reorder(layout, wanted)((source.data_ptr(), tensor.data_ptr()))
+        self._kept[id(value)].append((recipe, wanted, tensor))
+        return tensor.data_ptr()
+
+
+class Plan:
+    """Runs a graph on a number of images; made for the number of threads that is set when it is made.
+
+    Args:
+        graph: a network, or a part of one.
+        batch: images.
+        constants: the weights.
+        is_first, is_last: what is read, and given, is [N, C, H, W] in memory, not channels-last.
+    """
+
+    def __init__(self, graph: Graph, batch: int, constants: Constants, is_first: bool, is_last: bool):
+        steps = fused(graph, batch)
+        self._batch, self._constants = batch, constants
+        self._places, size = _placed(graph, steps, batch)
+        self._arena = paddle.empty([size], "uint8")
+        self._start = -(-self._arena.data_ptr() // _ALIGNED) * _ALIGNED
+        image, result = (primitives.image_layout(value, batch) for value in (graph.image, graph.result))
+        self._enter = onednn.reorder(onednn.dense(graph.image.sized(batch)) if is_first else image, image)
+        self._leave = onednn.reorder(result, onednn.dense(graph.result.sized(batch)) if is_last else result)
+        self._image, self._result = self._address(graph.image), self._address(graph.result)
+        built = [execution for step in steps for execution in self._built(step)]
+        self._executions = [self._enter, *built, self._leave]
+        self._scratch = self._shared_scratch()
+
+    def run(self, images: int, results: int) -> None:
+        """Read images at one address and write results at the other."""
+        self._enter.place((images, self._image))
+        self._leave.place((self._result, results))
+        for execution in self._executions:
+            execution.run()
+
+    def _shared_scratch(self) -> paddle.Tensor:
+        """One buffer for all, as they run one after the other."""
+        buffer = paddle.empty([max(execution.scratch_size for execution in self._executions)], "uint8")
+        for execution in self._executions:
+            execution.work_at(buffer.data_ptr())
+        return buffer
+
+    def _address(self, value: Value) -> int:
+        return self._start + self._places[value.root]
+
+    def _built(self, step: Step) -> list[onednn.Execution]:
+        if copies.is_copy(step):
+            return [self._copied(copy) for copy in copies.copies(step, self._batch)]
+        recipe, arguments = primitives.recipe(step, self._batch), primitives.arguments(step)
+        execution = onednn.Execution(recipe, {kind: recipe.layout(kind) for kind in arguments})
+        execution.place([self._operand(step, recipe, kind, value) for kind, value in arguments.items()])
+        return [execution]
+
+    def _copied(self, copy: copies.Copy) -> onednn.Execution:
+        execution = onednn.reorder(copy.source_layout, copy.target_layout)
+        ends = (copy.source, copy.source_offset), (copy.target, copy.target_offset)
+        execution.place([self._address(value) + 4 * offset for value, offset in ends])
+        return execution
+
+    def _operand(self, step: Step, recipe: onednn.Recipe, kind: int, value: Value) -> int:
+        if value.constant is None:
+            return self._address(value)
+        return self._constants.address(value, primitives.stored(step, kind, value), recipe, kind)
+
+
+def _placed(graph: Graph, steps: Sequence[Step], batch: int) -> tuple[dict[Value, int], int]:
+    """The place of each result, where no other lies as long as it is needed, and the bytes of all."""
+    last = {value.root: number for number, step in enumerate(steps) for value in step.operands}
+    last[graph.result.root] = len(steps)
+    places: dict[Value, int] = {}
+    taken: list[tuple[int, int, Value]] = []
+    end = 0
+
+    def place(value: Value) -> None:
+        nonlocal end
+        size, start = -(-4 * copies.size(value, batch) // _ALIGNED) * _ALIGNED, 0
+        for begin, behind, _ in sorted(taken, key=lambda it: it[0]):
+            if begin - start >= size:
+                break
+            start = max(start, behind)
+        taken.append((start, start + size, value))
+        places[value], end = start, max(end, start + size)
+
+    place(graph.image)
+    for number, step in enumerate(steps):
+        place(step.output.root)
+        taken = [entry for entry in taken if last.get(entry[2], number) > number]
+    return places, end + _ALIGNED

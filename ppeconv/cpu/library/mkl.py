@@ -1,0 +1,33 @@
+"""MKL, which multiplies matrices for Paddle, takes its slowest path on CPUs of other makers than Intel.
+
+A variable that MKL reads at its first multiplication tells it what the CPU can do. It is set only for instructions
+that the CPU lists, and never over a value of the user's. Measured on an AMD CPU with AVX-512, float32
+[512, 2048] x [2048, 2048], 2 threads: 89 ms without it, 22 ms with 7, 26 ms with 5.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from pathlib import Path
+
+from ppeconv.cpu.library.cpuinfo import cpu_facts
+
+VARIABLE = "MKL_DEBUG_CPU_TYPE"
+_PATHS = (("7", {"avx512f", "avx512dq", "avx512bw", "avx512vl"}), ("5", {"avx2", "fma"}))
+
+
+@functools.cache
+def fast_path(cpuinfo: Path = Path("/proc/cpuinfo")) -> str | None:
+    """The variable's value for this CPU; None for Intel's own, which MKL knows, and where nothing is known."""
+    facts = cpu_facts(cpuinfo)
+    if "GenuineIntel" in facts.get("vendor_id", []):
+        return None
+    flags = set(facts.get("flags", []))
+    return next((value for value, needed in _PATHS if needed <= flags), None)
+
+
+def take_fast_path() -> None:
+    """Tell MKL; without effect once the process has multiplied matrices."""
+    if path := fast_path():
+        os.environ.setdefault(VARIABLE, path)

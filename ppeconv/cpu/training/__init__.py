@@ -1,0 +1,1 @@
+"""What stands in for Paddle's layers while `ppeconv.backend` is enabled."""

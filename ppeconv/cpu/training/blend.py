@@ -1,0 +1,52 @@
+"""Two activations, each weighted by how strong it is on average: one function for what would be many small ones."""
+
+from __future__ import annotations
+
+from paddle import Tensor
+from paddle.autograd import PyLayer
+from paddle.nn import functional as F
+
+from ppeconv.cpu.library import onednn
+from ppeconv.cpu.library.onednn import BINARY_ADD as ADD
+from ppeconv.cpu.library.onednn import BINARY_MULTIPLY as MULTIPLY
+from ppeconv.cpu.library.onednn import BINARY_SUB as SUBTRACT
+from ppeconv.cpu.training import broadcast, layout
+
+
+def softmax_blend(first: Tensor, second: Tensor) -> Tensor:
+    """gate * first + (1 - gate) * second, with the gate sigmoid(mean of first - mean of second).
+
+    The two means' softmax, that is, per sample and channel. Both tensors are [N, C, H, W].
+    """
+    first_rows, second_rows = layout.remembered_rows(first), layout.remembered_rows(second)
+    if first_rows is not None and second_rows is not None:
+        steps = broadcast.plan(tuple(first_rows.shape), first_rows.shape[0], onednn.threads())
+        return layout.image(_Blend.apply(first_rows, second_rows, steps))
+    gate = F.sigmoid(F.adaptive_avg_pool2d(first, 1) - F.adaptive_avg_pool2d(second, 1))
+    return second + gate * (first - second)
+
+
+class _Blend(PyLayer):
+    """The blend of rows, differentiated through its gate.
+
+    With g the incoming gradient, a the gate and p the mean of g * (first - second), the first term's gradient is
+    a * g + a * (1 - a) * p, and the second's is what that leaves of g.
+    """
+
+    @staticmethod
+    def forward(ctx, first, second, steps):
+        gate = F.sigmoid(steps.mean(first) - steps.mean(second))
+        ctx.save_for_backward(first, second, gate)
+        ctx.steps, ctx.wanted = steps, (not first.stop_gradient, not second.stop_gradient)
+        return steps.combined(first, MULTIPLY, gate, ADD, steps.combined(second, MULTIPLY, 1 - gate))
+
+    @staticmethod
+    def backward(ctx, gradient):
+        first, second, gate = ctx.saved_tensor()
+        gradient, steps = layout.incoming(gradient), ctx.steps
+        through_gate = steps.mean(steps.combined(first, SUBTRACT, second, MULTIPLY, gradient)) * gate * (1 - gate)
+        to_first = steps.combined(gradient, MULTIPLY, gate)
+        steps.combined(to_first, ADD, through_gate, into=to_first)
+        wants_first, wants_second = ctx.wanted
+        to_second = steps.combined(gradient, SUBTRACT, to_first) if wants_second else None
+        return to_first if wants_first else None, to_second

@@ -1,0 +1,114 @@
+"""Cutting channels-last activations into channel ranges and joining them again."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+
+import paddle
+from paddle.autograd import PyLayer
+
+from ppeconv.cpu.library import onednn
+from ppeconv.cpu.training import layout
+
+
+def _strides(height: int, width: int, channels: int) -> list[int]:
+    return [height * width * channels, width * channels, channels, 1]
+
+
+@functools.lru_cache(maxsize=1024)
+def _copies(n: int, h: int, w: int, sections: tuple[int, ...], joining: bool, threads: int) -> list:
+    """One copy per section between its own tensor and its place inside the whole."""
+    whole = _strides(h, w, sum(sections))
+    pairs = []
+    for channels in sections:
+        shape = [n, h, w, channels]
+        part, place = onednn.dense(shape), onednn.Layout(shape, whole)
+        pairs.append(onednn.reorder(part, place) if joining else onednn.reorder(place, part))
+    return pairs
+
+
+def _places(whole: paddle.Tensor, sections: Sequence[int]) -> list[int]:
+    address, places = whole.data_ptr(), []
+    for channels in sections:
+        places.append(address)
+        address += 4 * channels
+    return places
+
+
+def cut(rows: paddle.Tensor, sections: tuple[int, ...]) -> list[paddle.Tensor]:
+    """The consecutive channel ranges of rows, each a tensor of its own."""
+    n, h, w, _ = rows.shape
+    parts = [layout.new([n, h, w, channels]) for channels in sections]
+    copies = _copies(n, h, w, sections, False, onednn.threads())
+    with onednn.exclusive:
+        for copy, place, part in zip(copies, _places(rows, sections), parts, strict=True):
+            copy((place, part.data_ptr()))
+    return parts
+
+
+def join(parts: Sequence[paddle.Tensor]) -> paddle.Tensor:
+    """Rows with the channels of all parts, in order."""
+    n, h, w, _ = parts[0].shape
+    sections = tuple(part.shape[3] for part in parts)
+    whole = layout.new([n, h, w, sum(sections)])
+    copies = _copies(n, h, w, sections, True, onednn.threads())
+    with onednn.exclusive:
+        for copy, place, part in zip(copies, _places(whole, sections), parts, strict=True):
+            copy((part.data_ptr(), place))
+    return whole
+
+
+class Cut(PyLayer):
+    """Rows into channel ranges."""
+
+    @staticmethod
+    def forward(ctx, rows, sections):
+        return tuple(cut(rows, sections))
+
+    @staticmethod
+    def backward(ctx, *gradients):
+        return join([layout.incoming(gradient) for gradient in gradients])
+
+
+class Join(PyLayer):
+    """Channel ranges into rows."""
+
+    @staticmethod
+    def forward(ctx, *parts):
+        ctx.sections = tuple(part.shape[3] for part in parts)
+        ctx.wanted = [not part.stop_gradient for part in parts]
+        return join(parts)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        parts = cut(layout.incoming(gradient), ctx.sections)
+        return tuple(part if wanted else None for part, wanted in zip(parts, ctx.wanted, strict=True))
+
+
+@functools.lru_cache(maxsize=256)
+def _interleaving(positions: int, outer: int, inner: int, threads: int) -> onednn.Execution:
+    shape, channels = [positions, outer, inner], outer * inner
+    return onednn.reorder(onednn.dense(shape), onednn.Layout(shape, [channels, 1, outer]))
+
+
+def _interleaved(rows: paddle.Tensor, groups: int) -> paddle.Tensor:
+    n, h, w, c = rows.shape
+    result = layout.new([n, h, w, c])
+    exchange = _interleaving(n * h * w, groups, c // groups, onednn.threads())
+    with onednn.exclusive:
+        exchange((rows.data_ptr(), result.data_ptr()))
+    return result
+
+
+class Shuffle(PyLayer):
+    """Channel groups interleaved: the first of each group, the second of each, and so on."""
+
+    @staticmethod
+    def forward(ctx, rows, groups):
+        ctx.inverse = rows.shape[3] // groups
+        return _interleaved(rows, groups)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return _interleaved(layout.incoming(gradient), ctx.inverse)

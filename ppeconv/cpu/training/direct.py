@@ -1,0 +1,163 @@
+"""Convolution by oneDNN's own primitives."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import math
+
+import numpy as np
+
+from ppeconv.cpu.library import onednn
+from ppeconv.cpu.library.threads import Pieces, in_shares, scratch_size, workspace
+from ppeconv.cpu.library.window import Band, Geometry
+from ppeconv.cpu.training.sums import ColumnSums
+
+# With several threads, oneDNN 3.6's strided 1x1 convolution overruns its scratch memory below 16 channels.
+_FEWEST_CHANNELS_STRIDED = 16
+# Multiplications below which a call takes more time than they do.
+_FEWEST_PRODUCTS = 1 << 15
+# Positions summed up in one go, as multiples of the square root of an image's.
+_CHAIN, _NARROW_CHAIN = 32, 16
+# Channels of a group below which oneDNN's sums lose more digits than others of as many positions.
+_NARROW_GROUP = 16
+
+
+class Steps:
+    """The three primitives of one geometry, built when first needed."""
+
+    def __init__(self, geometry: Geometry):
+        self._geometry, self._biased = geometry, geometry.biased
+        n, m, height, width = geometry.result
+        _, per_group, kh, kw = geometry.weight
+        top, bottom, left, right = geometry.padding
+        if min(height, width) < 1 or n < 1:
+            raise onednn.Unsupported("the output of this convolution is empty")
+        if (kh, kw) == (1, 1) and max(geometry.stride) > 1 and per_group < _FEWEST_CHANNELS_STRIDED:
+            raise onednn.Unsupported("oneDNN writes past its own memory in this convolution")
+        self._image = onednn.channels_last(geometry.image)
+        self._result = onednn.channels_last(geometry.result)
+        groups = geometry.groups
+        shape = [m, per_group, kh, kw] if groups == 1 else [groups, m // groups, per_group, kh, kw]
+        self.weight, self.any_weight = onednn.dense(shape), onednn.Layout(shape, None)
+        self._bias = onednn.dense([m]) if self._biased else None
+        self._window = (
+            onednn.int64s(geometry.stride),
+            onednn.int64s([d - 1 for d in geometry.dilation]),
+            onednn.int64s([top, left]),
+            onednn.int64s([bottom, right]),
+        )
+        self._recipe = onednn.convolution_recipe(
+            onednn.FORWARD_TRAINING, self._image, self.any_weight, self._bias, self._result, self._window
+        )
+        if self._recipe.implementation.startswith("ref"):
+            raise onednn.Unsupported("oneDNN has no fast convolution for this shape")
+
+    @functools.cached_property
+    def forward(self) -> onednn.Primitive:
+        """(image, weight, [bias], result)"""
+        inputs = {onednn.SRC: self._image, onednn.WEIGHTS: self.weight}
+        if self._biased:
+            inputs[onednn.BIAS] = self._bias
+        return onednn.Primitive(self._recipe, inputs, {onednn.DST: self._result})
+
+    @functools.cached_property
+    def image_gradient(self) -> onednn.Primitive:
+        """(gradient of the result, weight, gradient of the image)"""
+        recipe = onednn.Recipe.of(
+            "convolution_backward_data", onednn.CONVOLUTION_DIRECT,
+            self._image, self.any_weight, self._result, *self._window, self._recipe,
+        )  # fmt: skip
+        inputs = {onednn.DIFF_DST: self._result, onednn.WEIGHTS: self.weight}
+        return onednn.Primitive(recipe, inputs, {onednn.DIFF_SRC: self._image})
+
+    @functools.cached_property
+    def weight_gradient(self) -> _WeightGradient:
+        """(image, gradient of the result, gradient of the weight, [gradient of the bias])"""
+        return _WeightGradient(self._geometry)
+
+    def weight_recipe(self, weight: onednn.Layout | ctypes.c_void_p) -> onednn.Recipe:
+        """How the gradient of the weight, in this layout, is computed."""
+        return onednn.Recipe.of(
+            "convolution_backward_weights", onednn.CONVOLUTION_DIRECT,
+            self._image, weight, None, self._result, *self._window, self._recipe,
+        )  # fmt: skip
+
+
+class _WeightGradient:
+    """The gradients of weight and bias; each thread adds up the weight's of a few images after the other.
+
+    oneDNN's own sums go through all positions of all images in one chain, which loses digits. Stock Paddle's begin
+    anew with each image; chains of 32 times the square root of an image's positions lose about as few, of half of
+    that where groups are narrow. Such a chain may be less than an image.
+    """
+
+    def __init__(self, geometry: Geometry):
+        images, bands = _cut(geometry)
+        self._pieces = pieces = Pieces(geometry.image[0], geometry.threads, images)
+        self._image, self._result = (4 * math.prod(it[1:]) for it in (geometry.image, geometry.result))
+        rows = [4 * math.prod(it[1::2]) for it in (geometry.image, geometry.result)]
+        self._offsets = [(band.image_row * rows[0], band.result_row * rows[1]) for band in bands]
+
+        def steps(images: int, band: Band) -> Steps:
+            return Steps(band.geometry._replace(image=(images, *band.geometry.image[1:]), biased=False))
+
+        with onednn.using_threads(1):
+            largest = steps(max(pieces.sizes), bands[0])
+            own = largest.weight_recipe(largest.any_weight)
+        kinds = onednn.SRC, onednn.DIFF_DST, onednn.DIFF_WEIGHTS
+
+        def run(band: Band, images: int) -> onednn.Execution:
+            recipe = steps(images, band).weight_recipe(own.layout(onednn.DIFF_WEIGHTS))
+            return onednn.Execution(recipe, {kind: recipe.layout(kind) for kind in kinds})
+
+        self._runs = [pieces.tools(functools.partial(run, band)) for band in bands]
+        n, outputs, height, width = geometry.result
+        self._bias = ColumnSums(n * height * width, outputs) if geometry.biased else None
+        self._numbers = own.size(onednn.DIFF_WEIGHTS) // 4
+        self._sums = onednn.aligned(4 * self._numbers)
+        self._scratch = max(map(scratch_size, self._runs))
+        self._unblock = onednn.reorder(own.layout(onednn.DIFF_WEIGHTS), largest.weight)
+
+    def __call__(self, image: int, gradient: int, weight_gradient: int, bias_gradient: int | None = None) -> None:
+        shares = self._pieces.shares
+        with onednn.exclusive:
+            room = 2 * self._sums + self._scratch
+            start = workspace.address(shares * room)
+            in_shares(lambda share: self._share(image, gradient, start + share * room, share), shares)
+            total, *others = (onednn.array_at(start + share * room, (self._numbers,)) for share in range(shares))
+            with np.errstate(all="ignore"):
+                for sums in others:
+                    total += sums
+            self._unblock((start, weight_gradient))
+        if bias_gradient is not None:
+            self._bias(gradient, bias_gradient)
+
+    def _share(self, image: int, gradient: int, start: int, share: int) -> None:
+        further = start + self._sums
+        sums, of_piece = (onednn.array_at(it, (self._numbers,)) for it in (start, further))
+        sums.fill(0)
+        for of_band in self._runs:
+            for run in of_band[share].values():
+                run.place([image, gradient, further])
+                run.work_at(further + self._sums)
+        for piece in self._pieces.of_share[share]:
+            at_image, at_gradient = image + piece.start * self._image, gradient + piece.start * self._result
+            for of_band, (to_image, to_gradient) in zip(self._runs, self._offsets, strict=True):
+                run = of_band[share][piece.stop - piece.start]
+                run.move(0, at_image + to_image)
+                run.move(1, at_gradient + to_gradient)
+                run.run()
+                np.add(sums, of_piece, out=sums)
+
+
+def _cut(geometry: Geometry) -> tuple[int, list[Band]]:
+    """Of how many images, or in which bands of one, the gradient of the weight is summed up in one go."""
+    _, _, height, width = geometry.result
+    positions, products = height * width, height * width * math.prod(geometry.weight)
+    is_narrow = geometry.groups > 1 and geometry.weight[1] < _NARROW_GROUP
+    images = max((_NARROW_CHAIN if is_narrow else _CHAIN) / math.sqrt(positions), _FEWEST_PRODUCTS / products)
+    bands = min(height, round(1 / images))
+    if bands > 1 and max(geometry.padding[:2]) < geometry.weight[2]:
+        return 1, geometry.bands(bands)
+    return max(1, round(images)), [Band(0, 0, geometry)]

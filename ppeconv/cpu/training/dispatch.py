@@ -1,0 +1,100 @@
+"""Which of Paddle's functions have stand-ins: installs them and puts the originals back."""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Callable
+
+import paddle
+from paddle import Tensor, _C_ops
+from paddle.nn import functional
+
+from ppeconv.cpu.library import memory, mkl, onednn
+from ppeconv.cpu.training import broadcast, calls, elementwise, gradients, rectify
+
+_added = functools.partial(elementwise.binary, gated=broadcast.Add, is_sum=True)
+_multiplied = functools.partial(elementwise.binary, gated=broadcast.Multiply)
+
+_STAND_INS: list[tuple[object, str, Callable]] = [
+    (_C_ops, "conv2d", calls.conv2d),
+    (_C_ops, "depthwise_conv2d", calls.depthwise_conv2d),
+    (functional.conv, "_conv_nd", calls.convolution),
+    (functional.conv, "conv2d", calls.with_bias),
+    (functional, "conv2d", calls.with_bias),
+    (_C_ops, "batch_norm", calls.batch_norm),
+    (_C_ops, "pool2d", calls.pool2d),
+    (_C_ops, "relu", rectify.relu),
+    (_C_ops, "mean", calls.mean),
+    (_C_ops, "concat", calls.concat),
+    (_C_ops, "split", calls.split),
+    (_C_ops, "split_with_num", calls.split_with_num),
+    (_C_ops, "channel_shuffle", calls.channel_shuffle),
+    (Tensor, "__getitem__", calls.getitem),
+    (Tensor, "register_hook", gradients.register_hook),
+    (Tensor, "retain_grads", gradients.retain_grads),
+    (Tensor, "backward", gradients.backward),
+    (paddle.autograd, "backward", gradients.backward),
+    (paddle, "grad", gradients.grad),
+    (_C_ops, "add", _added),
+    (_C_ops, "multiply", _multiplied),
+    (Tensor, "__add__", _added),
+    (Tensor, "__radd__", _added),
+    (Tensor, "__mul__", _multiplied),
+    (Tensor, "__rmul__", _multiplied),
+]
+_STAND_INS += [(_C_ops, name, elementwise.binary) for name in ("subtract", "maximum", "minimum")]
+_STAND_INS += [(Tensor, name, elementwise.binary) for name in ("__sub__", "__rsub__", "__truediv__")]
+_STAND_INS += [(_C_ops, name, elementwise.unary) for name in elementwise.UNARY]
+
+
+def _positional(stand_in: Callable, original: Callable) -> Callable:
+    """Calls of an operator with options given by name, such as `out=`, stay with Paddle."""
+
+    def operator(*arguments, **named):
+        if any(value is not None for value in named.values()):
+            return original(*arguments, **named)
+        return stand_in(*arguments)
+
+    return operator
+
+
+class Patches:
+    """Paddle's functions replaced by their stand-ins, and the originals to put back; any thread may ask for either."""
+
+    def __init__(self):
+        self._changing = threading.Lock()
+        self._originals: list[tuple[object, str, object]] = []
+
+    @property
+    def installed(self) -> bool:
+        """Whether the stand-ins are in place."""
+        return bool(self._originals)
+
+    def install(self) -> None:
+        """Put the stand-ins in place, and keep freed memory for the next step."""
+        with self._changing:
+            if self.installed:
+                return
+            memory.keep_freed_pages()
+            mkl.take_fast_path()
+            for owner, name, make in _STAND_INS:
+                original = getattr(owner, name)
+                self._originals.append((owner, name, original))
+                stand_in = make(original)
+                if owner is _C_ops:
+                    stand_in = _positional(stand_in, original)
+                setattr(owner, name, functools.wraps(original)(stand_in))
+
+    def remove(self) -> None:
+        """Put the originals back."""
+        with self._changing:
+            if not self.installed:
+                return
+            while self._originals:
+                setattr(*self._originals.pop())
+            onednn.Scratch.release()
+            memory.return_freed_pages()
+
+
+patches = Patches()

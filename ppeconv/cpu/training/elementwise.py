@@ -1,0 +1,71 @@
+"""Element-by-element operators that leave an activation channels-last.
+
+Paddle's own operators are fast on contiguous tensors of one shape, so they are applied to the rows.
+Its broadcasting is not, so one value per channel is multiplied or added by oneDNN.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from numbers import Number
+
+from paddle import Tensor
+
+from ppeconv.cpu.library import onednn
+from ppeconv.cpu.training import broadcast, layout, rectify
+
+UNARY = (
+    "relu6", "leaky_relu", "hardswish", "hardsigmoid", "hardtanh", "swish", "silu", "sigmoid",
+    "tanh", "elu", "mish", "scale", "abs", "square", "sqrt", "exp",
+)  # fmt: skip
+
+
+def unary(original: Callable) -> Callable:
+    """The operator of one activation."""
+
+    def operator(x, *arguments):
+        rows = layout.remembered_rows(x)
+        if rows is None:
+            return original(x, *arguments)
+        return layout.image(original(rows, *arguments))
+
+    return operator
+
+
+def binary(original: Callable, gated: type | None = None, is_sum: bool = False) -> Callable:
+    """The operator of two activations of one shape, of one and a number, or of one and a gate."""
+
+    def operator(x, y, *arguments):
+        x_rows, y_rows = layout.remembered_rows(x), layout.remembered_rows(y)
+        if x_rows is None and y_rows is None:
+            return original(x, y, *arguments)
+        if isinstance(y, Number):
+            return layout.image(original(x_rows, y, *arguments))
+        if not _alike(x, y):
+            return original(x, y, *arguments)
+        if x.shape == y.shape:
+            pair = [layout.to_rows(tensor) for tensor in (x, y)]
+            result = original(*pair, *arguments)
+            if is_sum:
+                rectify.describe_sum(result, *pair)
+            return layout.image(result)
+        if gated and x_rows is not None and _is_gate(y.shape, x.shape):
+            return _gated(gated, x_rows, y)
+        if gated and y_rows is not None and _is_gate(x.shape, y.shape):
+            return _gated(gated, y_rows, x)
+        return original(x, y, *arguments)
+
+    return operator
+
+
+def _alike(x: object, y: object) -> bool:
+    return isinstance(x, Tensor) and isinstance(y, Tensor) and x.ndim == y.ndim and x.dtype == y.dtype
+
+
+def _is_gate(gate: list[int], image: list[int]) -> bool:
+    return gate[0] in (1, image[0]) and gate[1:] == [image[1], 1, 1]
+
+
+def _gated(operation: type, rows: Tensor, gate: Tensor) -> Tensor:
+    steps = broadcast.plan(tuple(rows.shape), gate.shape[0], onednn.threads())
+    return layout.image(operation.apply(rows, layout.to_rows(gate), steps))

@@ -1,0 +1,137 @@
+"""ReLU after a sum or a batch normalisation, with one backward pass for both.
+
+The stand-in of ReLU asks how its input was made. Where that was a sum or a normalisation, the gradient skips
+the tensor in between: a rectified sum hands its gradient to both terms, and a rectified normalisation masks
+the gradient while it differentiates the normalisation. Where a term of the sum was normalised, as in a residual
+network, the gradient skips that tensor too.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+from paddle import Tensor
+from paddle.autograd import PyLayer
+
+from ppeconv.cpu.library import onednn
+from ppeconv.cpu.training import layout, norm
+
+# Elements from which the saved memory traffic outweighs one more layer written in Python.
+_WORTHWHILE = 1 << 16
+
+
+def relu(original: Callable) -> Callable:
+    """The larger of x and 0."""
+
+    def stand_in(x):
+        rows = layout.remembered_rows(x)
+        if rows is None:
+            return original(x)
+        made = layout.origin(rows)
+        if made is None:
+            return layout.image(original(rows))
+        layout.bypass(rows)
+        return layout.image(made.rectified(rows, original))
+
+    return stand_in
+
+
+class _Norm(NamedTuple):
+    """What a normalisation was made of."""
+
+    rows: Tensor
+    scale: Tensor
+    shift: Tensor
+    table: norm.Table
+    steps: norm.Plan
+
+    def rectified(self, _result: Tensor, _relu: Callable) -> Tensor:
+        return norm.RectifiedBatchNorm.apply(*self)
+
+
+class _Sum(NamedTuple):
+    """What a sum was made of."""
+
+    first: Tensor
+    second: Tensor
+
+    def rectified(self, total: Tensor, relu: Callable) -> Tensor:
+        for term, other in (self, self[::-1]):
+            normalisation = layout.origin(term)
+            if isinstance(normalisation, _Norm):
+                layout.bypass(term)
+                return _RectifiedNormAndSum.apply(*normalisation, other, total.detach(), relu)
+        return _RectifiedSum.apply(*self, total.detach(), relu)
+
+
+def describe_sum(total: Tensor, first: Tensor, second: Tensor) -> None:
+    """Remember what a sum was made of, for a ReLU that may follow."""
+    _describe(total, _Sum(first, second))
+
+
+def describe_norm(result: Tensor, rows: Tensor, scale: Tensor, shift: Tensor, table: norm.Table, steps) -> None:
+    """Remember what a batch normalisation was made of, for a ReLU that may follow."""
+    _describe(result, _Norm(rows, scale, shift, table, steps))
+
+
+def _describe(result: Tensor, origin: _Norm | _Sum) -> None:
+    if math.prod(result.shape) >= _WORTHWHILE and not result.stop_gradient:
+        layout.describe_origin(result, origin)
+
+
+@functools.lru_cache(maxsize=256)
+def _backward(size: int, threads: int) -> onednn.Primitive:
+    """(ReLU's result, its gradient, the gradient of its input)"""
+    flat, zero = onednn.dense([size]), ctypes.c_float(0)
+    kind = onednn.RELU_FROM_RESULT
+    recipe = onednn.Recipe.of("eltwise_forward", onednn.FORWARD_TRAINING, kind, flat, flat, zero, zero)
+    back = onednn.Recipe.of("eltwise_backward", kind, flat, flat, flat, zero, zero, recipe)
+    return onednn.Primitive(back, {onednn.DST: flat, onednn.DIFF_DST: flat}, {onednn.DIFF_SRC: flat})
+
+
+def _masked(result: Tensor, gradient: Tensor) -> Tensor:
+    """The gradient of what became a result by ReLU."""
+    gradient, masked = layout.incoming(gradient), layout.new(result.shape)
+    backward = _backward(math.prod(result.shape), onednn.threads())
+    backward(result.data_ptr(), gradient.data_ptr(), masked.data_ptr())
+    return masked
+
+
+class _RectifiedSum(PyLayer):
+    """ReLU of a sum."""
+
+    @staticmethod
+    def forward(ctx, first, second, total, relu):
+        result = relu(total)
+        ctx.save_for_backward(result)
+        ctx.wanted = not first.stop_gradient, not second.stop_gradient
+        return result
+
+    @staticmethod
+    def backward(ctx, gradient):
+        (result,) = ctx.saved_tensor()
+        masked, (first, second) = _masked(result, gradient), ctx.wanted
+        # Paddle may add to a gradient in place, so two terms cannot share one.
+        return masked if first else None, (masked.clone() if first else masked) if second else None, None
+
+
+class _RectifiedNormAndSum(PyLayer):
+    """ReLU of the sum of normalised rows and others."""
+
+    @staticmethod
+    def forward(ctx, rows, scale, shift, table, steps, other, total, relu):
+        result = relu(total)
+        norm.remember(ctx, steps, (rows, scale, shift), table, True, result)
+        ctx.wants_other = not other.stop_gradient
+        return result
+
+    @staticmethod
+    def backward(ctx, gradient):
+        rows, result = ctx.saved_tensor()
+        masked = _masked(result, gradient)
+        gradients = norm.gradients(ctx, ctx.steps.rows.backward, masked, rows)
+        return *gradients, masked if ctx.wants_other else None, None
