@@ -23,8 +23,8 @@ sys.path.insert(0, str(ROOT))
 import yaml
 from pydantic import BaseModel
 
-from ppeconv import placement, replace, sections, wording
-from ppeconv.config import Config
+from ppeconv import placement, replace, wording
+from ppeconv.config import Config, sections
 from ppeconv.registry import (
     BACKBONES,
     DATASETS,

@@ -17,6 +17,7 @@ from PIL import Image
 
 from ppeconv import UserError, anywidth, create_model
 from ppeconv import config as configs
+from ppeconv.config.sections import AnyWidthSection
 from ppeconv.data.datasets import Digits
 from ppeconv.deployment import sweep
 from ppeconv.deployment.runtime import PaddleRuntime
@@ -26,7 +27,6 @@ from ppeconv.engine.losses import CombinedLoss
 from ppeconv.engine.run import Run
 from ppeconv.engine.train import train
 from ppeconv.engine.widths import SAMPLERS, AnyWidthStep
-from ppeconv.sections import AnyWidthSection
 from tests.runs import call, trained_run
 from tests.test_archives import write_cifar100
 

@@ -10,12 +10,12 @@ from paddle import Tensor, nn
 
 from ppeconv.anywidth import calibrate, set_width
 from ppeconv.config import Config
+from ppeconv.config.sections import AnyWidthSection
 from ppeconv.data.batches import Batches
 from ppeconv.engine.losses import auxiliary_loss
 from ppeconv.engine.setup import make_batches
 from ppeconv.engine.step import Backward, step_generator
 from ppeconv.errors import UserError
-from ppeconv.sections import AnyWidthSection
 
 SAMPLERS: dict[str, Callable[[np.random.Generator, AnyWidthSection], Sequence[float]]] = {
     "k-width": lambda rng, section: section.widths,

@@ -11,8 +11,7 @@ from ppeconv.errors import UserError
 from ppeconv.registry import DATASETS
 
 if TYPE_CHECKING:
-    from ppeconv.config import Config
-    from ppeconv.sections import SetSection
+    from ppeconv.config.sections import Config, SetSection
 
 
 def check_relations(config: Config) -> None:

@@ -5,58 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ppeconv.config_files import find, read, shipped
+from ppeconv.config.files import find, read, shipped
+from ppeconv.config.overrides import assign, override
+from ppeconv.config.relations import check_relations
+from ppeconv.config.sections import FORMAT, Config
 from ppeconv.errors import UserError
-from ppeconv.overrides import assign, override
 from ppeconv.placement import Places
 from ppeconv.registry import DATASETS, HEADS, OPERATORS, OPTIMIZERS, RECALIBRATIONS, placed
-from ppeconv.relations import check_relations
 from ppeconv.replace import Rules
 from ppeconv.schema import Section, check, keys_at
-from ppeconv.sections import (
-    AMPSection,
-    AnyWidthSection,
-    Architecture,
-    DataSection,
-    GlobalSection,
-    InferSection,
-    LossSection,
-    MetricSection,
-    OperatorSection,
-    OptimizerSection,
-)
 from ppeconv.values import to_yaml
 
 __all__ = ["Config", "dump", "find", "load", "parse", "shipped", "with_values"]
 
-FORMAT = 1
-"""Version of the config layout; it changes when an older file would be read wrongly."""
-
 _RULES = {OPERATORS: Rules, RECALIBRATIONS: Places, HEADS: Section}
 """What `Operator.rules` may say, by the kind of thing that is put into the network."""
-
-
-class Config(Section):
-    """A whole config. It does not change once checked."""
-
-    format: int = FORMAT
-    Global: GlobalSection = GlobalSection()
-    Arch: Architecture
-    Operator: OperatorSection | list[OperatorSection] | None = None
-    AnyWidth: AnyWidthSection | None = None
-    Loss: LossSection = LossSection()
-    Optimizer: OptimizerSection
-    DataLoader: DataSection
-    Metric: MetricSection = MetricSection()
-    AMP: AMPSection = AMPSection()
-    Infer: InferSection = InferSection()
-
-    @property
-    def operators(self) -> list[OperatorSection]:
-        """The operators in the order in which they are applied."""
-        if self.Operator is None:
-            return []
-        return self.Operator if isinstance(self.Operator, list) else [self.Operator]
 
 
 def load(name: str, overrides: Sequence[str] = ()) -> Config:

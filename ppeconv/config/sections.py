@@ -28,6 +28,9 @@ from ppeconv.errors import UserError
 from ppeconv.registry import BACKBONES, LOSSES, MIXTURES, SCHEDULES, TRANSFORMS, Registry
 from ppeconv.schema import Section
 
+FORMAT = 1
+"""Version of the config layout; it changes when an older file would be read wrongly."""
+
 
 class Named(Section):
     """One thing out of a registry: its name, the rest are its arguments."""
@@ -236,3 +239,26 @@ class InferSection(Section):
 
     image_shape: ImageShape | None = None
     class_names: Annotated[list[str], DISTINCT] | None = None
+
+
+class Config(Section):
+    """A whole config. It does not change once checked."""
+
+    format: int = FORMAT
+    Global: GlobalSection = GlobalSection()
+    Arch: Architecture
+    Operator: OperatorSection | list[OperatorSection] | None = None
+    AnyWidth: AnyWidthSection | None = None
+    Loss: LossSection = LossSection()
+    Optimizer: OptimizerSection
+    DataLoader: DataSection
+    Metric: MetricSection = MetricSection()
+    AMP: AMPSection = AMPSection()
+    Infer: InferSection = InferSection()
+
+    @property
+    def operators(self) -> list[OperatorSection]:
+        """The operators in the order in which they are applied."""
+        if self.Operator is None:
+            return []
+        return self.Operator if isinstance(self.Operator, list) else [self.Operator]
