@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOMES = {
-    "create_backbone": "build",
-    "create_model": "build",
-    "create_operator": "build",
-    "list_backbones": "build",
-    "list_operators": "build",
-    "replace_conv": "replace",
-    "Rules": "replace",
-    "Places": "placement",
-    "recalibrate": "placement",
-    "replace_pool": "placement",
+    "create_backbone": "models.create",
+    "create_model": "models.create",
+    "create_operator": "models.create",
+    "list_backbones": "models.create",
+    "list_operators": "models.create",
+    "replace_conv": "surgery.replace",
+    "Rules": "surgery.replace",
+    "Places": "surgery.placement",
+    "recalibrate": "surgery.placement",
+    "replace_pool": "surgery.placement",
     "count": "counting",
     "parameter_count": "counting",
     "InProcess": "deployment.in_process",
@@ -40,14 +40,13 @@ _HOMES = {
 __all__ = [*_HOMES, "__version__"]
 
 if TYPE_CHECKING:
-    from ppeconv.build import create_backbone, create_model, create_operator, list_backbones, list_operators
     from ppeconv.counting import count, parameter_count
     from ppeconv.deployment.export import export
     from ppeconv.deployment.in_process import InProcess
     from ppeconv.deployment.predictor import Predictor
     from ppeconv.deployment.rewrite import deploy
     from ppeconv.errors import UserError
-    from ppeconv.placement import Places, recalibrate, replace_pool
+    from ppeconv.models.create import create_backbone, create_model, create_operator, list_backbones, list_operators
     from ppeconv.registry import (
         BACKBONES,
         OPERATORS,
@@ -56,7 +55,8 @@ if TYPE_CHECKING:
         register_operator,
         register_recalibration,
     )
-    from ppeconv.replace import Rules, replace_conv
+    from ppeconv.surgery.placement import Places, recalibrate, replace_pool
+    from ppeconv.surgery.replace import Rules, replace_conv
 
 
 def __getattr__(name: str) -> Any:

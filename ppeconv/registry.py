@@ -124,7 +124,7 @@ def placed(name: str) -> Registry:
 
 OPERATORS = Registry("operator", "ppeconv.operators")
 RECALIBRATIONS = Registry("recalibration block", "ppeconv.recalibration")
-HEADS = Registry("head", "ppeconv.heads")
+HEADS = Registry("head", "ppeconv.recalibration")
 BACKBONES = Registry("backbone", "ppeconv.backbones", "ppeconv.networks")
 DATASETS = Registry("data set", "ppeconv.data.datasets")
 TRANSFORMS = Registry("transform", "ppeconv.data.transforms", "ppeconv.data.randaugment")

@@ -23,7 +23,7 @@ sys.path.insert(0, str(ROOT))
 import yaml
 from pydantic import BaseModel
 
-from ppeconv import placement, replace, wording
+from ppeconv import wording
 from ppeconv.config import Config, sections
 from ppeconv.registry import (
     BACKBONES,
@@ -39,6 +39,7 @@ from ppeconv.registry import (
     Registry,
 )
 from ppeconv.schema import signature_schema
+from ppeconv.surgery import placement, replace
 
 PAGE = ROOT / "docs" / "config.md"
 TRANSLATIONS: dict[str, str] = yaml.safe_load((ROOT / "scripts" / "config_reference_zh.yaml").read_text("utf-8"))

@@ -27,11 +27,11 @@ import yaml
 
 import ppeconv
 from ppeconv import config as configs
+from ppeconv.backbones.initial import RULES
 from ppeconv.counting import NORMS
 from ppeconv.deployment.export import export
 from ppeconv.deployment.predictor import Predictor
 from ppeconv.engine.setup import build_model, transforms
-from ppeconv.initial import RULES
 from ppeconv.registry import BACKBONES
 
 ROWS = ROOT / "scripts" / "networks.yaml"
@@ -160,7 +160,7 @@ STARTS = """
 ## 权重怎样起步
 
 每个网络按它的论文或作者代码的规则起步，换上去的算子里的卷积和全连接也按这条规则 (`Arch.init: reference`，默认)；
-`Arch.init: paddle` 用飞桨自己的初始化。规则在 `ppeconv/initial.py`，网络用类属性 `init` 说出规则的名字。
+`Arch.init: paddle` 用飞桨自己的初始化。规则在 `ppeconv/backbones/initial.py`，网络用类属性 `init` 说出规则的名字。
 
 N(0, s) 是标准差 s 的正态分布，「截断」指截到两倍标准差以内；U(±a) 是均匀分布。分组卷积的 fan_in 只数一组的输入，
 fan_out 数所有组的输出，与 PyTorch 相同。飞桨的默认 N(0, √(2/fan_in)) 却数所有组的输入，深度卷积因此小了 √通道数 倍。

@@ -6,7 +6,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from ppeconv.optable import blocks_table, operators_table
+from ppeconv.operators.table import blocks_table, operators_table
 from ppeconv.registry import HEADS, OPERATORS, RECALIBRATIONS
 
 

@@ -27,8 +27,8 @@ def main() -> int:
     options = parser().parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", str(options.threads))
     from ppeconv.engine.interrupt import Stopped, listening
+    from ppeconv.engine.startup import import_paddle
     from ppeconv.errors import UserError
-    from ppeconv.startup import import_paddle
 
     try:
         with listening():

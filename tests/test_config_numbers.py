@@ -33,8 +33,8 @@ from ppeconv.registry import (
     TRANSFORMS,
     own_arguments,
 )
-from ppeconv.replace import Rules
 from ppeconv.schema import signature_schema
+from ppeconv.surgery.replace import Rules
 from ppeconv.wording import alternatives, declared, items, lengths, limits, unwrapped, words
 from tests.runs import trained_run
 

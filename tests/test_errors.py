@@ -348,7 +348,7 @@ def test_predict_refuses(arguments, words, run, tmp_path, capsys):
 
 
 def test_predict_refuses_a_gpu_that_is_not_there(run, monkeypatch, capsys):
-    monkeypatch.setattr("ppeconv.devices.has_gpu", lambda: False)
+    monkeypatch.setattr("ppeconv.engine.devices.has_gpu", lambda: False)
     refused(capsys, "sees no GPU", "predict", "--model", str(run.path / "inference"), "x.png", "--device", "gpu")
 
 

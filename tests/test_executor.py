@@ -11,7 +11,7 @@ from ppeconv import UserError, backend, create_model, list_operators
 from ppeconv.cpu.inference.executor import Executor
 from ppeconv.cpu.inference.fuse import fused
 from ppeconv.cpu.library import onednn
-from ppeconv.shuffle import in_one_operation
+from ppeconv.layers.shuffle import in_one_operation
 from tests.test_deploy import used
 
 pytestmark = [

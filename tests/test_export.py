@@ -23,7 +23,7 @@ from ppeconv.deployment.precision import require_bf16
 from ppeconv.deployment.publish import publishing
 from ppeconv.deployment.runtime import PaddleRuntime
 from ppeconv.deployment.runtimes import open_runtime
-from ppeconv.shuffle import by_reshaping
+from ppeconv.layers.shuffle import by_reshaping
 from tests.runs import call, skip_without_bf16, trained_run
 
 OF_PADDLE = ["paddle", "onednn"] if paddle.__version__ >= "3" else ["paddle"]

@@ -8,7 +8,7 @@ import pytest
 from paddle import nn
 
 import ppeconv
-from ppeconv.initial import RULES, Fans, Truncated, initialise
+from ppeconv.backbones.initial import RULES, Fans, Truncated, initialise
 from ppeconv.registry import BACKBONES
 
 

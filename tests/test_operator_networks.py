@@ -11,9 +11,9 @@ from ppeconv import UserError, backend, create_model, create_operator, replace_c
 from ppeconv.cli.main import main
 from ppeconv.geometry import ConvGeometry
 from ppeconv.operators.octaveconv import Octaves
-from ppeconv.optable import operators_table, papers
+from ppeconv.operators.table import operators_table, papers
 from ppeconv.registry import OPERATORS
-from ppeconv.replace import coverage
+from ppeconv.surgery.replace import coverage
 
 NAMES = OPERATORS.names()
 BACKBONES = {

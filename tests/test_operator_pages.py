@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ppeconv.optable import share_of_plain
+from ppeconv.operators.table import share_of_plain
 from ppeconv.registry import OPERATORS
-from ppeconv.replace import Rules
 from ppeconv.schema import check
+from ppeconv.surgery.replace import Rules
 
 ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / "docs" / "operators"

@@ -9,7 +9,7 @@ import paddle
 from paddle import Tensor, nn
 
 from ppeconv.geometry import ConvGeometry
-from ppeconv.handover import hand_over
+from ppeconv.layers.handover import hand_over
 
 PARTS = 4
 WORTHWHILE_CHANNELS = 128

@@ -26,7 +26,7 @@ from ppeconv.anywidth.trace import Tracer, brief
 from ppeconv.anywidth.width import Facts, any_width_layers, at_width, set_width
 from ppeconv.backbones.resnet_cifar import ShortcutA
 from ppeconv.errors import UserError, nearest
-from ppeconv.handover import fit_in, hand_over_hooks, makes_weights
+from ppeconv.layers.handover import fit_in, hand_over_hooks, makes_weights
 
 _NORMS = (nn.BatchNorm1D, nn.BatchNorm2D)
 

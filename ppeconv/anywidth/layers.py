@@ -15,7 +15,7 @@ from ppeconv.anywidth.blocks import without_zeros
 from ppeconv.anywidth.channels import Channels, Layout, take, triangle
 from ppeconv.errors import UserError
 from ppeconv.geometry import ConvGeometry
-from ppeconv.handover import hand_over
+from ppeconv.layers.handover import hand_over
 
 
 class AnyWidthLayer:

@@ -11,7 +11,7 @@ from paddle import nn
 from ppeconv.anywidth.layers import Weighted
 from ppeconv.anywidth.width import any_width_layers, set_width, statistics_from
 from ppeconv.counting import count, parameter_count
-from ppeconv.handover import copy_hooks
+from ppeconv.layers.handover import copy_hooks
 
 
 def narrow(model: nn.Layer, width: float) -> nn.Layer:

@@ -13,7 +13,7 @@ from paddle import Tensor, nn
 from ppeconv.anywidth.channels import Layout, Selection, take
 from ppeconv.anywidth.layers import AnyWidthLayer
 from ppeconv.errors import UserError
-from ppeconv.handover import hand_over
+from ppeconv.layers.handover import hand_over
 
 
 class SharedBatchNorm(nn.BatchNorm2D, AnyWidthLayer):

@@ -10,8 +10,8 @@ from paddle import Tensor, nn
 from ppeconv.backbones.layers import Trunk, conv_norm
 from ppeconv.domains import Channels, Classes, Pixels
 from ppeconv.errors import UserError
-from ppeconv.heads.gdc import GDC
 from ppeconv.recalibration.base import RecalibrationSlot
+from ppeconv.recalibration.gdc import GDC
 from ppeconv.registry import BACKBONES
 
 _BLOCKS = ((2, 64, 5, 2), (4, 128, 1, 2), (2, 128, 6, 1), (4, 128, 1, 2), (2, 128, 2, 1))

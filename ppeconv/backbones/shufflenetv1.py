@@ -16,9 +16,9 @@ from ppeconv.backbones.layers import Staged, conv_norm
 from ppeconv.backbones.width import scaled
 from ppeconv.domains import Channels, Classes, Multiplier
 from ppeconv.errors import UserError
+from ppeconv.layers.shuffle import channel_shuffle
 from ppeconv.recalibration.base import RecalibrationSlot
 from ppeconv.registry import BACKBONES
-from ppeconv.shuffle import channel_shuffle
 
 _CHANNELS = {1: 144, 2: 200, 3: 240, 4: 272, 8: 384}
 """Channels of the first stage for each number of groups."""

@@ -12,9 +12,9 @@ from paddle import Tensor, nn
 
 from ppeconv.backbones.layers import Staged, conv_norm
 from ppeconv.domains import Channels, Classes
+from ppeconv.layers.shuffle import channel_shuffle
 from ppeconv.recalibration.base import RecalibrationSlot
 from ppeconv.registry import BACKBONES
-from ppeconv.shuffle import channel_shuffle
 
 _CHANNELS = {0.5: (48, 1024), 1.0: (116, 1024), 1.5: (176, 1024), 2.0: (244, 2048)}
 """For each width the channels of the first stage and of the last 1x1."""

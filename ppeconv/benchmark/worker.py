@@ -9,8 +9,8 @@ import sys
 import time
 from collections.abc import Callable
 
+from ppeconv.engine.startup import import_paddle
 from ppeconv.errors import UserError
-from ppeconv.startup import import_paddle
 
 WARM_UP_SECONDS = 0.3
 """Longer than the idle threads of the contestant before keep a core busy, 0.2 s with Intel's OpenMP."""

@@ -25,7 +25,7 @@ def parser() -> argparse.ArgumentParser:
 def run(arguments: argparse.Namespace) -> None:
     """Print the lists."""
     from ppeconv import config as configs
-    from ppeconv.build import list_backbones, list_operators
+    from ppeconv.models.create import list_backbones, list_operators
     from ppeconv.registry import HEADS, RECALIBRATIONS
 
     if arguments.matrix:
@@ -50,8 +50,8 @@ def run(arguments: argparse.Namespace) -> None:
 
 def matrix() -> Iterator[str]:
     """For each backbone a line per operator, with the operator's own rules and arguments."""
-    from ppeconv.build import create_backbone, list_backbones, list_operators
-    from ppeconv.replace import coverage
+    from ppeconv.models.create import create_backbone, list_backbones, list_operators
+    from ppeconv.surgery.replace import coverage
 
     for backbone in list_backbones():
         model = create_backbone(backbone)
@@ -62,7 +62,7 @@ def matrix() -> Iterator[str]:
 
 def operator_counts(name: str) -> str:
     """The operator beside the plain 3x3 convolution from 64 to 64 channels."""
-    from ppeconv.optable import share_of_plain
+    from ppeconv.operators.table import share_of_plain
 
     params, macs = share_of_plain(name)
     return f"64->64, 3x3: {params:.1%} of the parameters, {macs:.1%} of the MACs of the plain convolution"
@@ -78,8 +78,8 @@ def block_counts(name: str) -> str:
 
 def backbone_counts(name: str) -> str:
     """The plain backbone on images of its usual size."""
-    from ppeconv.build import create_backbone
     from ppeconv.counting import count
+    from ppeconv.models.create import create_backbone
 
     model = create_backbone(name)
     counts = count(model, [1, *model.image_shape])

@@ -13,8 +13,8 @@ import sys
 from collections.abc import Sequence
 
 from ppeconv.engine.interrupt import Stopped, listening
+from ppeconv.engine.startup import import_paddle
 from ppeconv.errors import UserError
-from ppeconv.startup import import_paddle
 
 COMMANDS = {
     "train": "train a network",

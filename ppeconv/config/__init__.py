@@ -10,10 +10,10 @@ from ppeconv.config.overrides import assign, override
 from ppeconv.config.relations import check_relations
 from ppeconv.config.sections import FORMAT, Config
 from ppeconv.errors import UserError
-from ppeconv.placement import Places
 from ppeconv.registry import DATASETS, HEADS, OPERATORS, OPTIMIZERS, RECALIBRATIONS, placed
-from ppeconv.replace import Rules
 from ppeconv.schema import Section, check, keys_at
+from ppeconv.surgery.placement import Places
+from ppeconv.surgery.replace import Rules
 from ppeconv.values import to_yaml
 
 __all__ = ["Config", "dump", "find", "load", "parse", "shipped", "with_values"]

@@ -12,8 +12,8 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from ppeconv.data.pickles import PlainUnpickler
 from ppeconv.errors import UserError, first_line
-from ppeconv.pickles import PlainUnpickler
 
 _UNSIGNED_BYTES = 0x0800
 """What an idx file of uint8 begins with; the number of its dimensions is added."""

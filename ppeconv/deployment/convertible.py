@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import paddle.nn.functional as F
 
-from ppeconv.shuffle import by_reshaping
+from ppeconv.layers.shuffle import by_reshaping
 
 
 @contextmanager

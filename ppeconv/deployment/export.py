@@ -25,7 +25,7 @@ from ppeconv.deployment.rewrite import deploy, fewest_macs, require_float32, wit
 from ppeconv.deployment.runtime import PREFIX, EagerRuntime
 from ppeconv.deployment.runtimes import FILES, RUNTIMES, Runtime
 from ppeconv.errors import UserError, nearest
-from ppeconv.shuffle import in_one_operation
+from ppeconv.layers.shuffle import in_one_operation
 from ppeconv.values import to_yaml
 
 Form = Literal["deployed", "trained"]

@@ -13,7 +13,7 @@ from paddle import Tensor, nn
 
 from ppeconv.deployment.outputs import tensors
 from ppeconv.errors import UserError
-from ppeconv.folding import is_foldable_norm
+from ppeconv.layers.folding import is_foldable_norm
 
 
 @dataclass

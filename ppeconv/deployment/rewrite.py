@@ -15,7 +15,7 @@ from ppeconv.counting import NORMS
 from ppeconv.deployment.outputs import tensors
 from ppeconv.deployment.pairs import norms_behind
 from ppeconv.errors import UserError, nearest
-from ppeconv.folding import Affine, folded, hooked, is_foldable_conv
+from ppeconv.layers.folding import Affine, folded, hooked, is_foldable_conv
 from ppeconv.operators.base import ConvOperator, image_channels
 from ppeconv.registry import OPERATORS
 

@@ -12,7 +12,7 @@ from paddle import nn
 from ppeconv.cpu.library.memory import keep_freed_pages
 from ppeconv.deployment.outputs import one_or_all, tensors
 from ppeconv.deployment.precision import Precision, require_bf16
-from ppeconv.devices import require_gpu
+from ppeconv.engine.devices import require_gpu
 from ppeconv.errors import UserError
 
 PREFIX = "inference"

@@ -17,9 +17,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ppeconv.data.pickles import PlainUnpickler
 from ppeconv.engine import files
 from ppeconv.errors import UserError
-from ppeconv.pickles import PlainUnpickler
 
 FORMAT = 1
 _PARTS = (".pdparams", ".pdopt", ".pdstates", ".json")

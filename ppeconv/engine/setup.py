@@ -12,22 +12,22 @@ from paddle import nn
 from ppeconv import backend
 from ppeconv.anywidth import make_anywidth
 from ppeconv.backbones.external import is_external
-from ppeconv.build import apply_operator, create_backbone
+from ppeconv.backbones.initial import initialise
 from ppeconv.config import Config, with_values
 from ppeconv.cpu.library.memory import keep_freed_pages
 from ppeconv.data.batches import Batches, Pipeline
 from ppeconv.data.classes import check_labels, class_names, match_classes
 from ppeconv.data.datasets import ArraySet, FileSet
 from ppeconv.data.transforms import Operation, sized
-from ppeconv.devices import has_gpu, require_gpu
 from ppeconv.engine import distributed
+from ppeconv.engine.devices import has_gpu, require_gpu
 from ppeconv.engine.fit import require_fit
 from ppeconv.engine.schedules import scaled
 from ppeconv.errors import UserError
-from ppeconv.initial import initialise
-from ppeconv.placement import PlacementReport
+from ppeconv.models.create import apply_operator, create_backbone
 from ppeconv.registry import BACKBONES, DATASETS, OPTIMIZERS, SCHEDULES
-from ppeconv.replace import Report
+from ppeconv.surgery.placement import PlacementReport
+from ppeconv.surgery.replace import Report
 
 
 def select_device(name: str) -> str:

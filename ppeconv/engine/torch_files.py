@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from ppeconv.data.pickles import PlainUnpickler
 from ppeconv.errors import UserError
-from ppeconv.pickles import PlainUnpickler
 
 _BEGINNING = pickle.dumps(0x1950A86A20F9469CFC6C, protocol=2)
 """How files from before PyTorch 1.6 begin."""

@@ -14,12 +14,12 @@ import numpy as np
 import paddle
 from paddle import Tensor, nn
 
+from ppeconv.data.pickles import PlainUnpickler
 from ppeconv.engine.checkpoint import payload
 from ppeconv.engine.files import write_whole
 from ppeconv.engine.torch_files import is_torch_file, read_torch
 from ppeconv.engine.weight_names import fitted, innermost
 from ppeconv.errors import UserError
-from ppeconv.pickles import PlainUnpickler
 
 _SAFETENSORS = {
     "F64": np.float64,

@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 from paddle import nn
 
 from ppeconv.errors import Unsupported
-from ppeconv.folding import Affine
 from ppeconv.geometry import ConvGeometry
+from ppeconv.layers.folding import Affine
 from ppeconv.operators.cost import Cost
 from ppeconv.registry import check_arguments, own_arguments
 

@@ -17,8 +17,8 @@ from paddle import Tensor, nn
 
 from ppeconv.domains import Multiplier, Share
 from ppeconv.errors import Unsupported
-from ppeconv.folding import Affine, conv_of, folded
 from ppeconv.geometry import ConvGeometry
+from ppeconv.layers.folding import Affine, conv_of, folded
 from ppeconv.operators.base import ConvOperator
 from ppeconv.operators.cost import Cost
 from ppeconv.operators.parts import CentredConv, host_conv, pointwise

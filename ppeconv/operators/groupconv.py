@@ -15,8 +15,8 @@ from paddle import Tensor, nn
 
 from ppeconv.domains import Channels
 from ppeconv.errors import Unsupported
-from ppeconv.folding import Affine, conv_of, dense, folded
 from ppeconv.geometry import ConvGeometry
+from ppeconv.layers.folding import Affine, conv_of, dense, folded
 from ppeconv.operators.base import ConvOperator
 from ppeconv.operators.cost import Cost
 from ppeconv.operators.parts import block_diagonal, host_conv, shuffle

@@ -14,8 +14,8 @@ from paddle import Tensor, nn
 
 from ppeconv.domains import Channels
 from ppeconv.errors import Unsupported
-from ppeconv.folding import Affine, dense, folded, folded_inside
 from ppeconv.geometry import ConvGeometry
+from ppeconv.layers.folding import Affine, dense, folded, folded_inside
 from ppeconv.operators.base import ConvOperator
 from ppeconv.operators.cost import Cost
 from ppeconv.operators.parts import CentredConv, block_diagonal, host_conv

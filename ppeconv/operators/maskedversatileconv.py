@@ -15,9 +15,9 @@ import paddle.nn.functional as F
 from paddle import Tensor, nn
 
 from ppeconv.domains import Channels, NotNegative
-from ppeconv.folding import Affine, conv_of, folded
 from ppeconv.geometry import ConvGeometry
-from ppeconv.handover import fit_in, hand_over_hooks
+from ppeconv.layers.folding import Affine, conv_of, folded
+from ppeconv.layers.handover import fit_in, hand_over_hooks
 from ppeconv.operators.base import ConvOperator
 from ppeconv.operators.cost import Cost
 from ppeconv.registry import OPERATORS

@@ -14,8 +14,8 @@ from paddle import Tensor, nn
 
 from ppeconv.domains import SOME, KernelSide
 from ppeconv.errors import Unsupported
-from ppeconv.folding import Affine, folded, folded_inside
 from ppeconv.geometry import ConvGeometry
+from ppeconv.layers.folding import Affine, folded, folded_inside
 from ppeconv.operators.base import ConvOperator
 from ppeconv.operators.cost import Cost
 from ppeconv.operators.parts import Between, CentredConv, followed, pointwise

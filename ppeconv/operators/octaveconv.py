@@ -16,7 +16,7 @@ from paddle import Tensor, nn
 from ppeconv.domains import ShareOrNone
 from ppeconv.errors import Unsupported
 from ppeconv.geometry import ConvGeometry
-from ppeconv.handover import hand_over
+from ppeconv.layers.handover import hand_over
 from ppeconv.operators.base import ConvOperator, copy_weights
 from ppeconv.operators.cost import Cost
 from ppeconv.operators.parts import centre_margin, host_conv, pooled, reframe, same_conv, spread

@@ -11,7 +11,7 @@ import paddle.nn.functional as F
 from paddle import Tensor, nn
 
 from ppeconv.geometry import ConvGeometry
-from ppeconv.shuffle import channel_shuffle
+from ppeconv.layers.shuffle import channel_shuffle
 
 Between = Literal["bn_relu", "bn", "none"]
 """What stands between two convolutions of an operator."""

@@ -15,8 +15,8 @@ from paddle import Tensor, nn
 from ppeconv.cpu.training.blend import softmax_blend
 from ppeconv.domains import Channels, Positive, Share
 from ppeconv.errors import Unsupported
-from ppeconv.folding import Affine, dense, folded
 from ppeconv.geometry import ConvGeometry
+from ppeconv.layers.folding import Affine, dense, folded
 from ppeconv.operators.base import ConvOperator
 from ppeconv.operators.cost import Cost
 from ppeconv.operators.parts import centre_margin, host_conv, pooled, reframe

@@ -1,1 +1,4 @@
-"""Blocks that weigh the channels or pixels of a feature map, one a file; a new file here is found by itself."""
+"""Blocks that weigh the channels or pixels of a feature map, and heads that take the place of the global pooling.
+
+One a file; a new file here is found by itself.
+"""

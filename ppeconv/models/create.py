@@ -9,12 +9,12 @@ from paddle import nn
 
 from ppeconv.anywidth import make_anywidth
 from ppeconv.backbones.external import create_external, is_external
+from ppeconv.backbones.initial import Init, initialise
 from ppeconv.errors import UserError
-from ppeconv.features import FeatureMaps
-from ppeconv.initial import Init, initialise
-from ppeconv.placement import PlacementReport, Places, recalibrate, replace_pool
 from ppeconv.registry import BACKBONES, OPERATORS, RECALIBRATIONS, placed
-from ppeconv.replace import Report, Rules, replace_conv
+from ppeconv.surgery.features import FeatureMaps
+from ppeconv.surgery.placement import PlacementReport, Places, recalibrate, replace_pool
+from ppeconv.surgery.replace import Report, Rules, replace_conv
 
 
 def create_operator(
@@ -45,8 +45,9 @@ def create_backbone(name: str, *, init: Init = "reference", **arguments: Any) ->
 
     Args:
         name: its name.
-        init: how its weights start: "reference" by the rule of its paper or reference code (see `ppeconv.initial`),
-            "paddle" by Paddle's initializers. Networks of other libraries start as these do.
+        init: how its weights start: "reference" by the rule of its paper or reference code (see
+            `ppeconv.backbones.initial`), "paddle" by Paddle's initializers. Networks of other libraries start as these
+            do.
         arguments: the backbone's, such as class_num=10.
     """
     try:
@@ -93,8 +94,7 @@ def create_model(
         name: see `create_backbone`.
         operator: one of `list_operators()`, or a recalibration block or head such as "SE".
         operator_args: its own arguments.
-        rules: which convolutions are replaced, see `ppeconv.replace.Rules`; for a recalibration block where it goes,
-            see `ppeconv.placement.Places`.
+        rules: which convolutions are replaced, see `Rules`; for a recalibration block where it goes, see `Places`.
         input_size: [N, C, H, W] of the images, for what depends on their size (GE, GDC); the backbone's usual size when
             not given.
         anywidth: make it run at any width; arguments of `ppeconv.anywidth.make_anywidth`, such as {"kind": "awn"},

@@ -13,7 +13,7 @@ from paddle import Tensor, nn
 from ppeconv import observe
 from ppeconv.counting import count, float_type, parameter_count
 from ppeconv.errors import UserError
-from ppeconv.handover import fit_in, hand_over_hooks
+from ppeconv.layers.handover import fit_in, hand_over_hooks
 from ppeconv.operators.base import ConvOperator, image_channels
 from ppeconv.recalibration.base import Recalibration, RecalibrationSlot
 from ppeconv.registry import HEADS, RECALIBRATIONS

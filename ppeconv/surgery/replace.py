@@ -13,10 +13,9 @@ from ppeconv import observe
 from ppeconv.counting import count, own_parameters, parameter_count
 from ppeconv.domains import SOME, Count, KernelSide, Stride
 from ppeconv.errors import Unsupported, UserError
-from ppeconv.flow import Passage, octave_passage
-from ppeconv.folding import hooked
 from ppeconv.geometry import ConvGeometry
-from ppeconv.handover import fit_in, hand_over, hand_over_hooks, lost, refresh_weights
+from ppeconv.layers.folding import hooked
+from ppeconv.layers.handover import fit_in, hand_over, hand_over_hooks, lost, refresh_weights
 from ppeconv.operators.base import ConvOperator
 from ppeconv.operators.conv2d import Conv2D
 from ppeconv.operators.cost import Cost
@@ -24,6 +23,7 @@ from ppeconv.operators.octaveconv import OctaveConv
 from ppeconv.recalibration.base import Recalibration
 from ppeconv.registry import OPERATORS
 from ppeconv.schema import Section, check
+from ppeconv.surgery.flow import Passage, octave_passage
 
 
 class Rules(Section):

@@ -10,7 +10,7 @@ from paddle import Tensor, nn
 from ppeconv import observe
 from ppeconv.counting import float_type
 from ppeconv.errors import UserError
-from ppeconv.handover import fit_in
+from ppeconv.layers.handover import fit_in
 from ppeconv.operators.base import image_channels
 from ppeconv.operators.octaveconv import merged
 

@@ -15,7 +15,7 @@ from typing import Any
 from paddle import Tensor, nn
 
 from ppeconv.errors import UserError
-from ppeconv.handover import hand_over, hand_over_hooks
+from ppeconv.layers.handover import hand_over, hand_over_hooks
 from ppeconv.operators.octaveconv import Octaves, PooledConv, divided, merged
 
 

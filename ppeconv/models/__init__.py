@@ -11,8 +11,8 @@ from typing import Any
 
 from paddle import nn
 
-from ppeconv.build import create_model
 from ppeconv.errors import UserError
+from ppeconv.models.create import create_model
 from ppeconv.registry import BACKBONES, OPERATORS
 
 
