@@ -1,6 +1,7 @@
 """Things that are chosen by name: operators, backbones, data sets, transforms, losses, schedules.
 
-What a user may set of such a thing are the keyword-only parameters of its signature; there is no second list.
+What a user may set of such a thing it declares itself, as `Arguments` (see `ppeconv.declaration`) or in the
+keyword-only parameters of its signature; there is no second list.
 """
 
 from __future__ import annotations
@@ -11,11 +12,24 @@ import inspect
 import pkgutil
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from ppeconv.declaration import OwnArguments
 from ppeconv.errors import UserError, nearest
-from ppeconv.schema import check, signature_schema
+from ppeconv.schema import Section, check, signature_schema
+
+
+@dataclass(frozen=True)
+class Choice:
+    """An operator, recalibration block or head with its own arguments, checked once."""
+
+    kind: Registry
+    name: str
+    make: Any
+    """The class."""
+    own: OwnArguments
 
 
 class Registry:
@@ -77,17 +91,31 @@ class Registry:
         """Names that match, each with the first line of its docstring."""
         return {name: (inspect.getdoc(self._entries[name]) or "").partition("\n")[0] for name in self.names(pattern)}
 
+    def schema(self, name: str) -> type[Section]:
+        """What a user may set of the entry."""
+        return _schema(self.get(name))
+
     def check(self, name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """`arguments` as the entry takes them; a UserError where they do not fit its keyword-only parameters."""
-        return check_arguments(self.get(name), arguments, self.canonical(name))
+        """`arguments` as the entry takes them; a UserError where they do not fit what it declares."""
+        checked = check(self.schema(name), arguments, self.canonical(name))
+        return {key: getattr(checked, key) for key in arguments}
+
+    def choose(self, name: str | Choice, own: Mapping[str, Any]) -> Choice:
+        """The entry of that name with own arguments; a UserError where they do not fit what it declares."""
+        if isinstance(name, Choice):
+            if own:
+                raise UserError(f"{name.name} was chosen with its arguments already; got {', '.join(own)} besides")
+            return name
+        canonical = self.canonical(name)
+        return Choice(self, canonical, self.get(name), check(self.schema(name), own, canonical))
 
     def create(self, name: str, *args: Any, **arguments: Any) -> Any:
         """Call the entry with `args` from the program and checked `arguments` from the user."""
         return self.get(name)(*args, **self.check(name, arguments))
 
     def accepts(self, name: str, argument: str) -> bool:
-        """Whether the entry has a keyword-only parameter of that name."""
-        return argument in _schema(self.get(name)).model_fields
+        """Whether the entry has an argument of that name."""
+        return argument in self.schema(name).model_fields
 
     def _discover(self) -> None:
         for name in self._packages:
@@ -97,20 +125,8 @@ class Registry:
 
 
 @cache
-def _schema(entry: Callable) -> Any:
-    return signature_schema(getattr(entry, "build", entry))
-
-
-def check_arguments(entry: Callable, arguments: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """`arguments` as the keyword-only parameters of a callable take them; `name` is what a UserError calls it."""
-    checked = check(_schema(entry), arguments, name)
-    return {key: getattr(checked, key) for key in arguments}
-
-
-def own_arguments(entry: Callable) -> dict[str, Any]:
-    """The keyword-only parameters of a callable with their defaults, None where there is none."""
-    parameters = inspect.signature(entry).parameters.values()
-    return {p.name: None if p.default is p.empty else p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+def _schema(entry: Any) -> type[Section]:
+    return getattr(entry, "Arguments", None) or signature_schema(entry)
 
 
 def placed(name: str) -> Registry:

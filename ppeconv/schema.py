@@ -16,7 +16,9 @@ from ppeconv.errors import UserError, nearest
 class Section(BaseModel):
     """A part of a config: unknown keys are errors, values keep their types, nothing changes after the check."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        extra="forbid", strict=True, frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
 
 def signature_schema(function: Callable) -> type[Section]:

@@ -38,7 +38,6 @@ from ppeconv.registry import (
     TRANSFORMS,
     Registry,
 )
-from ppeconv.schema import signature_schema
 from ppeconv.surgery import placement, replace
 
 PAGE = ROOT / "docs" / "config.md"
@@ -136,8 +135,8 @@ def entries(registry: Registry) -> Iterator[str]:
     for name, summary in registry.summaries().items():
         entry = registry.get(name)
         rows.append(described(name, summary))
-        documented = argument_docs(entry)
-        for key, field in signature_schema(getattr(entry, "build", entry)).model_fields.items():
+        documented = argument_docs(entry) | argument_meanings(registry.schema(name))
+        for key, field in registry.schema(name).model_fields.items():
             text = translated(documented[key]) if key in documented else by_key(name, key)
             arguments.append([f"`{name}`", f"`{key}`", type_name(wording.declared(field)), default_text(field), text])
     yield table(["名字", "说明"], rows)
@@ -180,6 +179,12 @@ def attribute_docs(section: type[BaseModel]) -> dict[str, str]:
             if isinstance(above, ast.AnnAssign) and isinstance(text, str):
                 documented[above.target.id] = " ".join(text.split())
     return documented
+
+
+def argument_meanings(schema: type[BaseModel]) -> dict[str, str]:
+    """Argument -> the text below its declaration."""
+    fields = schema.model_fields.items()
+    return {key: " ".join(field.description.split()) for key, field in fields if field.description}
 
 
 def argument_docs(entry: Any) -> dict[str, str]:

@@ -31,9 +31,7 @@ from ppeconv.registry import (
     RECALIBRATIONS,
     SCHEDULES,
     TRANSFORMS,
-    own_arguments,
 )
-from ppeconv.schema import signature_schema
 from ppeconv.surgery.replace import Rules
 from ppeconv.wording import alternatives, declared, items, lengths, limits, unwrapped, words
 from tests.runs import trained_run
@@ -115,9 +113,9 @@ def section_keys():
 def entry_keys(registry, overrides):
     """A key for each argument of the entries; arguments of one name and domain are tested on one entry."""
     seen = set()
-    names = sorted(registry.names(), key=lambda name: "width" not in own_arguments(registry.get(name)))
+    names = sorted(registry.names(), key=lambda name: "width" not in registry.schema(name).model_fields)
     for name in ["Digits", *names] if registry is DATASETS else names:
-        schema = signature_schema(getattr(registry.get(name), "build", registry.get(name)))
+        schema = registry.schema(name)
         others = {
             key: REQUIRED[key] for key, info in schema.model_fields.items() if info.is_required() and key in REQUIRED
         }
@@ -147,7 +145,7 @@ def dataset(name, arguments):
 
 
 def backbone(name, arguments):
-    own = own_arguments(BACKBONES.get(name))
+    own = BACKBONES.schema(name).model_fields
     small = {
         key: value for key, value in {"width": 0.25, "stem": "cifar"}.items() if key in own and "Shuffle" not in name
     }

@@ -15,6 +15,7 @@ LEVELS = [
     ["errors"],
     ["cpu", "domains", "wording"],
     ["schema", "values"],
+    ["declaration"],
     ["registry"],
     ["backend", "geometry", "observe"],
     ["counting"],

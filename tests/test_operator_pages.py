@@ -37,7 +37,7 @@ def test_page(name):
     assert f"]({name.lower()}.svg)" in text
     params, macs = share_of_plain(name)
     assert f"{params:.1%} 与 {macs:.1%}" in text
-    assert_defaults(text, OPERATORS.get(name).completed({}))
+    assert_defaults(text, OPERATORS.get(name).Arguments().model_dump())
 
 
 @pytest.mark.parametrize("name", OPERATORS.names())

@@ -19,7 +19,7 @@ from ppeconv.cli.main import main
 from ppeconv.engine.setup import build_model
 from ppeconv.recalibration.base import Recalibration, RecalibrationSlot
 from ppeconv.recalibration.eca import adapted_kernel
-from ppeconv.registry import HEADS, RECALIBRATIONS, own_arguments, placed
+from ppeconv.registry import HEADS, RECALIBRATIONS, placed
 from tests.test_operator_pages import assert_defaults
 
 CLOSE = {"rtol": 1e-4, "atol": 1e-5}
@@ -397,7 +397,7 @@ def test_page(name):
     text = (Path(__file__).parent.parent / "docs" / "recalibration" / f"{name.lower()}.md").read_text("utf-8")
     for heading in ("思路", "公式", "参数量与计算量", "自有参数", "放在哪里", "哪里合适，哪里不合适", "配置"):
         assert f"## {heading}" in text
-    assert_defaults(text, own_arguments(placed(name).get(name)))
+    assert_defaults(text, placed(name).get(name).Arguments().model_dump())
     snippet = yaml.safe_load(re.search(r"```yaml\n(.*?)```", text, re.S)[1])
     del snippet["_base_"]
     config = configs.parse({**configs.load("resnet20_conv_cifar10").model_dump(), **snippet})

@@ -10,7 +10,7 @@ from ppeconv.config.overrides import assign, override
 from ppeconv.config.relations import check_relations
 from ppeconv.config.sections import FORMAT, Config
 from ppeconv.errors import UserError
-from ppeconv.registry import DATASETS, HEADS, OPERATORS, OPTIMIZERS, RECALIBRATIONS, placed
+from ppeconv.registry import DATASETS, HEADS, OPERATORS, OPTIMIZERS, RECALIBRATIONS
 from ppeconv.schema import Section, check, keys_at
 from ppeconv.surgery.placement import Places
 from ppeconv.surgery.replace import Rules
@@ -40,10 +40,8 @@ def parse(values: Mapping[str, Any]) -> Config:
     for section in (config.DataLoader.Train.dataset, config.DataLoader.Eval.dataset):
         DATASETS.check(section.name, section.arguments)
     for section in config.operators:
-        kind = placed(section.name)
-        kind.check(section.name, section.arguments)
         if section.rules is not None:
-            check(_RULES[kind], section.rules, "Operator.rules")
+            check(_RULES[section.choice.kind], section.rules, "Operator.rules")
     OPTIMIZERS.check(config.Optimizer.name, config.Optimizer.arguments)
     check_relations(config)
     return config

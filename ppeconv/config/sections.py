@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, ConfigDict
+from pydantic import BeforeValidator, ConfigDict, PrivateAttr
 
 from ppeconv.domains import (
     DISTINCT,
@@ -25,7 +25,7 @@ from ppeconv.domains import (
     Workers,
 )
 from ppeconv.errors import UserError
-from ppeconv.registry import BACKBONES, LOSSES, MIXTURES, SCHEDULES, TRANSFORMS, Registry
+from ppeconv.registry import BACKBONES, LOSSES, MIXTURES, SCHEDULES, TRANSFORMS, Choice, Registry, placed
 from ppeconv.schema import Section
 
 FORMAT = 1
@@ -138,6 +138,16 @@ class OperatorSection(Named):
 
     rules: dict[str, Any] | None = None
     """Which convolutions are replaced; for a recalibration block, behind which layers it goes."""
+    _choice: Choice = PrivateAttr()
+
+    def model_post_init(self, context: Any) -> None:
+        """Check the arguments once and for all."""
+        self._choice = placed(self.name).choose(self.name, self.arguments)
+
+    @property
+    def choice(self) -> Choice:
+        """The operator with its arguments as they were checked."""
+        return self._choice
 
 
 class AnyWidthSection(Section):

@@ -131,7 +131,7 @@ def build_model(config: Config) -> tuple[nn.Layer, list[Report | PlacementReport
     require_fit(model, config.Infer.image_shape)
     size, reports = [1, *config.Infer.image_shape], []
     for section in config.operators:
-        model, report = apply_operator(model, section.name, section.rules, input_size=size, **section.arguments)
+        model, report = apply_operator(model, section.choice, section.rules, input_size=size)
         reports.append(report)
     initialise(model, config.Arch.name, config.Arch.init)
     if section := config.AnyWidth:

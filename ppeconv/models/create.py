@@ -11,7 +11,7 @@ from ppeconv.anywidth import make_anywidth
 from ppeconv.backbones.external import create_external, is_external
 from ppeconv.backbones.initial import Init, initialise
 from ppeconv.errors import UserError
-from ppeconv.registry import BACKBONES, OPERATORS, RECALIBRATIONS, placed
+from ppeconv.registry import BACKBONES, OPERATORS, RECALIBRATIONS, Choice, placed
 from ppeconv.surgery.features import FeatureMaps
 from ppeconv.surgery.placement import PlacementReport, Places, recalibrate, replace_pool
 from ppeconv.surgery.replace import Report, Rules, replace_conv
@@ -34,7 +34,6 @@ def create_operator(
     Raises:
         UserError: an unknown name or argument, or a convolution the operator has no definition for.
     """
-    OPERATORS.check(name, own)
     return OPERATORS.get(name)(
         in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias_attr, **own
     )
@@ -60,20 +59,20 @@ def create_backbone(name: str, *, init: Init = "reference", **arguments: Any) ->
 
 def apply_operator(
     model: nn.Layer,
-    name: str,
+    name: str | Choice,
     rules: Rules | Places | Mapping[str, Any] | None = None,
     input_size: Sequence[int] | None = None,
     **own: Any,
 ) -> tuple[nn.Layer, Report | PlacementReport]:
     """Put an operator, a recalibration block or a head into a network, in place, as its kind asks for."""
-    kind = placed(name)
-    if kind is OPERATORS:
-        return replace_conv(model, name, rules, input_size, **own)
-    if kind is RECALIBRATIONS:
-        return recalibrate(model, name, rules, input_size, **own)
+    choice = name if isinstance(name, Choice) else placed(name).choose(name, own)
+    if choice.kind is OPERATORS:
+        return replace_conv(model, choice, rules, input_size)
+    if choice.kind is RECALIBRATIONS:
+        return recalibrate(model, choice, rules, input_size)
     if rules:
-        raise UserError(f"{name} stands in place of the global pooling; it takes no rules")
-    return replace_pool(model, name, input_size, **own)
+        raise UserError(f"{choice.name} stands in place of the global pooling; it takes no rules")
+    return replace_pool(model, choice, input_size)
 
 
 def create_model(

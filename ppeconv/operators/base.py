@@ -7,22 +7,22 @@ from typing import Any, ClassVar
 
 from paddle import nn
 
+from ppeconv.declaration import Declared
 from ppeconv.errors import Unsupported
 from ppeconv.geometry import ConvGeometry
 from ppeconv.layers.folding import Affine
 from ppeconv.operators.cost import Cost
-from ppeconv.registry import check_arguments, own_arguments
 
 
-class ConvOperator(nn.Layer):
+class ConvOperator(Declared, nn.Layer):
     """A drop-in for `nn.Conv2D`: [N, C_in, H, W] -> [N, C_out, H', W'].
 
     The named arguments are those of `nn.Conv2D`, the rest the operator's own. A subclass defines `build` and
-    `forward`, `cost`, and where its definition has bounds `limits` and `refuse`. Own arguments are the keyword-only
-    parameters of `build`: they are what a config can set, and `refuse` and `cost` receive all of them.
+    `forward`, `cost`, and where its definition has bounds `limits` and `refuse`. Its own arguments are the fields of
+    its `Arguments`: they are what a config can set, and the methods are given them as `own`.
 
     Raises:
-        UserError: an own argument outside what `build` declares.
+        UserError: an own argument outside what `Arguments` declares.
         Unsupported: the operator has no definition for this convolution.
     """
 
@@ -49,8 +49,8 @@ class ConvOperator(nn.Layer):
         data_format: str = "NCHW",
         **own: Any,
     ):
-        super().__init__()
-        self.geometry = ConvGeometry.of(
+        checked = self.arguments(own)
+        geometry = ConvGeometry.of(
             in_channels,
             out_channels,
             kernel_size,
@@ -62,8 +62,13 @@ class ConvOperator(nn.Layer):
             padding_mode,
             data_format,
         )
-        self.check(self.geometry, **own)
-        self.build(self.geometry, **own)
+        self.check(geometry, checked)
+        self._make(geometry, checked)
+
+    def _make(self, place: ConvGeometry, own: Any) -> None:
+        super().__init__()
+        self.geometry = place
+        self.build(place, own)
 
     @classmethod
     def of_geometry(cls, geometry: ConvGeometry, **own: Any) -> ConvOperator:
@@ -71,9 +76,8 @@ class ConvOperator(nn.Layer):
         return cls(**geometry.conv_arguments(), **own)
 
     @classmethod
-    def check(cls, geometry: ConvGeometry, **own: Any) -> None:
+    def check(cls, geometry: ConvGeometry, own: Any) -> None:
         """Raise `Unsupported` with the reason when the operator cannot stand in for such a convolution."""
-        check_arguments(cls, own, cls.__name__)
         if geometry.padding_mode != "zeros" or geometry.data_format != "NCHW":
             raise Unsupported(
                 f"{cls.__name__} pads with zeros and reads NCHW; got padding_mode "
@@ -83,13 +87,13 @@ class ConvOperator(nn.Layer):
             holds, sentence = LIMITS[limit]
             if not holds(geometry):
                 raise Unsupported(f"{cls.__name__} {sentence.format(geometry)}")
-        cls.refuse(geometry, **cls.completed(own))
+        cls.refuse(geometry, own)
 
     @classmethod
-    def refuse(cls, geometry: ConvGeometry, **own: Any) -> None:
+    def refuse(cls, geometry: ConvGeometry, own: Any) -> None:
         """Raise `Unsupported` for a convolution that the operator, with these own arguments, has no definition for."""
 
-    def build(self, geometry: ConvGeometry) -> None:
+    def build(self, geometry: ConvGeometry, own: Any) -> None:
         """Make the sub-layers."""
         raise TypeError(f"{type(self).__name__} defines no build()")
 
@@ -112,22 +116,17 @@ class ConvOperator(nn.Layer):
     @classmethod
     def formula(cls, geometry: ConvGeometry, height: int, width: int, **own: Any) -> Cost:
         """Closed form of (trainable parameters, MACs for one input of height x width pixels)."""
-        return cls.cost(geometry, height, width, **cls.completed(own))
+        return cls.cost(geometry, height, width, cls.arguments(own))
 
     @classmethod
-    def cost(cls, geometry: ConvGeometry, height: int, width: int, **own: Any) -> Cost:
-        """What `formula` returns, from all own arguments."""
+    def cost(cls, geometry: ConvGeometry, height: int, width: int, own: Any) -> Cost:
+        """What `formula` returns, from checked own arguments."""
         raise TypeError(f"{cls.__name__} defines no cost()")
 
     @classmethod
-    def describe(cls, geometry: ConvGeometry, **own: Any) -> str:
-        """The convolution and what the operator makes of it, from all own arguments; for the report of replacement."""
+    def describe(cls, geometry: ConvGeometry, own: Any) -> str:
+        """The convolution and what the operator makes of it; for the report of replacement."""
         return str(geometry)
-
-    @classmethod
-    def completed(cls, own: dict[str, Any]) -> dict[str, Any]:
-        """Own arguments with the defaults of those not given."""
-        return own_arguments(cls.build) | own
 
     def extra_repr(self) -> str:
         return str(self.geometry)

@@ -22,10 +22,10 @@ class Conv2D(ConvOperator):
     default_rules: ClassVar[dict[str, Any]] = {"min_kernel": 1, "groups": "any", "skip_first": False}
 
     @classmethod
-    def check(cls, geometry: ConvGeometry, **own: Any) -> None:
+    def check(cls, geometry: ConvGeometry, own: Any) -> None:
         """Every convolution qualifies."""
 
-    def build(self, geometry: ConvGeometry) -> None:
+    def build(self, geometry: ConvGeometry, own: Any) -> None:
         self.conv = nn.Conv2D(**geometry.conv_arguments())
 
     def forward(self, x: Tensor) -> Tensor:
@@ -36,5 +36,5 @@ class Conv2D(ConvOperator):
         return True
 
     @classmethod
-    def cost(cls, geometry: ConvGeometry, height: int, width: int) -> Cost:
+    def cost(cls, geometry: ConvGeometry, height: int, width: int, own: Any) -> Cost:
         return Cost.of(geometry, height, width)

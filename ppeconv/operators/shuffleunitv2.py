@@ -5,6 +5,8 @@ Paper: ShuffleNet V2: Practical Guidelines for Efficient CNN Architecture Design
 
 from __future__ import annotations
 
+from typing import Any
+
 import paddle
 from paddle import Tensor, nn
 
@@ -33,7 +35,7 @@ class ShuffleUnitV2(ConvOperator):
 
     limits = ("dense", "odd kernel", "fixed padding", "kernel above 1x1")
 
-    def build(self, geometry: ConvGeometry) -> None:
+    def build(self, geometry: ConvGeometry, own: Any) -> None:
         self.strided = geometry.stride != (1, 1)
         self.passed, seen, right = _widths(geometry)
         inputs, bias = geometry.in_channels, geometry.bias
@@ -57,7 +59,7 @@ class ShuffleUnitV2(ConvOperator):
         return shuffle(paddle.concat([left, right], axis=1), 2)
 
     @classmethod
-    def cost(cls, geometry: ConvGeometry, height: int, width: int) -> Cost:
+    def cost(cls, geometry: ConvGeometry, height: int, width: int, own: Any) -> Cost:
         pixels = geometry.output_size(height, width)
         inputs, kernel, bias = geometry.in_channels, geometry.kernel_size, geometry.bias
         passed, seen, channels = _widths(geometry)

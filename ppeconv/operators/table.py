@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from ppeconv.geometry import ConvGeometry
 from ppeconv.operators.cost import Cost
-from ppeconv.registry import HEADS, OPERATORS, RECALIBRATIONS, own_arguments, placed
+from ppeconv.registry import HEADS, OPERATORS, RECALIBRATIONS, placed
 
 _COMPARED = ConvGeometry.of(64, 64, 3, 1, 1, bias_attr=False)
 
@@ -36,9 +36,7 @@ def blocks_table(summaries: Mapping[str, str]) -> str:
         for name in registry.names():
             cost = registry.get(name).formula(64, 32, 32)
             head = f"[{name}](docs/recalibration/{name.lower()}.md) | {summaries[name]} | {papers(name)}"
-            rows.append(
-                f"| {head} | {_defaults(own_arguments(registry.get(name)))} | {cost.params:,} | {cost.macs:,} |"
-            )
+            rows.append(f"| {head} | {_defaults(name)} | {cost.params:,} | {cost.macs:,} |")
     return "\n".join(rows) + "\n\n64 通道、32×32 的特征图、默认参数。\n"
 
 
@@ -51,19 +49,21 @@ def share_of_plain(name: str) -> tuple[float, float]:
 
 def _row(name: str, summary: str) -> str:
     params, macs = share_of_plain(name)
-    own = _defaults(OPERATORS.get(name).completed({}))
+    own = _defaults(name)
     link = f"[{name}](docs/operators/{name.lower()}.md)"
     return f"| {link} | {summary.rstrip(':')} | {papers(name)} | {own} | {params:.1%} | {macs:.1%} |"
 
 
-def _defaults(own: Mapping[str, object]) -> str:
+def _defaults(name: str) -> str:
+    own = placed(name).get(name).Arguments().model_dump()
     return ", ".join(f"`{key}: {json.dumps(value)}`" for key, value in own.items()) or "—"
 
 
 def papers(name: str) -> str:
     """Links to the papers that the head of an operator's, block's or head's file names."""
-    module = inspect.getmodule(placed(name).get(name))
-    ids = dict.fromkeys(re.findall(r"\b\d{4}\.\d{4,5}\b", _heads(module)))
+    entry = placed(name).get(name)
+    module = inspect.getmodule(entry)
+    ids = dict.fromkeys([paper.arxiv for paper in entry.papers] or re.findall(r"\b\d{4}\.\d{4,5}\b", _heads(module)))
     return ", ".join(f"[{number}](https://arxiv.org/abs/{number})" for number in ids) or "—"
 
 

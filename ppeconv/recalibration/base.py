@@ -6,27 +6,42 @@ from typing import Any
 
 from paddle import nn
 
+from ppeconv.declaration import Declared
 from ppeconv.operators.cost import Cost
-from ppeconv.registry import own_arguments
 
 
-class Recalibration(nn.Layer):
-    """[N, C, H, W] -> the same shape, made from the number of channels.
+class Block(Declared, nn.Layer):
+    """A layer made from the number of channels of a feature map [N, C, H, W] and own arguments.
 
-    Own arguments are the keyword-only parameters of `__init__`: they are what a config can set, and `cost` receives
-    all of them. An argument called `size` is the height and width of the feature map; it is measured where a block is
-    put into a network.
+    A subclass defines `build`, `forward` and `cost`. Its own arguments are the fields of its `Arguments`: they are
+    what a config can set. An argument called `size` is the height and width of the feature map; it is measured where
+    a block is put into a network.
     """
+
+    def __init__(self, channels: int, **own: Any):
+        self._make(channels, self.arguments(own))
+
+    def _make(self, place: int, own: Any) -> None:
+        super().__init__()
+        self.build(place, own)
+
+    def build(self, channels: int, own: Any) -> None:
+        """Make the sub-layers."""
+        raise TypeError(f"{type(self).__name__} defines no build()")
 
     @classmethod
     def formula(cls, channels: int, height: int, width: int, **own: Any) -> Cost:
         """Closed form of (trainable parameters, MACs for one map of height x width pixels)."""
-        return cls.cost(channels, height, width, **(own_arguments(cls) | own))
+        return cls.cost(channels, height, width, cls.arguments(own))
 
     @classmethod
-    def cost(cls, channels: int, height: int, width: int, **own: Any) -> Cost:
-        """What `formula` returns, from all own arguments."""
+    def cost(cls, channels: int, height: int, width: int, own: Any) -> Cost:
+        """What `formula` returns, from checked own arguments."""
         raise TypeError(f"{cls.__name__} defines no cost()")
+
+
+class Recalibration(Block):
+    """[N, C, H, W] -> the same shape: weighs channels or pixels."""
 
 
 class RecalibrationSlot(nn.Identity):

@@ -1,7 +1,4 @@
-"""GC: what attention finds in the whole map, added to every place.
-
-Paper: GCNet: Non-local Networks Meet Squeeze-Excitation Networks and Beyond, ICCVW 2019, arXiv 1904.11492.
-"""
+"""GC: what attention finds in the whole map, added to every place."""
 
 from __future__ import annotations
 
@@ -10,6 +7,7 @@ from typing import Literal
 import paddle.nn.functional as F
 from paddle import Tensor, nn
 
+from ppeconv.declaration import OwnArguments, Paper
 from ppeconv.domains import Multiplier
 from ppeconv.operators.cost import Cost
 from ppeconv.recalibration.base import Recalibration
@@ -20,18 +18,23 @@ from ppeconv.registry import RECALIBRATIONS
 class GC(Recalibration):
     """Global context: c = sum over pixels of softmax(Wk X) X, t = W2 ReLU(LN(W1 c)), Y = X + t.
 
-    Own arguments:
-        ratio: channels of W1's output beside C: p = max(1, floor(ratio C)).
-        fusion: "add", or "scale": Y = X sigmoid(t).
-
     W2 begins at zero, so that with "add" the block begins as the identity.
     Parameters: C + 1 + C p + p + 2 p + p C + C; MACs: C H W + 2 C p (the attention's products are not counted).
     """
 
-    def __init__(self, channels: int, *, ratio: Multiplier = 1 / 16, fusion: Literal["add", "scale"] = "add"):
-        super().__init__()
-        narrow = _narrow(channels, ratio)
-        self.fusion = fusion
+    papers = (
+        Paper("GCNet: Non-local Networks Meet Squeeze-Excitation Networks and Beyond", "ICCVW 2019", "1904.11492"),
+    )
+
+    class Arguments(OwnArguments):
+        ratio: Multiplier = 1 / 16
+        """channels of W1's output beside C: p = max(1, floor(ratio C))."""
+        fusion: Literal["add", "scale"] = "add"
+        """"add", or "scale": Y = X sigmoid(t)."""
+
+    def build(self, channels: int, own: Arguments) -> None:
+        narrow = _narrow(channels, own.ratio)
+        self.fusion = own.fusion
         self.attend = nn.Conv2D(channels, 1, 1)
         zero = nn.initializer.Constant(0.0)
         self.transform = nn.Sequential(
@@ -48,8 +51,8 @@ class GC(Recalibration):
         return x + term if self.fusion == "add" else x * F.sigmoid(term)
 
     @classmethod
-    def cost(cls, channels: int, height: int, width: int, *, ratio: float, fusion: str) -> Cost:
-        narrow = _narrow(channels, ratio)
+    def cost(cls, channels: int, height: int, width: int, own: Arguments) -> Cost:
+        narrow = _narrow(channels, own.ratio)
         return (
             Cost.conv(channels, 1, (1, 1), (height, width), bias=True)
             + Cost.conv(channels, narrow, (1, 1), (1, 1), bias=True)

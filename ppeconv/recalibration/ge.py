@@ -1,7 +1,4 @@
-"""GE: a weight for each channel and place, gathered from the neighbourhood of that place.
-
-Paper: Gather-Excite: Exploiting Feature Context in Convolutional Neural Networks, NeurIPS 2018, arXiv 1810.12348.
-"""
+"""GE: a weight for each channel and place, gathered from the neighbourhood of that place."""
 
 from __future__ import annotations
 
@@ -11,6 +8,7 @@ from typing import Literal
 import paddle.nn.functional as F
 from paddle import Tensor, nn
 
+from ppeconv.declaration import OwnArguments, Paper
 from ppeconv.domains import MapSize
 from ppeconv.errors import UserError
 from ppeconv.operators.cost import Cost
@@ -26,21 +24,30 @@ Extent = Literal[2, 4, 8, "global"]
 class GE(Recalibration):
     """Gather-excite: Y = X sigmoid(upsample(gather(X))), upsampled to H x W by the nearest neighbour.
 
-    Own arguments:
-        form: how it is gathered. "theta-" averages over (2e - 1) x (2e - 1) pixels with stride e, without parameters;
-            "theta" has log2(e) depthwise 3x3 convolutions of stride 2, each with a batch norm, and ReLUs between them;
-            "theta+" puts 1x1 to C / 16, ReLU and 1x1 back behind these.
-        extent: e, or "global": the mean of the map, or one depthwise convolution as large as the map.
-        size: height and width of the feature map; for "theta" and "theta+" with a global extent.
-
     The averages of "theta-" leave the pixels beyond the border out, as in the common port.
 
     Parameters: theta-: 0; theta: log2(e) 11 C, global C H W + 2 C; theta+: with h = C // 16 also 2 C h + h + C.
     MACs: of these the weights times the pixels they write.
     """
 
-    def __init__(self, channels: int, *, form: Form = "theta", extent: Extent = "global", size: MapSize | None = None):
-        super().__init__()
+    papers = (
+        Paper(
+            "Gather-Excite: Exploiting Feature Context in Convolutional Neural Networks", "NeurIPS 2018", "1810.12348"
+        ),
+    )
+
+    class Arguments(OwnArguments):
+        form: Form = "theta"
+        """how it is gathered. "theta-" averages over (2e - 1) x (2e - 1) pixels with stride e, without parameters;
+        "theta" has log2(e) depthwise 3x3 convolutions of stride 2, each with a batch norm, and ReLUs between them;
+        "theta+" puts 1x1 to C / 16, ReLU and 1x1 back behind these."""
+        extent: Extent = "global"
+        """e, or "global": the mean of the map, or one depthwise convolution as large as the map."""
+        size: MapSize | None = None
+        """height and width of the feature map; for "theta" and "theta+" with a global extent."""
+
+    def build(self, channels: int, own: Arguments) -> None:
+        form, extent = own.form, own.extent
         if form == "theta-":
             self.gather = (
                 nn.AdaptiveAvgPool2D(1)
@@ -48,7 +55,7 @@ class GE(Recalibration):
                 else nn.AvgPool2D(2 * extent - 1, extent, extent - 1, exclusive=True)
             )
             return
-        gather = _whole(channels, size) if extent == "global" else _steps(channels, extent)
+        gather = _whole(channels, own.size) if extent == "global" else _steps(channels, extent)
         narrow = max(1, channels // 16)
         mix = [nn.Conv2D(channels, narrow, 1), nn.ReLU(), nn.Conv2D(narrow, channels, 1)] if form == "theta+" else []
         self.gather = nn.Sequential(*gather, *mix)
@@ -58,9 +65,8 @@ class GE(Recalibration):
         return x * (gate if gate.shape[2:] == [1, 1] else spread(gate, *x.shape[2:]))
 
     @classmethod
-    def cost(
-        cls, channels: int, height: int, width: int, *, form: Form, extent: Extent, size: list[int] | None
-    ) -> Cost:
+    def cost(cls, channels: int, height: int, width: int, own: Arguments) -> Cost:
+        form, extent = own.form, own.extent
         if form == "theta-":
             return Cost()
         if extent == "global":

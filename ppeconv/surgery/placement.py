@@ -16,7 +16,7 @@ from ppeconv.errors import UserError
 from ppeconv.layers.handover import fit_in, hand_over_hooks
 from ppeconv.operators.base import ConvOperator, image_channels
 from ppeconv.recalibration.base import Recalibration, RecalibrationSlot
-from ppeconv.registry import HEADS, RECALIBRATIONS
+from ppeconv.registry import HEADS, RECALIBRATIONS, Choice
 from ppeconv.schema import Section, check
 
 
@@ -65,7 +65,7 @@ class PlacementReport:
 
 def recalibrate(
     model: nn.Layer,
-    name: str,
+    name: str | Choice,
     rules: Places | Mapping[str, Any] | None = None,
     input_size: Sequence[int] | None = None,
     **own: Any,
@@ -75,7 +75,7 @@ def recalibrate(
     Args:
         model: a network whose blocks declare a place with `RecalibrationSlot`, as those of ppeconv do, or any network
             with rules.after.
-        name: a recalibration block, such as "SE".
+        name: a recalibration block, such as "SE", or what `RECALIBRATIONS.choose` gives for one.
         rules: which places; see `Places`.
         input_size: [N, C, H, W]; when given, the report holds MACs too. Not given, feature maps are measured with an
             image of the network's usual size.
@@ -84,20 +84,20 @@ def recalibrate(
     Raises:
         UserError: there is no place for a block, or an argument is wrong. The network is then unchanged.
     """
-    RECALIBRATIONS.check(name, own)
+    choice = RECALIBRATIONS.choose(name, own)
     rules = rules if isinstance(rules, Places) else check(Places, rules or {}, "rules")
     sites = [site for site in _sites(model, rules.after) if rules.names(site.path)]
     if not sites:
-        raise UserError(_no_place(model, name, rules))
-    make, wants_size = RECALIBRATIONS.get(name), RECALIBRATIONS.accepts(name, "size")
+        raise UserError(_no_place(model, choice.name, rules))
+    wants_size = "size" in type(choice.own).model_fields
     shapes = _measured(model, [site.layer for site in sites], input_size) if wants_size or rules.after else {}
     blocks = []
     for site in sites:
         shape = shapes.get(id(site.layer))
         channels = shape[1] if shape else site.layer.channels
-        size = _size(name, site.path, shape, own) if wants_size else {}
-        blocks.append((site, channels, make(channels, **{**own, **size})))
-    report = PlacementReport(RECALIBRATIONS.canonical(name))
+        own = _sized(choice, site.path, shape) if wants_size else choice.own
+        blocks.append((site, channels, choice.make.made(channels, own)))
+    report = PlacementReport(choice.name)
     before = _counts(model, input_size)
     for site, channels, block in blocks:
         site.put(block, behind=not isinstance(site.layer, RecalibrationSlot))
@@ -106,33 +106,33 @@ def recalibrate(
 
 
 def replace_pool(
-    model: nn.Layer, name: str, input_size: Sequence[int] | None = None, **own: Any
+    model: nn.Layer, name: str | Choice, input_size: Sequence[int] | None = None, **own: Any
 ) -> tuple[nn.Layer, PlacementReport]:
     """Put a head, such as "GDC", in place of a network's global average pooling, in place.
 
     Args:
         model: a network that pools with an `nn.AdaptiveAvgPool2D` layer; the last one that runs is replaced.
-        name: a head.
+        name: a head, or what `HEADS.choose` gives for one.
         input_size: see `recalibrate`; the network is then bound to images of this size.
         own: the head's arguments.
 
     Raises:
         UserError: the network has no such pooling layer.
     """
-    HEADS.check(name, own)
+    choice = HEADS.choose(name, own)
     sites = [site for site in _children(model) if isinstance(site.layer, nn.AdaptiveAvgPool2D)]
     order = _measured(model, [site.layer for site in sites], input_size, inputs=True) if sites else {}
     if not order:
         raise UserError(
-            f"{name} stands in place of a global average pooling, and {type(model).__name__} runs no "
+            f"{choice.name} stands in place of a global average pooling, and {type(model).__name__} runs no "
             "nn.AdaptiveAvgPool2D layer; give it one where it pools"
         )
     last = next(site for site in sites if id(site.layer) == list(order)[-1])
     shape = order[id(last.layer)]
     before = _counts(model, input_size)
-    head = HEADS.get(name)(shape[1], **{**own, **_size(name, last.path, shape, own)})
+    head = choice.make.made(shape[1], _sized(choice, last.path, shape))
     last.put(head)
-    report = PlacementReport(HEADS.canonical(name), [(last.path, shape[1], parameter_count(head))])
+    report = PlacementReport(choice.name, [(last.path, shape[1], parameter_count(head))])
     return model, _completed(report, before, _counts(model, input_size))
 
 
@@ -188,11 +188,14 @@ def _no_place(model: nn.Layer, name: str, rules: Places) -> str:
     )
 
 
-def _size(name: str, path: str, shape: Sequence[int], own: Mapping[str, Any]) -> dict[str, list[int]]:
-    measured, given = list(shape[2:]), own.get("size")
+def _sized(choice: Choice, path: str, shape: Sequence[int]) -> Any:
+    """Own arguments with the size of the map."""
+    measured, given = list(shape[2:]), choice.own.size
     if given is not None and list(given) != measured:
-        raise UserError(f"{name}.size is {given}, and the map at {path} is {measured}; leave it out, it is measured")
-    return {"size": measured}
+        raise UserError(
+            f"{choice.name}.size is {given}, and the map at {path} is {measured}; leave it out, it is measured"
+        )
+    return choice.own.model_copy(update={"size": measured})
 
 
 def _measured(

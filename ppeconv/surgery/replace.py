@@ -21,7 +21,7 @@ from ppeconv.operators.conv2d import Conv2D
 from ppeconv.operators.cost import Cost
 from ppeconv.operators.octaveconv import OctaveConv
 from ppeconv.recalibration.base import Recalibration
-from ppeconv.registry import OPERATORS
+from ppeconv.registry import OPERATORS, Choice
 from ppeconv.schema import Section, check
 from ppeconv.surgery.flow import Passage, octave_passage
 
@@ -149,8 +149,10 @@ class _Site:
     geometry: ConvGeometry
     layers: list[nn.Layer]
     superfluous: list[nn.Layer] = field(default_factory=list)
-    own: dict[str, Any] = field(default_factory=dict)
-    """Arguments that this place asks for."""
+    own: Any = None
+    """The operator's arguments at this place."""
+    passed: bool = False
+    """Whether octaves pass it."""
 
     @property
     def succession(self) -> list[nn.Layer]:
@@ -169,7 +171,7 @@ class _Site:
 
 def replace_conv(
     model: nn.Layer,
-    operator: str,
+    operator: str | Choice,
     rules: Rules | Mapping[str, Any] | None = None,
     input_size: Sequence[int] | None = None,
     dry_run: bool = False,
@@ -180,7 +182,7 @@ def replace_conv(
     Args:
         model: the network; its `nn.Conv2D` layers are candidates. Subclasses of `nn.Conv2D` and the insides of
             operators stay as they are.
-        operator: a name from `list_operators()`.
+        operator: a name from `list_operators()`, or what `OPERATORS.choose` gives for one.
         rules: which convolutions; see `Rules`. The operator's own default when not given.
         input_size: [N, C, H, W]; when given, the report holds MACs too.
         dry_run: only report.
@@ -198,23 +200,23 @@ def replace_conv(
     Raises:
         UserError: nothing could be replaced, or an argument is wrong. The network is then unchanged.
     """
-    OPERATORS.check(operator, own)
-    make = OPERATORS.get(operator)
+    choice = OPERATORS.choose(operator, own)
+    make = choice.make
     rules = _rules(make, rules)
-    report = Report(OPERATORS.canonical(operator))
-    passage = _passage(model, make, rules, own)
-    chosen = _choose(model, make, rules, own, passage, report)
+    report = Report(choice.name)
+    passage = _passage(model, choice, rules)
+    chosen = _choose(model, choice, rules, passage, report)
     if not chosen:
         raise UserError(_nothing_replaced(model, report, rules))
     before = _counts(model, input_size)
     substitutes = {}
     for row, site in chosen:
-        new = make.of_geometry(site.geometry, **own, **site.own)
+        new = make.made(site.geometry, site.own)
         hand_over(site.layers, new)
-        row.after = f"{report.operator} {make.describe(site.geometry, **make.completed({**own, **site.own}))}"
+        row.after = f"{report.operator} {make.describe(site.geometry, site.own)}"
         row.params_after = parameter_count(new)
         row.inherited = len(site.layers) == 1 and _inherits(new, site.layers[0])
-        for what in _remarks(make, site, row.inherited, {**own, **site.own}):
+        for what in _remarks(make, site, row.inherited):
             report.remark(what, row.path)
         substitutes.update({id(layer): _nothing(layer) for layer in site.succession})
         substitutes[id(site.layers[-1])] = new
@@ -247,10 +249,10 @@ class Coverage:
 
 def coverage(model: nn.Layer, operator: str, rules: Rules | Mapping[str, Any] | None = None, **own: Any) -> Coverage:
     """How many convolutions `replace_conv` would replace, without building anything."""
-    make = OPERATORS.get(operator)
+    choice = OPERATORS.choose(operator, own)
     report = Report(operator)
-    rules = _rules(make, rules)
-    chosen = _choose(model, make, rules, own, _passage(model, make, rules, own), report)
+    rules = _rules(choice.make, rules)
+    chosen = _choose(model, choice, rules, _passage(model, choice, rules), report)
     return Coverage(len(chosen), len(report.rows), _commonest([row.reason for row in report.skipped if row.reason]))
 
 
@@ -262,33 +264,33 @@ def _rules(make: type[ConvOperator], rules: Rules | Mapping[str, Any] | None) ->
     return rules if isinstance(rules, Rules) else check(Rules, make.default_rules if rules is None else rules, "rules")
 
 
-def _passage(model: nn.Layer, make: type[ConvOperator], rules: Rules, own: Mapping[str, Any]) -> Passage:
+def _passage(model: nn.Layer, choice: Choice, rules: Rules) -> Passage:
     """The way of the two resolutions of an octave convolution; an empty one without rules.flow."""
     if not rules.flow:
         return Passage()
-    if make is not OctaveConv:
-        raise UserError(f"rules.flow is for OctaveConv; {make.__name__} takes and gives one tensor")
-    if {"alpha_in", "alpha_out", "two_tensor"} & own.keys():
+    if choice.make is not OctaveConv:
+        raise UserError(f"rules.flow is for OctaveConv; {choice.name} takes and gives one tensor")
+    if {"alpha_in", "alpha_out", "two_tensor"} & choice.own.model_fields_set:
         raise UserError("with rules.flow the shares of every layer follow from alpha; leave the other arguments out")
-    return octave_passage(model, make.completed(dict(own))["alpha"])
+    return octave_passage(model, choice.own.alpha)
 
 
 def _choose(
     model: nn.Layer,
-    make: type[ConvOperator],
+    choice: Choice,
     rules: Rules,
-    own: Mapping[str, Any],
     passage: Passage,
     report: Report,
 ) -> list[tuple[Row, _Site]]:
     """The sites that are replaced; every convolution of the network gets its row in the report."""
     chosen, first = [], True
     for site in _sites(model, rules.pairs):
-        site.own = passage.convolutions.get(id(site.layers[0]), {})
+        shares = passage.convolutions.get(id(site.layers[0]), {})
+        site.own, site.passed = choice.own.model_copy(update=shares) if shares else choice.own, bool(shares)
         row = Row(site.path, str(site.geometry), sum(parameter_count(layer) for layer in site.layers))
         report.rows.append(row)
-        row.reason = _reason(site, make, rules, own, first)
-        if row.reason and site.own:
+        row.reason = _reason(site, choice.make, rules, first)
+        if row.reason and site.passed:
             raise UserError(f"the octaves cannot flow through {site.path}: {row.reason}")
         first = False
         if id(site.layers[0]) in passage.pooled:
@@ -298,17 +300,17 @@ def _choose(
     return chosen
 
 
-def _reason(site: _Site, make: type[ConvOperator], rules: Rules, own: Mapping[str, Any], first: bool) -> str:
+def _reason(site: _Site, make: type[ConvOperator], rules: Rules, first: bool) -> str:
     if type(site.layers[-1]) is not nn.Conv2D:
         return f"a {type(site.layers[-1]).__name__}, whose own forward would be lost"
     if rules.pairs and len(site.layers) == 1:
         return "not a depthwise convolution followed by a 1x1, and rules.pairs replaces only these"
-    if rules.flow and not site.own:
+    if rules.flow and not site.passed:
         return "outside the residual blocks that the octaves pass"
     reason = None if rules.flow else rules.reason_to_keep(site.path, site.geometry, first)
     if reason:
         return reason
-    return _refusal(make, site.geometry, {**own, **site.own})
+    return _refusal(make, site.geometry, site.own)
 
 
 def _sites(model: nn.Layer, pairs: bool) -> Iterator[_Site]:
@@ -411,47 +413,47 @@ def _inherits(operator: ConvOperator, conv: nn.Conv2D) -> bool:
     return operator.inherit(conv)
 
 
-def _remarks(make: type[ConvOperator], site: _Site, inherited: bool, own: Mapping[str, Any]) -> Iterator[str]:
+def _remarks(make: type[ConvOperator], site: _Site, inherited: bool) -> Iterator[str]:
     """What the user should know of one replacement."""
     yield from lost(site.succession)
     parameters = [p for conv in site.layers for p in own_parameters(conv).values()]
     if not inherited and all(parameter.stop_gradient for parameter in parameters):
         yield "frozen as before, although the weights are new: let them be trained (stop_gradient = False)"
-    if site.own and any(hooked(layer) for layer in site.succession):
+    if site.passed and any(hooked(layer) for layer in site.succession):
         yield "hooks get both resolutions here"
-    yield from _nothing_saved(make, site, own)
+    yield from _nothing_saved(make, site)
 
 
 _LARGE_MAP = 64
 """Side of a feature map beside which kernels are small: the ratio of MACs depends little on it."""
 
 
-def _nothing_saved(make: type[ConvOperator], site: _Site, own: Mapping[str, Any]) -> Iterator[str]:
+def _nothing_saved(make: type[ConvOperator], site: _Site) -> Iterator[str]:
     """A remark where the operator has neither fewer parameters nor fewer MACs than what it replaces."""
     plain = site.plain_cost(_LARGE_MAP, _LARGE_MAP)
 
-    def cost(**others: Any) -> Cost:
-        return make.formula(site.geometry, _LARGE_MAP, _LARGE_MAP, **{**own, **others})
+    def cost(own: Any) -> Cost:
+        return make.cost(site.geometry, _LARGE_MAP, _LARGE_MAP, own)
 
-    ours = cost()
+    ours = cost(site.own)
     if make is Conv2D or ours.params < plain.params or ours.macs < plain.macs:
         return
     lighter = (
         f"{name}={value}"
         for name, values in make.lighter.items()
         for value in values
-        if not _refusal(make, site.geometry, {**own, name: value})
-        and cost(**{name: value}) != plain
-        and all(less <= more for less, more in zip(cost(**{name: value}), plain, strict=True))
+        if not _refusal(make, site.geometry, other := site.own.model_copy(update={name: value}))
+        and cost(other) != plain
+        and all(less <= more for less, more in zip(cost(other), plain, strict=True))
     )
     advice = next(lighter, None)
     yield f"saves neither parameters nor MACs{f'; {advice} would' if advice else ''}"
 
 
-def _refusal(make: type[ConvOperator], geometry: ConvGeometry, own: Mapping[str, Any]) -> str:
+def _refusal(make: type[ConvOperator], geometry: ConvGeometry, own: Any) -> str:
     """Why the operator cannot stand in for such a convolution; empty where it can."""
     try:
-        make.check(geometry, **own)
+        make.check(geometry, own)
     except Unsupported as refusal:
         return str(refusal)
     return ""
