@@ -23,20 +23,6 @@ def nearest(word: str, allowed: Iterable[str]) -> str:
     return "; allowed: " + ", ".join(words.values()) if words else ""
 
 
-EXTRAS = {
-    "cpu": "requirements.txt",
-    "gpu": "requirements-gpu.txt",
-    "onnx": "requirements-onnx.txt",
-    "openvino": "requirements-onnx.txt -r requirements-openvino.txt",
-}
-"""Extra of the package -> the files of the repository that name the same."""
-
-
-def install_hint(extra: str) -> str:
-    """The commands that install what an extra holds: in a clone of the repository, and where ppeconv is a package."""
-    return f"in a clone of ppeconv: pip install -r {EXTRAS[extra]}; elsewhere: pip install 'ppeconv[{extra}]'"
-
-
 def first_line(error: Exception) -> str:
     """The first line of a library's message that says something, its kind where there is none."""
     return next((line for line in str(error).strip().splitlines() if line.strip()), type(error).__name__)

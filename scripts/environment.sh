@@ -28,11 +28,11 @@ make_environment() {
 }
 
 # install_package DIR: ppeconv itself into such an environment, from where it lies, so that it is found from any folder.
-# It is built with the environment's own setuptools, the first of which that needs no package `wheel` is 70.1.
+# It is built with the environment's own setuptools, the first of which that knows the licence as pyproject.toml gives it is 77.
 install_package() {
   local pip=("$1/bin/python" -m pip install -q --disable-pip-version-check)
   if ! "$1/bin/python" -I -c 'import ppeconv' 2>/dev/null; then
-    "${pip[@]}" 'setuptools>=70.1,<81'
+    "${pip[@]}" 'setuptools>=77,<81'
     "${pip[@]}" --no-deps --no-build-isolation -e .
   fi
 }

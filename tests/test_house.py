@@ -1,18 +1,16 @@
 """The rules of the house: which way imports point, what importing costs, what the README promises."""
 
 import ast
-import runpy
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from ppeconv.errors import EXTRAS, install_hint
-
 ROOT = Path(__file__).parent.parent
 LEVELS = [
     ["errors"],
+    ["extras"],
     ["cpu", "domains", "wording"],
     ["schema", "values"],
     ["declaration"],
@@ -77,21 +75,8 @@ def test_importing_ppeconv_does_not_import_paddle():
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("extra", EXTRAS)
-def test_hints_to_install_name_what_there_is(extra):
-    """The same packages, from a clone by the files and as a package by the extra."""
-    files = install_hint(extra).split("pip install -r ")[1].split(";")[0].split(" -r ")
-    named = [line for file in files for line in (ROOT / file).read_text("utf-8").splitlines()]
-    given = {}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("setuptools.setup", given.update)
-        runpy.run_path(str(ROOT / "setup.py"))
-    assert {line for line in named if line and not line.startswith(("#", "-r"))} == set(given["extras_require"][extra])
-    assert f"pip install 'ppeconv[{extra}]'" in install_hint(extra)
-
-
 def test_no_other_hint_names_an_extra():
-    texts = {file: file.read_text("utf-8") for file in (ROOT / "ppeconv").rglob("*.py") if file.name != "errors.py"}
+    texts = {file: file.read_text("utf-8") for file in (ROOT / "ppeconv").rglob("*.py") if file.name != "extras.py"}
     assert [file.name for file, text in texts.items() if "pip install 'ppeconv[" in text] == []
 
 

@@ -16,6 +16,7 @@ from typing import Any
 from paddle import nn
 
 from ppeconv.errors import UserError, nearest
+from ppeconv.extras import install_hint
 
 PADDLE_VISION, PADDLECLAS = "paddle.vision.", "paddleclas."
 
@@ -57,8 +58,8 @@ def _paddleclas() -> dict[str, Callable]:
         spec = importlib.util.find_spec("paddleclas")
         if spec is None or not spec.submodule_search_locations:
             raise UserError(
-                "this network needs paddleclas, which is not installed; it supports Python 3.10 and 3.11: "
-                "pip install paddleclas==2.6.0"
+                "this network needs paddleclas, which is not installed; it supports Python 3.10 and 3.11; "
+                + install_hint("paddleclas")
             )
         package = types.ModuleType("paddleclas")
         package.__path__ = list(spec.submodule_search_locations)

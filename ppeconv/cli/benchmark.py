@@ -11,6 +11,7 @@ from typing import Any
 from ppeconv.cli.options import command_parser, each, listed, of, path
 from ppeconv.domains import Count
 from ppeconv.errors import UserError, nearest
+from ppeconv.extras import present
 
 
 def parser() -> argparse.ArgumentParser:
@@ -77,6 +78,8 @@ def run(arguments: argparse.Namespace) -> None:
         raise UserError("a network is named twice; give each once")
     if arguments.train and arguments.plot:
         raise UserError("--plot is of inference; it does not go with --train")
+    if arguments.plot:
+        present("matplotlib", "train")
     shared = {**facts(), **({} if arguments.train else {"form": arguments.form})}
     shared["overrides"] = shlex.join(arguments.override)
     print(", ".join(f"{name} {value}" for name, value in shared.items() if value))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ppeconv.cli.options import add_trained, command_parser, name_unreadable, of, trained
 from ppeconv.domains import ShareOrAll, Threads
+from ppeconv.extras import installed, left_out
 
 if TYPE_CHECKING:
     from paddle import nn
@@ -62,9 +64,9 @@ def run(arguments: argparse.Namespace) -> int:
         logger.info(f"  {name}: top1 {top1:.5f} of {count} images")
     if run.exists and distributed.is_first():
         write_per_class(result, names, run.path / "per_class.csv")
-        if note := draw_confusion(result, names, run.path / "confusion.png"):
+        if installed("matplotlib") and (note := draw_confusion(result, names, run.path / "confusion.png")):
             logger.warning(note)
-        logger.info(f"all classes: {run.path / 'per_class.csv'}, {run.path / 'confusion.png'}")
+        _say_what_is_there("all classes", run.path / "per_class.csv", run.path / "confusion.png")
     if config.AnyWidth:
         _sweep(run, config, model, batches, arguments)
     return name_unreadable([batches.unreadable[position] for position in sorted(batches.unreadable)])
@@ -99,7 +101,17 @@ def _sweep(run: Run, config: Config, model: nn.Layer, batches: Batches, argument
     logger.info(f"area under the accuracy-width curve over [{low:g}, 1], per width: {sweep.area(rows):.5f}")
     if run.exists:
         sweep.write_csv(rows, run.path / "width.csv")
-        sweep.draw(rows, run.path / "width.png")
-        if config.Global.use_visualdl:
+        if installed("matplotlib"):
+            sweep.draw(rows, run.path / "width.png")
+        if config.Global.use_visualdl and installed("visualdl"):
             sweep.write_curves(rows, run.path / "vdl" / "width")
-        logger.info(f"all widths: {run.path / 'width.csv'}, {run.path / 'width.png'}")
+        _say_what_is_there("all widths", run.path / "width.csv", run.path / "width.png")
+
+
+def _say_what_is_there(head: str, table: Path, picture: Path) -> None:
+    from ppeconv.engine.log import logger
+
+    missing = left_out({"matplotlib": f"{picture.name} is not drawn"}, "train")
+    logger.info(f"{head}: {table}{'' if missing else f', {picture}'}")
+    for note in missing:
+        logger.warning(note)

@@ -16,6 +16,7 @@ from ppeconv.data.images import read_image, resize
 from ppeconv.data.lists import MOST_CLASSES, read_list
 from ppeconv.domains import DISTINCT, SOME, FilePath, Share
 from ppeconv.errors import UserError
+from ppeconv.extras import install_hint, installed
 from ppeconv.registry import DATASETS
 
 Images = np.ndarray | list[np.ndarray]
@@ -171,12 +172,12 @@ class Digits(ArraySet):
     shape = (28, 28, 1)
 
     def load(self) -> tuple[np.ndarray, np.ndarray]:
-        try:
-            from sklearn.datasets import load_digits
-        except ImportError:
+        if not installed("sklearn"):
             raise UserError(
-                "the data set Digits is part of scikit-learn, which is not installed: pip install scikit-learn"
-            ) from None
+                f"the data set Digits is part of scikit-learn, which is not installed; {install_hint('zoo')}"
+            )
+        from sklearn.datasets import load_digits
+
         digits = load_digits()
         order = np.random.default_rng(0).permutation(len(digits.target))
         chosen = order[:360] if self.split == "test" else order[360:]

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ppeconv.deployment.onnx_runtime import OnnxRuntime, required
+from ppeconv.deployment.onnx_runtime import OnnxRuntime
 from ppeconv.deployment.runtime import PREFIX
+from ppeconv.extras import required
 
 FILE = f"{PREFIX}.int8.onnx"
 _FALL = 1.0  # percentage points
@@ -25,13 +26,13 @@ def write_int8(folder: Path, images: Iterable[np.ndarray]) -> Path:
         folder: what was exported.
         images: batches [N, C, H, W], normalised, from whose activations the ranges are taken; some hundred images.
     """
-    quantization = required("onnxruntime.quantization")
-    shape_inference = required("onnxruntime.quantization.shape_inference")
+    quantization = required("onnxruntime.quantization", "onnx")
+    shape_inference = required("onnxruntime.quantization.shape_inference", "onnx")
     target = folder / FILE
     with tempfile.TemporaryDirectory() as scratch, _quiet():
         prepared = Path(scratch) / "prepared.onnx"
         shape_inference.quant_pre_process(str(folder / f"{PREFIX}.onnx"), str(prepared), skip_symbolic_shape=True)
-        name = required("onnxruntime").InferenceSession(str(prepared)).get_inputs()[0].name
+        name = required("onnxruntime", "onnx").InferenceSession(str(prepared)).get_inputs()[0].name
 
         class Reader(quantization.CalibrationDataReader):
             """The calibration images as ONNX Runtime asks for them."""
@@ -59,7 +60,7 @@ def write_int8(folder: Path, images: Iterable[np.ndarray]) -> Path:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Without the warnings of ONNX Runtime and of its quantisation, which are about networks before preparation."""
-    runtime, log = required("onnxruntime"), logging.getLogger()
+    runtime, log = required("onnxruntime", "onnx"), logging.getLogger()
     level = log.level
     runtime.set_default_logger_severity(_ERRORS)
     log.setLevel(logging.ERROR)

@@ -7,9 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from ppeconv.deployment.onnx_runtime import present, required
 from ppeconv.deployment.runtime import PREFIX, program_file
 from ppeconv.errors import UserError
+from ppeconv.extras import present, required
 
 OPSET = 13
 """Operator set of the ONNX files."""
@@ -29,8 +29,8 @@ def write_onnx(folder: Path) -> Path:
     Raises:
         UserError: paddle2onnx or onnx is missing, or an operation of the network has no counterpart.
     """
-    onnx = required("onnx")
-    present("paddle2onnx")
+    onnx = required("onnx", "onnx")
+    present("paddle2onnx", "onnx")
     target = folder / f"{PREFIX}.onnx"
     files = program_file(folder), folder / f"{PREFIX}.pdiparams", target
     done = subprocess.run(

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 
 from ppeconv.deployment.outputs import one_or_all
 from ppeconv.deployment.runtime import PREFIX
-from ppeconv.errors import UserError, install_hint
+from ppeconv.errors import UserError
+from ppeconv.extras import required
 
 
 class OnnxRuntime:
@@ -31,7 +29,7 @@ class OnnxRuntime:
             raise UserError(f"ONNX Runtime is used on the CPU here; got device {device!r}")
         if not (folder / file).is_file():
             raise UserError(f"{folder} holds no {file}; make it with tools/export.py --to onnx or --to int8")
-        runtime = required("onnxruntime")
+        runtime = required("onnxruntime", "onnx")
         options = runtime.SessionOptions()
         options.log_severity_level = 3
         if threads:
@@ -41,15 +39,3 @@ class OnnxRuntime:
 
     def __call__(self, images: np.ndarray) -> np.ndarray | list[np.ndarray]:
         return one_or_all(self._session.run(None, {self._input: np.ascontiguousarray(images, np.float32)}))
-
-
-def required(package: str, extra: str = "onnx") -> ModuleType:
-    """A package of an extra, or a sentence that says how to get it."""
-    present(package, extra)
-    return importlib.import_module(package)
-
-
-def present(package: str, extra: str = "onnx") -> None:
-    """Raise a UserError unless a package of an extra is installed."""
-    if importlib.util.find_spec(package) is None:
-        raise UserError(f"this needs the package {package}, which is not installed; {install_hint(extra)}")

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ppeconv.deployment.onnx_runtime import required
 from ppeconv.deployment.outputs import one_or_all
 from ppeconv.deployment.precision import Precision, require_bf16
 from ppeconv.deployment.runtime import PREFIX
 from ppeconv.errors import UserError
+from ppeconv.extras import required
 
 
 class OpenvinoRuntime:

@@ -1,4 +1,4 @@
-"""`results.csv`, a row for each epoch, and `curves.png` drawn from it."""
+"""`results.csv`, a row for each epoch, and `curves.png` drawn from it, where matplotlib is installed."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from ppeconv.engine.files import write_whole
 from ppeconv.engine.listener import EpochRecord, Listener
 from ppeconv.engine.trainer import Trainer
+from ppeconv.extras import installed
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -39,9 +40,10 @@ class Results(Listener):
         table.writeheader()
         table.writerows(self.rows)
         write_whole(self.file, text.getvalue().encode())
-        picture = io.BytesIO()
-        curves(self.rows).savefig(picture, dpi=100)
-        write_whole(self.file.with_name("curves.png"), picture.getvalue())
+        if installed("matplotlib"):
+            picture = io.BytesIO()
+            curves(self.rows).savefig(picture, dpi=100)
+            write_whole(self.file.with_name("curves.png"), picture.getvalue())
 
     def state(self) -> dict[str, list]:
         return {"rows": self.rows}

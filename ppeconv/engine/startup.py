@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import importlib.util
 import io
 import logging
 import os
@@ -13,7 +12,8 @@ import threading
 import warnings
 from collections.abc import Iterator
 
-from ppeconv.errors import UserError, install_hint
+from ppeconv.errors import UserError
+from ppeconv.extras import install_hint, installed
 
 
 def import_paddle() -> None:
@@ -21,7 +21,7 @@ def import_paddle() -> None:
     _use_all_cores()
     os.environ.setdefault("GLOG_minloglevel", "2")
     warnings.filterwarnings("ignore", module="paddle")
-    if importlib.util.find_spec("paddle") is None:
+    if not installed("paddle"):
         raise UserError(f"PaddlePaddle is not installed; {install_hint('cpu')}; for a GPU build {install_hint('gpu')}")
     with contextlib.redirect_stderr(io.StringIO()), _own_handler(signal.SIGTERM):
         importlib.import_module("paddle").disable_signal_handler()

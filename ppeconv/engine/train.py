@@ -44,6 +44,7 @@ from ppeconv.engine.trainer import Precision, Strategy, Trainer
 from ppeconv.engine.weights import load_weights
 from ppeconv.engine.widths import AnyWidthStep, calibrate_for
 from ppeconv.errors import UserError
+from ppeconv.extras import installed, left_out
 
 
 def train(config: Config, run: Run) -> Run:
@@ -85,13 +86,13 @@ def _train(config: Config, run: Run, lock: Lock) -> Run:
     distributed.from_first(lambda: open_folder(run, config, lock, clear=start is None or not start.is_in(run)))
     if start and not distributed.from_first(lambda: bring_best(run, start)):
         trainer.forget_best()
-    for note in [*notes, *where(config, run)]:
+    for note in [*notes, *without_extras(config), *where(config, run)]:
         logger.info(note)
     trainer.fit()
     best = trainer.progress
     logger.info(
-        f"best top1 {best.best_top1:.5f} in epoch {best.best_epoch}; {run.path} holds best_model.pdparams, results.csv "
-        "and curves.png"
+        f"best top1 {best.best_top1:.5f} in epoch {best.best_epoch}; {run.path} holds best_model.pdparams, results.csv"
+        f"{' and curves.png' if installed('matplotlib') else ''}"
     )
     for note in where(config, run):
         logger.info(note)
@@ -195,7 +196,7 @@ def make_listeners(config: Config, run: Run, eval_batches: Batches) -> list[List
     ]
     if shows_bars():
         listeners.append(ProgressBar())
-    if config.Global.use_visualdl:
+    if _writes_visualdl(config):
         from ppeconv.engine.visualdl import VisualDL
 
         listeners.append(VisualDL(run.path / "vdl", hparams(config), samples(config, eval_batches.dataset), every=10))
@@ -262,7 +263,19 @@ def hparams(config: Config) -> dict[str, Any]:
 
 def where(config: Config, run: Run) -> list[str]:
     """How to see the curves, where there are some."""
-    return [f"curves: visualdl --logdir {run.path / 'vdl'} --language zh"] if config.Global.use_visualdl else []
+    return [f"curves: visualdl --logdir {run.path / 'vdl'} --language zh"] if _writes_visualdl(config) else []
+
+
+def without_extras(config: Config) -> list[str]:
+    """What a light install neither draws nor logs, where that is something."""
+    uses = {"matplotlib": "curves.png is not drawn", "visualdl": "nothing is logged for VisualDL"}
+    if not config.Global.use_visualdl:
+        del uses["visualdl"]
+    return left_out(uses, "train")
+
+
+def _writes_visualdl(config: Config) -> bool:
+    return config.Global.use_visualdl and installed("visualdl")
 
 
 def _counts(model: Any, config: Config) -> str:

@@ -8,13 +8,15 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from visualdl import LogWriter
 
 from ppeconv.engine.listener import EpochRecord, Listener, StepRecord
 from ppeconv.engine.trainer import Trainer
+
+if TYPE_CHECKING:
+    from visualdl import LogWriter
 
 
 class VisualDL(Listener):
@@ -74,6 +76,8 @@ class VisualDL(Listener):
         self.sizes = state.get("sizes", {})  # the state of an earlier version is of one file
 
     def _open(self) -> None:
+        from visualdl import LogWriter
+
         with contextlib.redirect_stdout(io.StringIO()):  # it remarks on every file that it goes on with
             self.writers = {
                 side: LogWriter(logdir=str(file.parent), file_name=file.name, flush_secs=5)
