@@ -12,10 +12,30 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 
+from ppeconv import functional
+from ppeconv.cpu.library.cpuinfo import cpu_flags, cpu_name
+from ppeconv.cpu.library.memory import keep_freed_pages
+from ppeconv.cpu.library.mkl import VARIABLE as MKL_VARIABLE
+from ppeconv.cpu.training.blend import softmax_blend
 from ppeconv.cpu.training.dispatch import patches
 from ppeconv.cpu.training.selection import VARIABLE, available, select
 
-__all__ = ["VARIABLE", "available", "disable", "disabled", "enable", "enabled", "is_enabled", "select"]
+__all__ = [
+    "MKL_VARIABLE",
+    "VARIABLE",
+    "available",
+    "cpu_flags",
+    "cpu_name",
+    "disable",
+    "disabled",
+    "enable",
+    "enabled",
+    "is_enabled",
+    "keep_freed_pages",
+    "select",
+]
+
+patches.add(functional, "softmax_blend", softmax_blend)
 
 
 def enable() -> None:

@@ -18,7 +18,7 @@ from typing import Any
 import paddle
 from paddle import nn
 
-from ppeconv import backend, observe
+from ppeconv import observe
 from ppeconv.errors import UserError
 
 NORMS = (nn.BatchNorm, nn.BatchNorm1D, nn.BatchNorm2D, nn.BatchNorm3D, nn.SyncBatchNorm)
@@ -84,8 +84,7 @@ def count(model: nn.Layer, input_size: Sequence[int]) -> Counts:
         raise UserError(f"input_size is [N, C, H, W] with positive sizes; got {list(input_size)}")
     tally, model = _Tally(), _runnable(model)
     with (
-        observe.evaluating(model),
-        backend.disabled(),
+        observe.stock(model),
         paddle.no_grad(),
         observe.layers(model, tally.enter, tally.leave),
         observe.operations(tally.observed, ["__matmul__"]),

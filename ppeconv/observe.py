@@ -12,6 +12,8 @@ from typing import Any
 import paddle
 from paddle import nn
 
+from ppeconv import backend
+
 ARITHMETIC = {
     **{f"__{prefix}{name}__": name for name in ("add", "sub", "mul", "truediv") for prefix in ("", "r")},
     "__matmul__": "matmul",
@@ -21,7 +23,7 @@ ARITHMETIC = {
 
 @contextmanager
 def operations(wrap: Callable[[str, Callable], Callable], methods: Sequence[str] = tuple(ARITHMETIC)) -> Iterator[None]:
-    """While this is open, each operation `name` of Paddle is `wrap(name, operation)`.
+    """While this is open, each operation `name` of Paddle is `wrap(name, operation)`, and no other layers stand in.
 
     Args:
         wrap: makes the stand-in; it is called once for every operation.
@@ -30,7 +32,7 @@ def operations(wrap: Callable[[str, Callable], Callable], methods: Sequence[str]
     owned = [(paddle._C_ops, name, name) for name in dir(paddle._C_ops) if not name.startswith("_")]
     owned = [entry for entry in owned if callable(getattr(*entry[:2]))]
     arithmetic = ((paddle.Tensor, method, ARITHMETIC[method]) for method in methods)
-    with ExitStack() as undo:
+    with backend.disabled(), ExitStack() as undo:
         for owner, attribute, name in [*owned, *_held(), *arithmetic]:
             operation = getattr(owner, attribute)
             setattr(owner, attribute, wrap(name, operation))
@@ -91,3 +93,10 @@ def evaluating(model: nn.Layer) -> Iterator[None]:
     finally:
         for layer in training:
             layer.training = True
+
+
+@contextmanager
+def stock(model: nn.Layer) -> Iterator[None]:
+    """Eval mode, run by Paddle's own layers, inside the block; what was before, after it."""
+    with evaluating(model), backend.disabled():
+        yield

@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import numpy as np
 
 from ppeconv import config as configs
-from ppeconv.cpu.library.memory import keep_freed_pages
+from ppeconv.backend import keep_freed_pages
 from ppeconv.data.batches import Batches, Pipeline
 from ppeconv.data.datasets import Cifar10
 from ppeconv.engine.setup import make_batches, transforms, with_data_facts

@@ -8,8 +8,8 @@ import os
 import statistics
 from pathlib import Path
 
+from ppeconv import backend
 from ppeconv.benchmark.turns import Contestant, take_turns
-from ppeconv.cpu.library import mkl
 
 NETWORKS = {
     "ResNet18": (64, "resnet18_conv_cifar10"),
@@ -28,14 +28,14 @@ def contestants(network: str, torch_python: str) -> dict[str, Contestant]:
     both = {
         layers: Contestant(
             {"make": "ppeconv.benchmark.training:make_step", "arguments": {**task, "layers": layers}},
-            environment={mkl.VARIABLE: None},
+            environment={backend.MKL_VARIABLE: None},
         )
         for layers in ("onednn", "paddle")
     }
     command = [torch_python, str(Path(__file__).with_name("torch_steps.py"))]
     for layout in ("default", "channels_last"):
         task = {"network": network, "batch": batch, "layout": layout}
-        both[f"torch_{layout}"] = Contestant(task, command, {mkl.VARIABLE: None, "PYTHONPATH": None})
+        both[f"torch_{layout}"] = Contestant(task, command, {backend.MKL_VARIABLE: None, "PYTHONPATH": None})
     return both
 
 

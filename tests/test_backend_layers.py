@@ -15,10 +15,9 @@ from hypothesis import strategies as st
 from paddle import nn
 from paddle.nn import functional as F
 
-from ppeconv import backend
+from ppeconv import backend, create_operator, functional
 from ppeconv.cpu.library.window import Geometry, explicit_padding
 from ppeconv.cpu.training import conv, layout
-from ppeconv.cpu.training.blend import softmax_blend
 from ppeconv.errors import UserError
 from tests.precision import assert_accurate, normal, offered_levels
 
@@ -280,9 +279,9 @@ def test_what_lies_between_the_layers(function):
 @pytest.mark.parametrize(
     "function",
     [
-        lambda x, y: softmax_blend(image_of(x), image_of(y)),
-        lambda x, y: softmax_blend(image_of(x), image_of(y)) * image_of(x) + image_of(y),
-        lambda x, y: softmax_blend(image_of(x), y),
+        lambda x, y: functional.softmax_blend(image_of(x), image_of(y)),
+        lambda x, y: functional.softmax_blend(image_of(x), image_of(y)) * image_of(x) + image_of(y),
+        lambda x, y: functional.softmax_blend(image_of(x), y),
     ],
 )
 def test_blending_two_activations(function, shape):
@@ -296,11 +295,18 @@ def test_blending_with_a_frozen_activation(frozen):
         pair = [paddle.to_tensor(array), paddle.to_tensor(2 * array[::-1])]
         pair[1 - frozen].stop_gradient = False
         with backend.enabled() if fast else backend.disabled():
-            softmax_blend(*map(image_of, pair)).square().sum().backward()
+            functional.softmax_blend(*map(image_of, pair)).square().sum().backward()
         assert pair[frozen].grad is None
         return pair[1 - frozen].grad.numpy()
 
     np.testing.assert_allclose(gradient(fast=True), gradient(fast=False), rtol=1e-5, atol=1e-6)
+
+
+def test_operators_take_the_fast_blend():
+    layer = create_operator("SPConv", 8, 8, 3, padding=1)
+    with backend.enabled():
+        node = layer(paddle.ones([2, 8, 4, 4])).grad_fn
+    assert "Blend" in node.next_functions[0].name()  # behind the view of rows as an image
 
 
 def test_slices_of_one_activation_share_one_cut():

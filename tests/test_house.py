@@ -11,11 +11,12 @@ ROOT = Path(__file__).parent.parent
 LEVELS = [
     ["errors"],
     ["extras"],
-    ["cpu", "domains", "wording"],
+    ["cpu", "domains", "functional", "wording"],
     ["schema", "values"],
     ["declaration"],
     ["registry"],
-    ["backend", "geometry", "observe"],
+    ["backend", "geometry"],
+    ["observe"],
     ["counting"],
     ["layers"],
     ["operators", "data"],
@@ -53,6 +54,37 @@ def test_imports_point_one_way(file):
 @pytest.mark.parametrize("file", sorted((ROOT / "ppeconv" / "backbones").glob("*.py")), ids=lambda path: path.name)
 def test_backbones_name_no_operator(file):
     assert "operators" not in imported(file)
+
+
+def every_import(file):
+    """Modules of ppeconv that a file imports, inside functions too, as dotted names."""
+    package = file.relative_to(ROOT).with_suffix("").parts[:-1]
+    for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) - node.level + 1] if node.level else ()
+            base = ".".join([*above, *filter(None, [node.module])])
+            names = [f"{base}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        yield from (name for name in names if name.startswith("ppeconv."))
+
+
+FACES_OF_CPU = ("ppeconv.backend", "ppeconv.cpu.inference.Executor")
+USERS_OF_CPU = {"observe", "engine", "deployment", "benchmark"}
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "ppeconv").rglob("*.py")), ids=lambda path: str(path.relative_to(ROOT)))
+def test_the_cpu_wing_stands_alone(file):
+    own = file.relative_to(ROOT / "ppeconv").parts[0].removesuffix(".py")
+    names = set(every_import(file))
+    if own == "cpu":
+        assert not {it for it in names if not it.startswith(("ppeconv.cpu.", "ppeconv.errors."))}
+    elif own != "backend":
+        used = {it for it in names if it.startswith(("ppeconv.cpu", "ppeconv.backend"))}
+        assert all(it.startswith(FACES_OF_CPU) for it in used)
+        assert not used or own in USERS_OF_CPU
 
 
 def python(code, **environment):

@@ -13,7 +13,7 @@ import paddle
 import pytest
 
 from ppeconv import UserError
-from ppeconv.cpu.library.cpuinfo import cpu_name
+from ppeconv.backend import cpu_name
 from ppeconv.engine import checkpoint, files
 from ppeconv.engine.run import Run
 from ppeconv.engine.train import train
@@ -294,7 +294,7 @@ def test_a_run_resumes_at_its_place_with_other_batches(change, place, tmp_path, 
 
 def test_a_run_taken_up_on_another_cpu_says_so_and_remembers_both(tmp_path, capsys, monkeypatch):
     trained_run(tmp_path, "Global.max_steps=3")
-    monkeypatch.setattr("ppeconv.engine.resume.cpu_name", lambda: "Another CPU, AVX-512")
+    monkeypatch.setattr("ppeconv.backend.cpu_name", lambda: "Another CPU, AVX-512")
     run = trained_run(tmp_path, "Global.max_steps=6", "Global.checkpoints=auto")
     assert "equal to an unbroken run but for rounding (cpu " in capsys.readouterr().out
     trained_run(tmp_path, "Global.max_steps=9", "Global.checkpoints=auto")

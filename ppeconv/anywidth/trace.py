@@ -15,7 +15,7 @@ import numpy as np
 import paddle
 from paddle import Tensor, nn
 
-from ppeconv import backend, observe
+from ppeconv import observe
 from ppeconv.errors import UserError
 from ppeconv.geometry import ConvGeometry
 
@@ -64,8 +64,7 @@ class Tracer:
             layer.forward = self._forward(layer)
         try:
             with (
-                observe.evaluating(self.model),
-                backend.disabled(),
+                observe.stock(self.model),
                 paddle.no_grad(),
                 observe.layers(self.model, self.running.append, lambda layer, output: self.running.pop()),
                 observe.operations(self._watched),

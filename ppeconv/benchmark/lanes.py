@@ -8,7 +8,7 @@ from typing import Any
 import paddle
 from paddle import nn
 
-from ppeconv import backend, observe
+from ppeconv import observe
 
 LANES = 8
 """float32 values in a vector of AVX2; oneDNN's blocked layouts hold 8 or 16 channels, padded with zeros."""
@@ -51,9 +51,8 @@ def uneven_convolutions(model: nn.Layer, image_shape: Sequence[int], class_num: 
         return convolve if name == "conv2d" else operation
 
     with (
-        backend.disabled(),
         paddle.no_grad(),
-        observe.evaluating(model),
+        observe.stock(model),
         observe.layers(model, running.append, lambda layer, output: running.pop()),
         observe.operations(wrap, []),
     ):

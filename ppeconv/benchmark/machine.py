@@ -9,7 +9,6 @@ import paddle
 
 import ppeconv
 from ppeconv import backend
-from ppeconv.cpu.library.cpuinfo import cpu_name
 
 RUNTIME_PACKAGES = "onnxruntime", "openvino"
 
@@ -22,7 +21,7 @@ def threads() -> int:
 def facts() -> dict[str, str]:
     """The processor, the number of threads and the versions of what computes."""
     return {
-        "cpu": cpu_name(),
+        "cpu": backend.cpu_name(),
         "threads": str(threads()),
         "ppeconv": ppeconv.__version__,
         "paddle": paddle.__version__,

@@ -13,7 +13,6 @@ import paddle
 from ppeconv import backend, counting
 from ppeconv import config as configs
 from ppeconv.benchmark.turns import Contestant, take_turns
-from ppeconv.cpu.library import mkl
 from ppeconv.engine.losses import CombinedLoss
 from ppeconv.engine.setup import build_model, build_optimizer, with_data_facts
 from ppeconv.engine.step import Supervised
@@ -77,7 +76,7 @@ def training_speed(
     contestants = {
         layers: Contestant(
             {"make": "ppeconv.benchmark.training:make_step", "arguments": {**task, "layers": layers}},
-            environment={mkl.VARIABLE: None},
+            environment={backend.MKL_VARIABLE: None},
         )
         for layers in ("onednn", "paddle")
     }

@@ -7,8 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from ppeconv import backend
-from ppeconv.cpu.inference.executor import Executor
-from ppeconv.cpu.library.memory import keep_freed_pages
+from ppeconv.cpu.inference import Executor
 from ppeconv.deployment.runtime import PREFIX, program_files
 from ppeconv.errors import UserError
 
@@ -36,7 +35,7 @@ class OnednnRuntime:
         if not works:
             raise UserError(f"the runtime onednn does not work here: {why}; use the runtime paddle")
         program_files(folder)
-        keep_freed_pages()
+        backend.keep_freed_pages()
         self._run = Executor(folder / PREFIX, threads)
 
     def __call__(self, images: np.ndarray) -> np.ndarray:

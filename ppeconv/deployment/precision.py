@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Literal
 
-from ppeconv.cpu.library.cpuinfo import cpu_facts
+from ppeconv.backend import cpu_flags
 from ppeconv.errors import UserError
 
 Precision = Literal["float32", "bf16"]
@@ -21,7 +21,7 @@ def require_bf16(device: str, cpuinfo: Path = Path("/proc/cpuinfo")) -> None:
     cap = os.environ.get("ONEDNN_MAX_CPU_ISA", "")
     if cap.upper() in _CAPS_BELOW_BF16:
         raise UserError(f"ONEDNN_MAX_CPU_ISA={cap} keeps oneDNN from computing in bf16; unset it, or use float32")
-    if not BF16_FLAGS & set(cpu_facts(cpuinfo).get("flags", [])):
+    if not BF16_FLAGS & cpu_flags(cpuinfo):
         raise UserError(
             f"this CPU does not compute in bf16: {cpuinfo} lists none of {', '.join(sorted(BF16_FLAGS))}; use float32"
         )

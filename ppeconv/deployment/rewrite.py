@@ -9,7 +9,7 @@ import numpy as np
 import paddle
 from paddle import Tensor, nn
 
-from ppeconv import backend, observe
+from ppeconv import observe
 from ppeconv.anywidth import at_present_width
 from ppeconv.counting import NORMS
 from ppeconv.deployment.outputs import tensors
@@ -53,7 +53,7 @@ def deploy(
     chosen = _chosen(model, forms or {})
     image = _image(model, input_size)
     substitutes: dict[int, nn.Layer] = {}
-    with observe.evaluating(model), backend.disabled():
+    with observe.stock(model):
         operators = {id(layer): layer for layer in rewritable(model).values()}
         for key, operator in operators.items():
             after = Affine.identity(operator.geometry.out_channels)

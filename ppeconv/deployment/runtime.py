@@ -9,7 +9,7 @@ import numpy as np
 import paddle
 from paddle import nn
 
-from ppeconv.cpu.library.memory import keep_freed_pages
+from ppeconv import backend
 from ppeconv.deployment.outputs import one_or_all, tensors
 from ppeconv.deployment.precision import Precision, require_bf16
 from ppeconv.engine.devices import require_gpu
@@ -59,7 +59,7 @@ class PaddleRuntime:
             require_gpu("device")
             config.enable_use_gpu(256, 0)
         else:
-            keep_freed_pages()
+            backend.keep_freed_pages()
             config.disable_gpu()
             (config.enable_mkldnn if onednn else config.disable_mkldnn)()  # Paddle 3 has it on by default
             config.delete_pass(BROKEN_PASS)

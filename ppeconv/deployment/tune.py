@@ -12,7 +12,7 @@ import numpy as np
 import paddle
 from paddle import nn
 
-from ppeconv import backend, observe
+from ppeconv import observe
 from ppeconv.anywidth import at_present_width
 from ppeconv.deployment.export import export
 from ppeconv.deployment.latency import median_ms
@@ -80,7 +80,7 @@ def _distinct(model: nn.Layer, input_shape: Sequence[int]) -> list[tuple[ConvOpe
 
     hooks = [layer.register_forward_pre_hook(entered) for layer in operators.values()]
     try:
-        with observe.evaluating(model), backend.disabled(), paddle.no_grad():
+        with observe.stock(model), paddle.no_grad():
             model(paddle.zeros([1, *input_shape]))
     finally:
         for hook in hooks:

@@ -14,7 +14,6 @@ import paddle
 from paddle import nn
 
 from ppeconv import backend
-from ppeconv.cpu.library.cpuinfo import cpu_name
 from ppeconv.engine import checkpoint, distributed
 from ppeconv.engine.listener import EpochRecord, Listener, StepRecord
 from ppeconv.engine.run import Run
@@ -223,7 +222,7 @@ def paddle_threads() -> int:
 def arithmetic() -> dict[str, Any]:
     """What the last bits of a result depend on besides config and data."""
     layers = "onednn" if backend.is_enabled() else "paddle"
-    return {"threads": paddle_threads(), "layers": layers, "cpu": cpu_name(), "paddle": paddle.__version__}
+    return {"threads": paddle_threads(), "layers": layers, "cpu": backend.cpu_name(), "paddle": paddle.__version__}
 
 
 def _change(before: dict[str, Any]) -> str:

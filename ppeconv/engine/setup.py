@@ -14,7 +14,6 @@ from ppeconv.anywidth import make_anywidth
 from ppeconv.backbones.external import is_external
 from ppeconv.backbones.initial import initialise
 from ppeconv.config import Config, with_values
-from ppeconv.cpu.library.memory import keep_freed_pages
 from ppeconv.data.batches import Batches, Pipeline
 from ppeconv.data.classes import check_labels, class_names, match_classes
 from ppeconv.data.datasets import ArraySet, FileSet
@@ -43,7 +42,7 @@ def select_backend(config: Config, device: str) -> str:
     """Switch the fast CPU layers on or off; returns which layers are used and why, as a sentence."""
     sentence = backend.select(config.Global.cpu_backend, device)
     if device == "cpu":
-        keep_freed_pages()
+        backend.keep_freed_pages()
     return sentence
 
 

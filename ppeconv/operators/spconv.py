@@ -12,7 +12,7 @@ import paddle
 import paddle.nn.functional as F
 from paddle import Tensor, nn
 
-from ppeconv.cpu.training.blend import softmax_blend
+from ppeconv import functional
 from ppeconv.domains import Channels, Positive, Share
 from ppeconv.errors import Unsupported
 from ppeconv.geometry import ConvGeometry
@@ -87,7 +87,7 @@ class SPConv(ConvOperator):
         centre = pooled(reframe(x, self.margin), self.geometry.stride)
         u3 = self.bn3(self.gwc(x[:, : self.representative]) + self.pwc(centre[:, : self.representative]))
         u1 = self.bn1(self.redundant(centre[:, self.representative :]))
-        return softmax_blend(u3, u1)
+        return functional.softmax_blend(u3, u1)
 
     def deployed(self, after: Affine, form: str | None = None) -> nn.Layer:
         narrow = self.representative // self.gwc._groups <= 16

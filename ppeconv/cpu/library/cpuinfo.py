@@ -25,6 +25,11 @@ def cpu_facts(file: Path = Path("/proc/cpuinfo")) -> dict[str, list[str]]:
     return {key.strip(): value.split() for key, value in lines.items()}
 
 
+def cpu_flags(file: Path = Path("/proc/cpuinfo")) -> set[str]:
+    """The instruction sets and other features that the CPU has, as Linux names them."""
+    return set(cpu_facts(file).get("flags", []))
+
+
 def cpu_name(file: Path = Path("/proc/cpuinfo")) -> str:
     """What the CPU calls itself, and its newest instruction set: "AMD EPYC, AVX2"."""
     facts = cpu_facts(file)

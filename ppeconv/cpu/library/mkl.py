@@ -11,7 +11,7 @@ import functools
 import os
 from pathlib import Path
 
-from ppeconv.cpu.library.cpuinfo import cpu_facts
+from ppeconv.cpu.library.cpuinfo import cpu_facts, cpu_flags
 
 VARIABLE = "MKL_DEBUG_CPU_TYPE"
 _PATHS = (("7", {"avx512f", "avx512dq", "avx512bw", "avx512vl"}), ("5", {"avx2", "fma"}))
@@ -20,11 +20,9 @@ _PATHS = (("7", {"avx512f", "avx512dq", "avx512bw", "avx512vl"}), ("5", {"avx2",
 @functools.cache
 def fast_path(cpuinfo: Path = Path("/proc/cpuinfo")) -> str | None:
     """The variable's value for this CPU; None for Intel's own, which MKL knows, and where nothing is known."""
-    facts = cpu_facts(cpuinfo)
-    if "GenuineIntel" in facts.get("vendor_id", []):
+    if "GenuineIntel" in cpu_facts(cpuinfo).get("vendor_id", []):
         return None
-    flags = set(facts.get("flags", []))
-    return next((value for value, needed in _PATHS if needed <= flags), None)
+    return next((value for value, needed in _PATHS if needed <= cpu_flags(cpuinfo)), None)
 
 
 def take_fast_path() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from paddle import Tensor
 from paddle.autograd import PyLayer
 from paddle.nn import functional as F
@@ -13,17 +15,17 @@ from ppeconv.cpu.library.onednn import BINARY_SUB as SUBTRACT
 from ppeconv.cpu.training import broadcast, layout
 
 
-def softmax_blend(first: Tensor, second: Tensor) -> Tensor:
-    """gate * first + (1 - gate) * second, with the gate sigmoid(mean of first - mean of second).
+def softmax_blend(original: Callable) -> Callable:
+    """gate * first + (1 - gate) * second, with the gate sigmoid(mean of first - mean of second)."""
 
-    The two means' softmax, that is, per sample and channel. Both tensors are [N, C, H, W].
-    """
-    first_rows, second_rows = layout.remembered_rows(first), layout.remembered_rows(second)
-    if first_rows is not None and second_rows is not None:
+    def stand_in(first: Tensor, second: Tensor) -> Tensor:
+        first_rows, second_rows = layout.remembered_rows(first), layout.remembered_rows(second)
+        if first_rows is None or second_rows is None:
+            return original(first, second)
         steps = broadcast.plan(tuple(first_rows.shape), first_rows.shape[0], onednn.threads())
         return layout.image(_Blend.apply(first_rows, second_rows, steps))
-    gate = F.sigmoid(F.adaptive_avg_pool2d(first, 1) - F.adaptive_avg_pool2d(second, 1))
-    return second + gate * (first - second)
+
+    return stand_in
 
 
 class _Blend(PyLayer):

@@ -64,7 +64,12 @@ class Patches:
 
     def __init__(self):
         self._changing = threading.Lock()
+        self._stand_ins = list(_STAND_INS)
         self._originals: list[tuple[object, str, object]] = []
+
+    def add(self, owner: object, name: str, make: Callable) -> None:
+        """Have one more function replaced, by what `make` returns for the original, from the next `install` on."""
+        self._stand_ins.append((owner, name, make))
 
     @property
     def installed(self) -> bool:
@@ -78,7 +83,7 @@ class Patches:
                 return
             memory.keep_freed_pages()
             mkl.take_fast_path()
-            for owner, name, make in _STAND_INS:
+            for owner, name, make in self._stand_ins:
                 original = getattr(owner, name)
                 self._originals.append((owner, name, original))
                 stand_in = make(original)

@@ -18,7 +18,7 @@ import paddle
 from paddle.autograd import PyLayer
 
 from ppeconv.cpu.library import onednn
-from ppeconv.cpu.library.cpuinfo import cpu_facts
+from ppeconv.cpu.library.cpuinfo import cpu_flags
 from ppeconv.cpu.library.threads import workspace
 from ppeconv.cpu.training import layout
 
@@ -28,7 +28,7 @@ _LONGEST = 2
 _VECTOR = 16
 # Rows that oneDNN is told form an image. With AVX-512 its loops take up to twice the time for fewer or many more,
 # without it up to five times for more than one.
-_TOGETHER = 8 if "avx512f" in cpu_facts().get("flags", []) else 1
+_TOGETHER = 8 if "avx512f" in cpu_flags() else 1
 _GIVEN_STATISTICS = onednn.GLOBAL_STATISTICS | onednn.USE_SCALE | onednn.USE_SHIFT
 
 
