@@ -6,14 +6,11 @@ English text or, where a key has no docstring, by the key; a text without a tran
 
 from __future__ import annotations
 
-import ast
 import inspect
 import re
 import sys
-import textwrap
 import typing
 from collections.abc import Iterator
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -122,10 +119,9 @@ def page() -> str:
 
 def fields(section: type[BaseModel], where: str) -> Iterator[list[str]]:
     """A row for each key of a section."""
-    documented = attribute_docs(section)
     for key, field in section.model_fields.items():
         full = f"{where}.{key}" if where else key
-        text = translated(documented.get(key) or full)
+        text = translated(meaning(field) or full)
         yield [f"`{key}`", type_name(wording.declared(field)), default_text(field), text]
 
 
@@ -135,9 +131,10 @@ def entries(registry: Registry) -> Iterator[str]:
     for name, summary in registry.summaries().items():
         entry = registry.get(name)
         rows.append(described(name, summary))
-        documented = argument_docs(entry) | argument_meanings(registry.schema(name))
+        documented = argument_docs(entry)
         for key, field in registry.schema(name).model_fields.items():
-            text = translated(documented[key]) if key in documented else by_key(name, key)
+            text = meaning(field) or documented.get(key)
+            text = translated(text) if text else by_key(name, key)
             arguments.append([f"`{name}`", f"`{key}`", type_name(wording.declared(field)), default_text(field), text])
     yield table(["名字", "说明"], rows)
     if arguments:
@@ -167,32 +164,17 @@ def table(head: list[str], rows: Iterator[list[str]] | list[list[str]]) -> str:
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines) + "\n"
 
 
-def attribute_docs(section: type[BaseModel]) -> dict[str, str]:
-    """Key -> the string below it in the class, those of the classes it extends included."""
-    documented: dict[str, str] = {}
-    for owner in reversed(section.__mro__):
-        if not (isinstance(owner, type) and issubclass(owner, BaseModel) and owner.__module__.startswith("ppeconv")):
-            continue
-        body = ast.parse(textwrap.dedent(inspect.getsource(owner))).body[0].body
-        for above, below in pairwise(body):
-            text = below.value.value if isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant) else None
-            if isinstance(above, ast.AnnAssign) and isinstance(text, str):
-                documented[above.target.id] = " ".join(text.split())
-    return documented
-
-
-def argument_meanings(schema: type[BaseModel]) -> dict[str, str]:
-    """Argument -> the text below its declaration."""
-    fields = schema.model_fields.items()
-    return {key: " ".join(field.description.split()) for key, field in fields if field.description}
+def meaning(field: Any) -> str:
+    """The text below a declaration."""
+    return " ".join((field.description or "").split())
 
 
 def argument_docs(entry: Any) -> dict[str, str]:
-    """Argument -> its line under `Args:` or `Own arguments:`, looking through the classes that the entry extends."""
+    """Argument -> its line under `Args:`, looking through the classes that the entry extends."""
     owners = entry.__mro__ if inspect.isclass(entry) else [entry]
     documented: dict[str, str] = {}
     for owner in reversed(owners):
-        blocks = re.split(r"^(?:Args|Own arguments):\n", inspect.cleandoc(owner.__doc__ or ""), flags=re.M)[1:]
+        blocks = re.split(r"^Args:\n", inspect.cleandoc(owner.__doc__ or ""), flags=re.M)[1:]
         for block in blocks:
             indented = re.match(r"(?:[ ]{4}.*\n?|\n)*", block)[0]
             for names, text in re.findall(r"^    (\w+(?:, \w+)*): (.*(?:\n {5,}.*)*)", indented, flags=re.M):

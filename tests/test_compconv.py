@@ -79,7 +79,7 @@ def test_depth_is_lowered_where_the_input_has_too_few_channels_and_the_report_sa
 @given(inputs=st.integers(1, 4096), base=st.sampled_from([32, 64, 128, 256, 512]))
 def test_adaptive_depth(inputs, base):
     depth, more, coarser = (
-        wanted_depth(ConvGeometry.of(channels, 8, 3), None, constant)
+        wanted_depth(ConvGeometry.of(channels, 8, 3), CompConv.Arguments(base_channels=constant))
         for channels, constant in ((inputs, base), (inputs + 1, base), (inputs, 2 * base))
     )
     assert depth == min(3, int(np.floor(np.log2(max(1, inputs / base)))) + 1)

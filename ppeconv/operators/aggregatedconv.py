@@ -1,7 +1,4 @@
-"""AggregatedConv: the same narrow transformation many times over, added up.
-
-Paper: Aggregated Residual Transformations for Deep Neural Networks (ResNeXt), CVPR 2017, arXiv 1611.05431.
-"""
+"""AggregatedConv: the same narrow transformation many times over, added up."""
 
 from __future__ import annotations
 
@@ -11,6 +8,7 @@ from typing import Literal
 import paddle
 from paddle import Tensor, nn
 
+from ppeconv.declaration import OwnArguments, Paper
 from ppeconv.domains import Channels
 from ppeconv.geometry import ConvGeometry
 from ppeconv.operators.base import ConvOperator
@@ -25,42 +23,40 @@ Form = Literal["grouped", "concatenated", "branches"]
 class AggregatedConv(ConvOperator):
     """Aggregated transformations: G paths of 1x1 to w channels, k x k on these and 1x1 to all, added up.
 
-    Own arguments:
-        cardinality: G, the number of paths.
-        path_width: w. Not given: ceil(C_out / (2 G)), which at G = 32 and C_out = 256 is ResNeXt's 32x4d.
-        form: three ways to write the same function. "branches" has a path each; "concatenated" joins them before one
-            last 1x1; "grouped" is one 1x1, one grouped k x k and one 1x1.
-        between: what stands between the convolutions: "bn_relu", "bn" or "none".
-
     Parameters with D = G w: C_in D + D^2 kh kw / G + D C_out (+ 4 D with batch norms, + C_out with bias).
     MACs: C_in D H W + (D^2 kh kw / G + D C_out) H' W'.
 
     The shortcut of a residual block is the host's; this is the path beside it.
     """
 
+    papers = (Paper("Aggregated Residual Transformations for Deep Neural Networks", "CVPR 2017", "1611.05431"),)
+
+    class Arguments(OwnArguments):
+        cardinality: Channels = 8
+        """G, the number of paths."""
+        path_width: Channels | None = None
+        """w. Not given: ceil(C_out / (2 G)), which at G = 32 and C_out = 256 is ResNeXt's 32x4d."""
+        form: Form = "grouped"
+        """three ways to write the same function. "branches" has a path each; "concatenated" joins them before one last
+        1x1; "grouped" is one 1x1, one grouped k x k and one 1x1."""
+        between: Between = "bn_relu"
+        """what stands between the convolutions: "bn_relu", "bn" or "none"."""
+
     limits = ("dense", "kernel above 1x1")
 
-    def build(
-        self,
-        geometry: ConvGeometry,
-        *,
-        cardinality: Channels = 8,
-        path_width: Channels | None = None,
-        form: Form = "grouped",
-        between: Between = "bn_relu",
-    ) -> None:
-        width = _path_width(geometry, cardinality, path_width)
-        inner, outputs, bias = cardinality * width, geometry.out_channels, geometry.bias
-        if form == "grouped":
-            self.paths = nn.LayerList([_narrow(geometry, inner, cardinality, between)])
+    def build(self, geometry: ConvGeometry, own: Arguments) -> None:
+        width = _path_width(geometry, own)
+        inner, outputs, bias = own.cardinality * width, geometry.out_channels, geometry.bias
+        if own.form == "grouped":
+            self.paths = nn.LayerList([_narrow(geometry, inner, own.cardinality, own.between)])
             self.expand = nn.LayerList([pointwise(inner, outputs, bias=bias)])
             return
-        self.paths = nn.LayerList([_narrow(geometry, width, 1, between) for _ in range(cardinality)])
-        if form == "concatenated":
+        self.paths = nn.LayerList([_narrow(geometry, width, 1, own.between) for _ in range(own.cardinality)])
+        if own.form == "concatenated":
             self.expand = nn.LayerList([pointwise(inner, outputs, bias=bias)])
         else:
             self.expand = nn.LayerList(
-                [pointwise(width, outputs, bias=bias and path == 0) for path in range(cardinality)]
+                [pointwise(width, outputs, bias=bias and path == 0) for path in range(own.cardinality)]
             )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -70,29 +66,19 @@ class AggregatedConv(ConvOperator):
         return sum(self.expand[index](part) for index, part in enumerate(narrow))
 
     @classmethod
-    def cost(
-        cls,
-        geometry: ConvGeometry,
-        height: int,
-        width: int,
-        *,
-        cardinality: int,
-        path_width: int | None,
-        form: Form,
-        between: Between,
-    ) -> Cost:
+    def cost(cls, geometry: ConvGeometry, height: int, width: int, own: Arguments) -> Cost:
         pixels = geometry.output_size(height, width)
-        inner = cardinality * _path_width(geometry, cardinality, path_width)
+        inner = own.cardinality * _path_width(geometry, own)
         return (
             Cost.conv(geometry.in_channels, inner, (1, 1), (height, width))
-            + Cost.conv(inner, inner, geometry.kernel_size, pixels, cardinality)
+            + Cost.conv(inner, inner, geometry.kernel_size, pixels, own.cardinality)
             + Cost.conv(inner, geometry.out_channels, (1, 1), pixels, bias=geometry.bias)
-            + 2 * Cost.between(inner, between)
+            + 2 * Cost.between(inner, own.between)
         )
 
 
-def _path_width(geometry: ConvGeometry, cardinality: int, path_width: int | None) -> int:
-    return path_width or ceil(geometry.out_channels / (2 * cardinality))
+def _path_width(geometry: ConvGeometry, own: AggregatedConv.Arguments) -> int:
+    return own.path_width or ceil(geometry.out_channels / (2 * own.cardinality))
 
 
 def _narrow(geometry: ConvGeometry, channels: int, groups: int, between: Between) -> nn.Sequential:

@@ -1,7 +1,4 @@
-"""BottleneckConv: the k x k convolution on few channels, between two 1x1 convolutions.
-
-Papers: Going Deeper with Convolutions, arXiv 1409.4842; Deep Residual Learning, arXiv 1512.03385.
-"""
+"""BottleneckConv: the k x k convolution on few channels, between two 1x1 convolutions."""
 
 from __future__ import annotations
 
@@ -9,6 +6,7 @@ from math import ceil
 
 from paddle import Tensor, nn
 
+from ppeconv.declaration import OwnArguments, Paper
 from ppeconv.domains import Divisor
 from ppeconv.geometry import ConvGeometry
 from ppeconv.operators.base import ConvOperator
@@ -21,23 +19,30 @@ from ppeconv.registry import OPERATORS
 class BottleneckConv(ConvOperator):
     """1x1 to few channels, k x k on these, 1x1 to all.
 
-    Own arguments:
-        reduction: the middle has m = ceil(C_out / reduction) channels.
-        between: what stands between the convolutions: "bn_relu", "bn" or "none".
-
     Parameters: C_in m + m^2 kh kw + m C_out (+ 4 m with batch norms, + C_out with bias).
     MACs: C_in m H W + (m^2 kh kw + m C_out) H' W'.
 
     The shortcut of a residual bottleneck is the host's; this is the path beside it.
     """
 
+    papers = (
+        Paper("Going Deeper with Convolutions", "CVPR 2015", "1409.4842"),
+        Paper("Deep Residual Learning for Image Recognition", "CVPR 2016", "1512.03385"),
+    )
+
+    class Arguments(OwnArguments):
+        reduction: Divisor = 4.0
+        """the middle has m = ceil(C_out / reduction) channels."""
+        between: Between = "bn_relu"
+        """what stands between the convolutions: "bn_relu", "bn" or "none"."""
+
     limits = ("dense", "kernel above 1x1")
 
-    def build(self, geometry: ConvGeometry, *, reduction: Divisor = 4.0, between: Between = "bn_relu") -> None:
-        middle = ceil(geometry.out_channels / reduction)
+    def build(self, geometry: ConvGeometry, own: Arguments) -> None:
+        middle = ceil(geometry.out_channels / own.reduction)
         self.convs = nn.Sequential(
-            followed(pointwise(geometry.in_channels, middle), middle, between),
-            followed(host_conv(geometry, middle, middle), middle, between),
+            followed(pointwise(geometry.in_channels, middle), middle, own.between),
+            followed(host_conv(geometry, middle, middle), middle, own.between),
             pointwise(middle, geometry.out_channels, bias=geometry.bias),
         )
 
@@ -45,12 +50,12 @@ class BottleneckConv(ConvOperator):
         return self.convs(x)
 
     @classmethod
-    def cost(cls, geometry: ConvGeometry, height: int, width: int, *, reduction: float, between: Between) -> Cost:
+    def cost(cls, geometry: ConvGeometry, height: int, width: int, own: Arguments) -> Cost:
         pixels = geometry.output_size(height, width)
-        middle = ceil(geometry.out_channels / reduction)
+        middle = ceil(geometry.out_channels / own.reduction)
         return (
             Cost.conv(geometry.in_channels, middle, (1, 1), (height, width))
             + Cost.conv(middle, middle, geometry.kernel_size, pixels)
             + Cost.conv(middle, geometry.out_channels, (1, 1), pixels, bias=geometry.bias)
-            + 2 * Cost.between(middle, between)
+            + 2 * Cost.between(middle, own.between)
         )

@@ -1,9 +1,10 @@
-"""ChannelVersatileConv: versatile filters along the channels. Papers: see `ppeconv.operators.versatile`."""
+"""ChannelVersatileConv: versatile filters along the channels."""
 
 from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from ppeconv.declaration import OwnArguments
 from ppeconv.domains import Count, Natural
 from ppeconv.errors import Unsupported
 from ppeconv.geometry import ConvGeometry
@@ -18,28 +19,30 @@ class ChannelVersatileConv(VersatileFilters):
 
         Y = concat_j(f * X[g j : g j + C_in - delta] + b_j), j = 0..n-1, n = delta / g + 1
 
-    Own arguments:
-        delta: input channels that a filter does not see; 0 is the plain convolution.
-        channel_stride: g, which divides delta.
-
     Parameters: (C_in - delta) kh kw ceil(C_out / n) (+ C_out with bias). MACs: (C_in - delta) kh kw C_out H' W'.
 
     Departures: exactly C_out channels where n does not divide it; the filters hold no channel that is never used
     (those of the published code do).
     """
 
+    class Arguments(OwnArguments):
+        delta: Natural = 1
+        """input channels that a filter does not see; 0 is the plain convolution."""
+        channel_stride: Count = 1
+        """g, which divides delta."""
+
     default_rules: ClassVar[dict[str, Any]] = {"min_kernel": 1}
 
     @classmethod
-    def refuse(cls, geometry: ConvGeometry, *, delta: int, channel_stride: int) -> None:
-        refuse_slide(cls.__name__, geometry, delta, channel_stride)
+    def refuse(cls, geometry: ConvGeometry, own: Arguments) -> None:
+        refuse_slide(cls.__name__, geometry, own.delta, own.channel_stride)
 
-    def build(self, geometry: ConvGeometry, *, delta: Natural = 1, channel_stride: Count = 1) -> None:
-        self.fill(FilterBank(geometry, delta=delta, channel_stride=channel_stride))
+    def build(self, geometry: ConvGeometry, own: Arguments) -> None:
+        self.fill(FilterBank(geometry, delta=own.delta, channel_stride=own.channel_stride))
 
     @classmethod
-    def cost(cls, geometry: ConvGeometry, height: int, width: int, *, delta: int, channel_stride: int) -> Cost:
-        return FilterBank(geometry, delta=delta, channel_stride=channel_stride).cost(height, width)
+    def cost(cls, geometry: ConvGeometry, height: int, width: int, own: Arguments) -> Cost:
+        return FilterBank(geometry, delta=own.delta, channel_stride=own.channel_stride).cost(height, width)
 
 
 def refuse_slide(name: str, geometry: ConvGeometry, delta: int, channel_stride: int) -> None:

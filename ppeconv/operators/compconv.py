@@ -1,7 +1,4 @@
-"""CompConv: channels computed from channels, by divide and conquer. A reconstruction.
-
-Paper: CompConv: A Compact Convolution Module for Efficient Feature Learning, CVPR 2021 workshop, arXiv 2106.10486.
-"""
+"""CompConv: channels computed from channels, by divide and conquer. A reconstruction."""
 
 from __future__ import annotations
 
@@ -14,6 +11,7 @@ import paddle
 from paddle import Tensor, nn
 from pydantic import Field
 
+from ppeconv.declaration import OwnArguments, Paper
 from ppeconv.domains import Channels
 from ppeconv.geometry import ConvGeometry
 from ppeconv.operators.base import ConvOperator
@@ -32,10 +30,6 @@ class CompConv(ConvOperator):
         A_0 = Conv(B_0; 2^(d-1) c -> t), the tailing channels    A_i = 2^(d-1-i) channels c of X, i = 1..d-1
         Y = shuffle(concat(A_0, B_0, A_1, B_1, ..., A_(d-1), B_(d-1))), t so that it has C_out channels
 
-    Own arguments:
-        depth: d; 0 is the plain convolution. Not given: min(3, floor(log2(max(1, C_in / base_channels))) + 1).
-        base_channels: C_0 of that rule; larger is shallower. The paper recommends 128 for VGG and ResNet.
-
     d is lowered where no channel would be left for A_0 or X has too few channels to copy; the report says so.
 
     Parameters: kh kw (C_in c + sum_(j=0)^(d-2) 2^(2j+1) c^2 + 2^(d-1) c t) (+ the channels that are not copies with
@@ -48,25 +42,31 @@ class CompConv(ConvOperator):
     from the frame that the kernel's centre visits.
     """
 
+    papers = (
+        Paper(
+            "CompConv: A Compact Convolution Module for Efficient Feature Learning", "CVPR 2021 workshop", "2106.10486"
+        ),
+    )
+
+    class Arguments(OwnArguments):
+        depth: Annotated[int, Field(ge=0, le=3)] | None = None
+        """d; 0 is the plain convolution. Not given: min(3, floor(log2(max(1, C_in / base_channels))) + 1)."""
+        base_channels: Channels = 128
+        """C_0 of that rule; larger is shallower. The paper recommends 128 for VGG and ResNet."""
+
     default_rules: ClassVar[dict[str, Any]] = {"min_kernel": 1}
     limits = ("dense", "odd kernel", "fixed padding")
     lighter: ClassVar[dict[str, Sequence[Any]]] = {"depth": (2, 3)}
 
     @classmethod
-    def describe(cls, geometry: ConvGeometry, *, depth: int | None, base_channels: int) -> str:
-        wanted = wanted_depth(geometry, depth, base_channels)
+    def describe(cls, geometry: ConvGeometry, own: Arguments) -> str:
+        wanted = wanted_depth(geometry, own)
         fitting = fitting_depth(geometry, wanted)
         lowered = f" (lowered from {wanted})" if fitting < wanted else ""
         return f"{geometry}, depth {fitting}{lowered}, reconstruction"
 
-    def build(
-        self,
-        geometry: ConvGeometry,
-        *,
-        depth: Annotated[int, Field(ge=0, le=3)] | None = None,
-        base_channels: Channels = 128,
-    ) -> None:
-        self.depth = fitting_depth(geometry, wanted_depth(geometry, depth, base_channels))
+    def build(self, geometry: ConvGeometry, own: Arguments) -> None:
+        self.depth = fitting_depth(geometry, wanted_depth(geometry, own))
         first, *others = _convolutions(geometry, self.depth)
         self.first = host_conv(geometry, *first, bias=geometry.bias)
         self.others = nn.LayerList([same_conv(geometry, *channels, bias=geometry.bias) for channels in others])
@@ -90,20 +90,20 @@ class CompConv(ConvOperator):
         return f"{super().extra_repr()}, depth {self.depth}, reconstruction"
 
     @classmethod
-    def cost(cls, geometry: ConvGeometry, height: int, width: int, *, depth: int | None, base_channels: int) -> Cost:
+    def cost(cls, geometry: ConvGeometry, height: int, width: int, own: Arguments) -> Cost:
         pixels = geometry.output_size(height, width)
-        fitting = fitting_depth(geometry, wanted_depth(geometry, depth, base_channels))
+        fitting = fitting_depth(geometry, wanted_depth(geometry, own))
         return sum(
             Cost.conv(inputs, outputs, geometry.kernel_size, pixels, bias=geometry.bias)
             for inputs, outputs in _convolutions(geometry, fitting)
         )
 
 
-def wanted_depth(geometry: ConvGeometry, depth: int | None, base_channels: int) -> int:
+def wanted_depth(geometry: ConvGeometry, own: CompConv.Arguments) -> int:
     """The depth asked for, or that of the adaptive rule."""
-    if depth is not None:
-        return depth
-    return min(3, max(1, geometry.in_channels // base_channels).bit_length())
+    if own.depth is not None:
+        return own.depth
+    return min(3, max(1, geometry.in_channels // own.base_channels).bit_length())
 
 
 def fitting_depth(geometry: ConvGeometry, wanted: int) -> int:

@@ -1,8 +1,4 @@
-"""DepthwiseSeparableConv: space and channels convolved one after the other.
-
-Papers: MobileNets, arXiv 1704.04861 (depthwise first); Xception, arXiv 1610.02357, and its "extreme" Inception module
-(1x1 first).
-"""
+"""DepthwiseSeparableConv: space and channels convolved one after the other."""
 
 from __future__ import annotations
 
@@ -10,6 +6,7 @@ from typing import Literal
 
 from paddle import Tensor, nn
 
+from ppeconv.declaration import OwnArguments, Paper
 from ppeconv.geometry import ConvGeometry
 from ppeconv.operators.base import ConvOperator
 from ppeconv.operators.cost import Cost
@@ -21,54 +18,47 @@ from ppeconv.registry import OPERATORS
 class DepthwiseSeparableConv(ConvOperator):
     """A depthwise k x k and a 1x1 convolution, in either order.
 
-    Own arguments:
-        order: "dw_pw" is MobileNet's, "pw_dw" that of the extreme Inception module.
-        between: what stands between the two: "bn_relu" as in MobileNet, "bn", or "none" as in Xception.
-
     Parameters: dw_pw C_in kh kw + C_in C_out, pw_dw C_in C_out + C_out kh kw; with a batch norm two more for each
     channel between (+ C_out with bias). MACs: dw_pw the weights times H' W'; pw_dw C_in C_out H W + C_out kh kw H' W'.
     """
 
+    papers = (
+        Paper("MobileNets: Efficient Convolutional Neural Networks for Mobile Vision Applications", arxiv="1704.04861"),
+        Paper("Xception: Deep Learning with Depthwise Separable Convolutions", "CVPR 2017", "1610.02357"),
+    )
+
+    class Arguments(OwnArguments):
+        order: Literal["dw_pw", "pw_dw"] = "dw_pw"
+        """"dw_pw" is MobileNet's, "pw_dw" that of the extreme Inception module."""
+        between: Between = "bn_relu"
+        """what stands between the two: "bn_relu" as in MobileNet, "bn", or "none" as in Xception."""
+
     limits = ("dense", "kernel above 1x1")
 
-    def build(
-        self,
-        geometry: ConvGeometry,
-        *,
-        order: Literal["dw_pw", "pw_dw"] = "dw_pw",
-        between: Between = "bn_relu",
-    ) -> None:
+    def build(self, geometry: ConvGeometry, own: Arguments) -> None:
         inputs, outputs = geometry.in_channels, geometry.out_channels
-        if order == "dw_pw":
+        if own.order == "dw_pw":
             first, channels = host_conv(geometry, inputs, inputs, inputs), inputs
             second = pointwise(inputs, outputs, bias=geometry.bias)
         else:
             first, channels = pointwise(inputs, outputs), outputs
             second = host_conv(geometry, outputs, outputs, outputs, geometry.bias)
-        self.convs = nn.Sequential(followed(first, channels, between), second)
+        self.convs = nn.Sequential(followed(first, channels, own.between), second)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.convs(x)
 
     @classmethod
-    def cost(
-        cls,
-        geometry: ConvGeometry,
-        height: int,
-        width: int,
-        *,
-        order: Literal["dw_pw", "pw_dw"],
-        between: Between,
-    ) -> Cost:
+    def cost(cls, geometry: ConvGeometry, height: int, width: int, own: Arguments) -> Cost:
         pixels = geometry.output_size(height, width)
         inputs, outputs, kernel = geometry.in_channels, geometry.out_channels, geometry.kernel_size
-        if order == "dw_pw":
+        if own.order == "dw_pw":
             depthwise = Cost.conv(inputs, inputs, kernel, pixels, inputs)
             mixing = Cost.conv(inputs, outputs, (1, 1), pixels, bias=geometry.bias)
-            return depthwise + Cost.between(inputs, between) + mixing
+            return depthwise + Cost.between(inputs, own.between) + mixing
         mixing = Cost.conv(inputs, outputs, (1, 1), (height, width))
         return (
             mixing
-            + Cost.between(outputs, between)
+            + Cost.between(outputs, own.between)
             + Cost.conv(outputs, outputs, kernel, pixels, outputs, geometry.bias)
         )

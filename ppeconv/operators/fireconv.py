@@ -1,7 +1,4 @@
-"""FireConv: a 1x1 to few channels, and from these a 1x1 and a k x k beside each other.
-
-Paper: SqueezeNet: AlexNet-level accuracy with 50x fewer parameters, arXiv 1602.07360.
-"""
+"""FireConv: a 1x1 to few channels, and from these a 1x1 and a k x k beside each other."""
 
 from __future__ import annotations
 
@@ -15,6 +12,7 @@ import paddle
 import paddle.nn.functional as F
 from paddle import Tensor, nn
 
+from ppeconv.declaration import OwnArguments, Paper
 from ppeconv.domains import Multiplier, Share
 from ppeconv.errors import Unsupported
 from ppeconv.geometry import ConvGeometry
@@ -29,27 +27,34 @@ from ppeconv.registry import OPERATORS
 class FireConv(ConvOperator):
     """Fire module: squeeze to s1 channels and ReLU, then expand by 1x1 (e1) and k x k (e3), concatenated.
 
-    Own arguments:
-        squeeze: s1 = ceil(squeeze C_out); 1/8 in SqueezeNet.
-        share: of the output channels, those of the k x k kernel: e3 = round(share C_out), e1 = C_out - e3.
-
     Parameters: C_in s1 + s1 + s1 e1 + s1 e3 kh kw (+ C_out with bias); MACs: C_in s1 H W + s1 (e1 + e3 kh kw) H' W'.
 
     The ReLU at the end of the paper's module is the host's.
     """
 
+    papers = (
+        Paper("SqueezeNet: AlexNet-level accuracy with 50x fewer parameters and <0.5MB model size", arxiv="1602.07360"),
+    )
+
+    class Arguments(OwnArguments):
+        squeeze: Multiplier = 0.125
+        """s1 = ceil(squeeze C_out); 1/8 in SqueezeNet."""
+        share: Share = 0.5
+        """of the output channels, those of the k x k kernel: e3 = round(share C_out), e1 = C_out - e3."""
+
     limits = ("dense", "odd kernel", "fixed padding", "kernel above 1x1")
     forms: ClassVar[tuple[str, ...]] = ("separate", "merged")
 
     @classmethod
-    def refuse(cls, geometry: ConvGeometry, *, squeeze: float, share: float) -> None:
-        if not 0 < round(share * geometry.out_channels) < geometry.out_channels:
+    def refuse(cls, geometry: ConvGeometry, own: Arguments) -> None:
+        if not 0 < round(own.share * geometry.out_channels) < geometry.out_channels:
             raise Unsupported(
-                f"FireConv needs a share that leaves each kernel one of {geometry.out_channels} channels; got {share}"
+                f"FireConv needs a share that leaves each kernel one of {geometry.out_channels} channels; "
+                f"got {own.share}"
             )
 
-    def build(self, geometry: ConvGeometry, *, squeeze: Multiplier = 0.125, share: Share = 0.5) -> None:
-        narrow, points, spatial = _widths(geometry, squeeze, share)
+    def build(self, geometry: ConvGeometry, own: Arguments) -> None:
+        narrow, points, spatial = _widths(geometry, own)
         self.squeeze = pointwise(geometry.in_channels, narrow, bias=True)
         self.expand1 = CentredConv(geometry, narrow, points, bias=geometry.bias)
         self.expand3 = host_conv(geometry, narrow, spatial, bias=geometry.bias)
@@ -76,9 +81,9 @@ class FireConv(ConvOperator):
         return nn.Sequential(copy.deepcopy(self.squeeze), nn.ReLU(), folded(conv_of(geometry, weight, bias), after))
 
     @classmethod
-    def cost(cls, geometry: ConvGeometry, height: int, width: int, *, squeeze: float, share: float) -> Cost:
+    def cost(cls, geometry: ConvGeometry, height: int, width: int, own: Arguments) -> Cost:
         pixels = geometry.output_size(height, width)
-        narrow, points, spatial = _widths(geometry, squeeze, share)
+        narrow, points, spatial = _widths(geometry, own)
         return (
             Cost.conv(geometry.in_channels, narrow, (1, 1), (height, width), bias=True)
             + Cost.conv(narrow, points, (1, 1), pixels, bias=geometry.bias)
@@ -86,7 +91,7 @@ class FireConv(ConvOperator):
         )
 
 
-def _widths(geometry: ConvGeometry, squeeze: float, share: float) -> tuple[int, int, int]:
+def _widths(geometry: ConvGeometry, own: FireConv.Arguments) -> tuple[int, int, int]:
     """s1, e1, e3."""
-    spatial = round(share * geometry.out_channels)
-    return ceil(squeeze * geometry.out_channels), geometry.out_channels - spatial, spatial
+    spatial = round(own.share * geometry.out_channels)
+    return ceil(own.squeeze * geometry.out_channels), geometry.out_channels - spatial, spatial

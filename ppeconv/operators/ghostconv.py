@@ -1,7 +1,4 @@
-"""GhostConv: few filters, and cheap depthwise filters on what they give.
-
-Paper: GhostNet: More Features from Cheap Operations, CVPR 2020, arXiv 1911.11907.
-"""
+"""GhostConv: few filters, and cheap depthwise filters on what they give."""
 
 from __future__ import annotations
 
@@ -12,6 +9,7 @@ from typing import Any, ClassVar
 import paddle
 from paddle import Tensor, nn
 
+from ppeconv.declaration import OwnArguments, Paper
 from ppeconv.domains import Channels, OddKernelSide
 from ppeconv.geometry import ConvGeometry
 from ppeconv.operators.base import ConvOperator
@@ -27,11 +25,6 @@ class GhostConv(ConvOperator):
         Y1 = Conv_kxk(X; C_in -> m), m = ceil(C_out / ratio)    Y2 = DWConv_dxd(Y1; m -> m (ratio - 1))
         Y = the first C_out channels of concat(Y1, Y2)
 
-    Own arguments:
-        ratio: output channels for each intrinsic one; 1 is the plain convolution.
-        cheap_kernel: d, the odd side of the depthwise kernels.
-        inner: what follows each of the two convolutions: "none", "bn" or "bn_relu".
-
     Parameters: C_in m kh kw + m (ratio - 1) d^2 (+ m ratio with bias, + 2 m ratio with a batch norm); MACs: the
     weights times H' W'.
 
@@ -40,28 +33,36 @@ class GhostConv(ConvOperator):
     Ghost-ResNet50 has nothing between them either, but always these biases, and no norms in its blocks.
     """
 
+    papers = (Paper("GhostNet: More Features from Cheap Operations", "CVPR 2020", "1911.11907"),)
+
+    class Arguments(OwnArguments):
+        ratio: Channels = 2
+        """output channels for each intrinsic one; 1 is the plain convolution."""
+        cheap_kernel: OddKernelSide = 3
+        """d, the odd side of the depthwise kernels."""
+        inner: Between = "none"
+        """what follows each of the two convolutions: "none", "bn" or "bn_relu"."""
+
     default_rules: ClassVar[dict[str, Any]] = {"min_kernel": 1}
     limits = ("dense",)
     lighter: ClassVar[dict[str, Sequence[Any]]] = {"ratio": (2, 4)}
 
-    def build(
-        self, geometry: ConvGeometry, *, ratio: Channels = 2, cheap_kernel: OddKernelSide = 3, inner: Between = "none"
-    ) -> None:
-        self.intrinsic = ceil(geometry.out_channels / ratio)
-        self.ghosts = self.intrinsic * (ratio - 1)
-        bias = geometry.bias and inner == "none"
+    def build(self, geometry: ConvGeometry, own: Arguments) -> None:
+        self.intrinsic = ceil(geometry.out_channels / own.ratio)
+        self.ghosts = self.intrinsic * (own.ratio - 1)
+        bias = geometry.bias and own.inner == "none"
         primary = host_conv(geometry, geometry.in_channels, self.intrinsic, bias=bias)
-        self.primary = followed(primary, self.intrinsic, inner)
+        self.primary = followed(primary, self.intrinsic, own.inner)
         if self.ghosts:
             cheap = nn.Conv2D(
                 self.intrinsic,
                 self.ghosts,
-                cheap_kernel,
-                padding=cheap_kernel // 2,
+                own.cheap_kernel,
+                padding=own.cheap_kernel // 2,
                 groups=self.intrinsic,
                 bias_attr=None if bias else False,
             )
-            self.cheap = followed(cheap, self.ghosts, inner)
+            self.cheap = followed(cheap, self.ghosts, own.inner)
 
     def forward(self, x: Tensor) -> Tensor:
         intrinsic = self.primary(x)
@@ -71,15 +72,13 @@ class GhostConv(ConvOperator):
         return paddle.concat([intrinsic, self.cheap(intrinsic)[:, :channels]], axis=1)
 
     @classmethod
-    def cost(
-        cls, geometry: ConvGeometry, height: int, width: int, *, ratio: int, cheap_kernel: int, inner: Between
-    ) -> Cost:
+    def cost(cls, geometry: ConvGeometry, height: int, width: int, own: Arguments) -> Cost:
         pixels = geometry.output_size(height, width)
-        intrinsic = ceil(geometry.out_channels / ratio)
-        ghosts = intrinsic * (ratio - 1)
-        bias = geometry.bias and inner == "none"
+        intrinsic = ceil(geometry.out_channels / own.ratio)
+        ghosts = intrinsic * (own.ratio - 1)
+        bias = geometry.bias and own.inner == "none"
         return (
             Cost.conv(geometry.in_channels, intrinsic, geometry.kernel_size, pixels, bias=bias)
-            + Cost.conv(intrinsic, ghosts, (cheap_kernel, cheap_kernel), pixels, intrinsic, bias)
-            + Cost.between(intrinsic + ghosts, inner)
+            + Cost.conv(intrinsic, ghosts, (own.cheap_kernel, own.cheap_kernel), pixels, intrinsic, bias)
+            + Cost.between(intrinsic + ghosts, own.inner)
         )

@@ -1,7 +1,4 @@
-"""GroupConv: the channels in groups that do not see one another.
-
-Source: ImageNet Classification with Deep Convolutional Neural Networks, NeurIPS 2012; the shuffle: arXiv 1707.01083.
-"""
+"""GroupConv: the channels in groups that do not see one another."""
 
 from __future__ import annotations
 
@@ -13,6 +10,7 @@ import numpy as np
 import paddle
 from paddle import Tensor, nn
 
+from ppeconv.declaration import OwnArguments, Paper
 from ppeconv.domains import Channels
 from ppeconv.errors import Unsupported
 from ppeconv.geometry import ConvGeometry
@@ -27,28 +25,39 @@ from ppeconv.registry import OPERATORS
 class GroupConv(ConvOperator):
     """Grouped convolution: G independent convolutions of C_in / G to C_out / G channels.
 
-    Own arguments:
-        conv_groups: G, which divides C_in and C_out; 1 is the plain convolution.
-        shuffle: a channel shuffle behind it, so that the next layer's groups see all of these.
-
     Parameters: C_in C_out kh kw / G (+ C_out with bias); MACs: the weights times H' W'.
     """
+
+    papers = (
+        Paper("ImageNet Classification with Deep Convolutional Neural Networks", "NeurIPS 2012"),
+        Paper(
+            "ShuffleNet: An Extremely Efficient Convolutional Neural Network for Mobile Devices",
+            "CVPR 2018",
+            "1707.01083",
+        ),
+    )
+
+    class Arguments(OwnArguments):
+        conv_groups: Channels = 2
+        """G, which divides C_in and C_out; 1 is the plain convolution."""
+        shuffle: bool = False
+        """a channel shuffle behind it, so that the next layer's groups see all of these."""
 
     limits = ("dense",)
     lighter: ClassVar[dict[str, Sequence[Any]]] = {"conv_groups": (2, 4)}
     forms: ClassVar[tuple[str, ...]] = ("separate", "merged")
 
     @classmethod
-    def refuse(cls, geometry: ConvGeometry, *, conv_groups: int, shuffle: bool) -> None:
-        if geometry.in_channels % conv_groups or geometry.out_channels % conv_groups:
+    def refuse(cls, geometry: ConvGeometry, own: Arguments) -> None:
+        if geometry.in_channels % own.conv_groups or geometry.out_channels % own.conv_groups:
             raise Unsupported(
-                f"GroupConv needs conv_groups that divide the input and the output channels; got {conv_groups} for "
+                f"GroupConv needs conv_groups that divide the input and the output channels; got {own.conv_groups} for "
                 f"{geometry.in_channels}->{geometry.out_channels}"
             )
 
-    def build(self, geometry: ConvGeometry, *, conv_groups: Channels = 2, shuffle: bool = False) -> None:
-        self.conv = host_conv(geometry, geometry.in_channels, geometry.out_channels, conv_groups, geometry.bias)
-        self.shuffle_groups = conv_groups if shuffle else 1
+    def build(self, geometry: ConvGeometry, own: Arguments) -> None:
+        self.conv = host_conv(geometry, geometry.in_channels, geometry.out_channels, own.conv_groups, geometry.bias)
+        self.shuffle_groups = own.conv_groups if own.shuffle else 1
 
     def forward(self, x: Tensor) -> Tensor:
         return shuffle(self.conv(x), self.shuffle_groups)
@@ -75,5 +84,5 @@ class GroupConv(ConvOperator):
         return True
 
     @classmethod
-    def cost(cls, geometry: ConvGeometry, height: int, width: int, *, conv_groups: int, shuffle: bool) -> Cost:
-        return Cost.of(replace(geometry, groups=conv_groups), height, width)
+    def cost(cls, geometry: ConvGeometry, height: int, width: int, own: Arguments) -> Cost:
+        return Cost.of(replace(geometry, groups=own.conv_groups), height, width)

@@ -1,7 +1,4 @@
-"""HetConv: in every filter a part of the kernels is k x k and the others are 1x1.
-
-Paper: HetConv: Heterogeneous Kernel-Based Convolutions for Deep CNNs, CVPR 2019, arXiv 1903.04120.
-"""
+"""HetConv: in every filter a part of the kernels is k x k and the others are 1x1."""
 
 from __future__ import annotations
 
@@ -12,6 +9,7 @@ import numpy as np
 import paddle
 from paddle import Tensor, nn
 
+from ppeconv.declaration import OwnArguments, Paper
 from ppeconv.domains import Channels
 from ppeconv.errors import Unsupported
 from ppeconv.geometry import ConvGeometry
@@ -33,11 +31,6 @@ class HetConv(ConvOperator):
 
         Y_g = Conv_kxk(X_g) + Conv_1x1(X without X_g), g = 1..P
 
-    Own arguments:
-        parts: P, which divides C_in and C_out; with form "exact", 1 is the plain convolution.
-        form: "exact" is the definition; "unmasked" the sum of a grouped k x k and a 1x1 over all channels, without
-            bias, as the author's code is when its mask is not counted.
-
     Parameters: exact C_in C_out (kh kw / P + 1 - 1/P) (+ C_out with bias); unmasked C_in C_out (kh kw / P + 1).
     MACs: the weights times H' W'.
 
@@ -46,26 +39,35 @@ class HetConv(ConvOperator):
     it uses and no others: one grouped convolution, whose input repeats for every group the channels of the others.
     """
 
+    papers = (Paper("HetConv: Heterogeneous Kernel-Based Convolutions for Deep CNNs", "CVPR 2019", "1903.04120"),)
+
+    class Arguments(OwnArguments):
+        parts: Channels = 4
+        """P, which divides C_in and C_out; with form "exact", 1 is the plain convolution."""
+        form: Form = "exact"
+        """"exact" is the definition; "unmasked" the sum of a grouped k x k and a 1x1 over all channels, without bias,
+        as the author's code is when its mask is not counted."""
+
     limits = ("dense", "odd kernel", "fixed padding", "kernel above 1x1")
     lighter: ClassVar[dict[str, Sequence[Any]]] = {"parts": (2, 4)}
     forms: ClassVar[tuple[str, ...]] = ("separate", "merged")
 
     @classmethod
-    def refuse(cls, geometry: ConvGeometry, *, parts: int, form: Form) -> None:
-        if geometry.in_channels % parts or geometry.out_channels % parts:
+    def refuse(cls, geometry: ConvGeometry, own: Arguments) -> None:
+        if geometry.in_channels % own.parts or geometry.out_channels % own.parts:
             raise Unsupported(
-                f"HetConv needs parts that divide the input and the output channels; got parts={parts} for "
+                f"HetConv needs parts that divide the input and the output channels; got parts={own.parts} for "
                 f"{geometry.in_channels}->{geometry.out_channels}"
             )
 
-    def build(self, geometry: ConvGeometry, *, parts: Channels = 4, form: Form = "exact") -> None:
+    def build(self, geometry: ConvGeometry, own: Arguments) -> None:
         inputs, outputs = geometry.in_channels, geometry.out_channels
-        self.parts, self.share, self.exact = parts, inputs // parts, form == "exact"
-        self.spatial = host_conv(geometry, inputs, outputs, parts, geometry.bias and self.exact)
+        self.parts, self.share, self.exact = own.parts, inputs // own.parts, own.form == "exact"
+        self.spatial = host_conv(geometry, inputs, outputs, own.parts, geometry.bias and self.exact)
         if not self.exact:
             self.pointwise = CentredConv(geometry, inputs, outputs)
-        elif parts > 1:
-            self.pointwise = CentredConv(geometry, inputs * (parts - 1), outputs, groups=parts)
+        elif own.parts > 1:
+            self.pointwise = CentredConv(geometry, inputs * (own.parts - 1), outputs, groups=own.parts)
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.exact:
@@ -107,14 +109,14 @@ class HetConv(ConvOperator):
         return True
 
     @classmethod
-    def cost(cls, geometry: ConvGeometry, height: int, width: int, *, parts: int, form: Form) -> Cost:
+    def cost(cls, geometry: ConvGeometry, height: int, width: int, own: Arguments) -> Cost:
         pixels = geometry.output_size(height, width)
         inputs, outputs = geometry.in_channels, geometry.out_channels
-        if form == "unmasked":
-            spatial = Cost.conv(inputs, outputs, geometry.kernel_size, pixels, parts)
+        if own.form == "unmasked":
+            spatial = Cost.conv(inputs, outputs, geometry.kernel_size, pixels, own.parts)
             return spatial + Cost.conv(inputs, outputs, (1, 1), pixels)
-        return Cost.conv(inputs, outputs, geometry.kernel_size, pixels, parts, geometry.bias) + Cost.conv(
-            inputs * (parts - 1), outputs, (1, 1), pixels, parts
+        return Cost.conv(inputs, outputs, geometry.kernel_size, pixels, own.parts, geometry.bias) + Cost.conv(
+            inputs * (own.parts - 1), outputs, (1, 1), pixels, own.parts
         )
 
 

@@ -1,7 +1,4 @@
-"""KernelReplaceConv: a large kernel as a sequence of small ones.
-
-Paper: Rethinking the Inception Architecture for Computer Vision, arXiv 1512.00567.
-"""
+"""KernelReplaceConv: a large kernel as a sequence of small ones."""
 
 from __future__ import annotations
 
@@ -10,6 +7,7 @@ from typing import Literal
 
 from paddle import Tensor, nn
 
+from ppeconv.declaration import OwnArguments, Paper
 from ppeconv.errors import Unsupported
 from ppeconv.geometry import ConvGeometry
 from ppeconv.operators.base import ConvOperator
@@ -24,11 +22,6 @@ Form = Literal["asymmetric", "stacked"]
 class KernelReplaceConv(ConvOperator):
     """k x k as 1 x k and k x 1, or as a stack of 3x3 convolutions of the same reach.
 
-    Own arguments:
-        form: "asymmetric" is 1 x kw, then kh x 1; "stacked" is (k - 1) / 2 convolutions of 3x3, for square odd
-            kernels (5x5 as two, 7x7 as three; 3x3 stays the plain convolution).
-        between: what stands between them: "bn_relu", "bn" or "none".
-
     The first convolution reads C_in channels, all write C_out; the stride of the stack is that of its last 3x3.
     Parameters: asymmetric C_in C_out kw + C_out^2 kh; stacked of n: 9 C_in C_out + 9 C_out^2 (n - 1); with batch norms
     2 C_out for each gap (+ C_out with bias).
@@ -39,37 +32,46 @@ class KernelReplaceConv(ConvOperator):
     kernel even without anything between.
     """
 
+    papers = (Paper("Rethinking the Inception Architecture for Computer Vision", "CVPR 2016", "1512.00567"),)
+
+    class Arguments(OwnArguments):
+        form: Form = "asymmetric"
+        """"asymmetric" is 1 x kw, then kh x 1; "stacked" is (k - 1) / 2 convolutions of 3x3, for square odd kernels
+        (5x5 as two, 7x7 as three; 3x3 stays the plain convolution)."""
+        between: Between = "bn_relu"
+        """what stands between them: "bn_relu", "bn" or "none"."""
+
     limits = ("dense", "kernel above 1x1")
 
     @classmethod
-    def refuse(cls, geometry: ConvGeometry, *, form: Form, between: Between) -> None:
+    def refuse(cls, geometry: ConvGeometry, own: Arguments) -> None:
         kernel = geometry.kernel_size
-        if form == "asymmetric" and min(kernel) == 1:
+        if own.form == "asymmetric" and min(kernel) == 1:
             raise Unsupported(f"KernelReplaceConv splits a kernel with both sides above 1; got {kernel}")
-        if form == "stacked" and (kernel[0] != kernel[1] or kernel[0] % 2 == 0):
+        if own.form == "stacked" and (kernel[0] != kernel[1] or kernel[0] % 2 == 0):
             raise Unsupported(f"KernelReplaceConv with form='stacked' needs a square odd kernel; got {kernel}")
-        if form == "stacked" and geometry.padding == "SAME":
+        if own.form == "stacked" and geometry.padding == "SAME":
             raise Unsupported(
                 "KernelReplaceConv with form='stacked' needs a padding that does not depend on the input size; got "
                 "'SAME' with a stride"
             )
 
-    def build(self, geometry: ConvGeometry, *, form: Form = "asymmetric", between: Between = "bn_relu") -> None:
+    def build(self, geometry: ConvGeometry, own: Arguments) -> None:
         outputs = geometry.out_channels
-        *convs, last = _stacked(geometry) if form == "stacked" else _asymmetric(geometry)
-        self.convs = nn.Sequential(*[followed(conv, outputs, between) for conv in convs], last)
+        *convs, last = _stacked(geometry) if own.form == "stacked" else _asymmetric(geometry)
+        self.convs = nn.Sequential(*[followed(conv, outputs, own.between) for conv in convs], last)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.convs(x)
 
     @classmethod
-    def cost(cls, geometry: ConvGeometry, height: int, width: int, *, form: Form, between: Between) -> Cost:
+    def cost(cls, geometry: ConvGeometry, height: int, width: int, own: Arguments) -> Cost:
         outputs, pixels = geometry.out_channels, geometry.output_size(height, width)
-        if form == "asymmetric":
+        if own.form == "asymmetric":
             across, down = _one_sided(geometry)
             return (
                 Cost.of(across, height, width)
-                + Cost.between(outputs, between)
+                + Cost.between(outputs, own.between)
                 + Cost.of(down, *across.output_size(height, width))
             )
         gaps = geometry.kernel_size[0] // 2 - 1
@@ -78,7 +80,7 @@ class KernelReplaceConv(ConvOperator):
             return last
         first = Cost.conv(geometry.in_channels, outputs, (3, 3), (height, width))
         middle = Cost.conv(outputs, outputs, (3, 3), (height, width))
-        return first + (gaps - 1) * middle + gaps * Cost.between(outputs, between) + last
+        return first + (gaps - 1) * middle + gaps * Cost.between(outputs, own.between) + last
 
 
 def _stacked(geometry: ConvGeometry) -> list[nn.Layer]:

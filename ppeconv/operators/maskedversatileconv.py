@@ -1,8 +1,4 @@
-"""MaskedVersatileConv: versatile filters whose masks are learned.
-
-Papers: Learning Versatile Convolution Filters for Efficient Visual Recognition, arXiv 2109.09310; Full-Stack Filters to
-Build Minimum Viable CNNs, arXiv 1908.02023.
-"""
+"""MaskedVersatileConv: versatile filters whose masks are learned."""
 
 from __future__ import annotations
 
@@ -14,6 +10,7 @@ import paddle
 import paddle.nn.functional as F
 from paddle import Tensor, nn
 
+from ppeconv.declaration import OwnArguments, Paper
 from ppeconv.domains import Channels, NotNegative
 from ppeconv.geometry import ConvGeometry
 from ppeconv.layers.folding import Affine, conv_of, folded
@@ -36,13 +33,6 @@ class MaskedVersatileConv(ConvOperator):
     `auxiliary_loss` is lambda * 1/2 ||M^T M / n - I||^2, M the n x s matrix of one filter's masks, n = C_in kh kw; it
     pushes a filter's masks apart. The trainer adds it to the loss.
 
-    Own arguments:
-        secondaries: s, the masks of a filter.
-        scheme: "shared" has one set of s masks for all filters (scheme a), "per_filter" one for each (scheme b, the
-            more accurate in the paper).
-        ortho: lambda, the weight of the auxiliary loss.
-        mask_lr: step size of H.
-
     Parameters: C_in kh kw ceil(C_out / s) (+ C_out with bias); the masks are bits: s n, with scheme b
     s n ceil(C_out / s), which `frozen` packs. MACs: the plain convolution's.
 
@@ -51,24 +41,32 @@ class MaskedVersatileConv(ConvOperator):
     With a loss scaler (float16) the step of H would be scaled, too: use bfloat16 or float32.
     """
 
+    papers = (
+        Paper("Learning Versatile Convolution Filters for Efficient Visual Recognition", arxiv="2109.09310"),
+        Paper("Full-Stack Filters to Build Minimum Viable CNNs", arxiv="1908.02023"),
+    )
+
+    class Arguments(OwnArguments):
+        secondaries: Channels = 2
+        """s, the masks of a filter."""
+        scheme: Literal["shared", "per_filter"] = "per_filter"
+        """"shared" has one set of s masks for all filters (scheme a), "per_filter" one for each (scheme b, the more
+        accurate in the paper)."""
+        ortho: NotNegative = 0.01
+        """lambda, the weight of the auxiliary loss."""
+        mask_lr: NotNegative = 0.1
+        """step size of H."""
+
     limits = ("dense",)
 
-    def build(
-        self,
-        geometry: ConvGeometry,
-        *,
-        secondaries: Channels = 2,
-        scheme: Literal["shared", "per_filter"] = "per_filter",
-        ortho: NotNegative = 0.01,
-        mask_lr: NotNegative = 0.1,
-    ) -> None:
-        primaries = ceil(geometry.out_channels / secondaries)
+    def build(self, geometry: ConvGeometry, own: Arguments) -> None:
+        primaries = ceil(geometry.out_channels / own.secondaries)
         filters = [primaries, geometry.in_channels, *geometry.kernel_size]
-        self.ortho, self.mask_lr = ortho, mask_lr
+        self.ortho, self.mask_lr = own.ortho, own.mask_lr
         self.weight = self.create_parameter(filters, default_initializer=nn.initializer.KaimingNormal())
         self.bias = self.create_parameter([geometry.out_channels], is_bias=True) if geometry.bias else None
         self.register_buffer(
-            "proxy", paddle.rand([secondaries, primaries if scheme == "per_filter" else 1, *filters[1:]])
+            "proxy", paddle.rand([own.secondaries, primaries if own.scheme == "per_filter" else 1, *filters[1:]])
         )
         self.proxy.stop_gradient = False
 
@@ -104,19 +102,9 @@ class MaskedVersatileConv(ConvOperator):
         return folded(conv_of(self.geometry, filters, None if self.bias is None else self.bias.numpy()), after)
 
     @classmethod
-    def cost(
-        cls,
-        geometry: ConvGeometry,
-        height: int,
-        width: int,
-        *,
-        secondaries: int,
-        scheme: Literal["shared", "per_filter"],
-        ortho: float,
-        mask_lr: float,
-    ) -> Cost:
+    def cost(cls, geometry: ConvGeometry, height: int, width: int, own: Arguments) -> Cost:
         plain = Cost.of(geometry, height, width)
-        stored = ceil(geometry.out_channels / secondaries) * geometry.in_channels
+        stored = ceil(geometry.out_channels / own.secondaries) * geometry.in_channels
         weights = stored * geometry.kernel_size[0] * geometry.kernel_size[1]
         return Cost(weights + geometry.bias * geometry.out_channels, plain.macs)
 

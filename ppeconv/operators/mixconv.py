@@ -1,7 +1,4 @@
-"""MixConv: depthwise kernels of several sizes in one layer.
-
-Paper: MixConv: Mixed Depthwise Convolutional Kernels, BMVC 2019, arXiv 1907.09595.
-"""
+"""MixConv: depthwise kernels of several sizes in one layer."""
 
 from __future__ import annotations
 
@@ -12,6 +9,7 @@ import numpy as np
 import paddle
 from paddle import Tensor, nn
 
+from ppeconv.declaration import OwnArguments, Paper
 from ppeconv.domains import SOME, KernelSide
 from ppeconv.errors import Unsupported
 from ppeconv.geometry import ConvGeometry
@@ -30,11 +28,6 @@ class MixConv(ConvOperator):
 
     In place of a depthwise convolution this is all; in place of a dense one a 1x1 convolution follows, as in MixNet.
 
-    Own arguments:
-        kernel_sizes: k_1..k_G, square, odd where the host's kernel is odd and even where it is even. Not given:
-            k, k + 2 and k + 4 for a host of kernel k (as many as there are channels).
-        between: what stands between the depthwise and the 1x1 convolution: "bn_relu", "bn" or "none".
-
     Channels: floor(C_in / G) for every group, and the remainder for the first.
     Parameters: sum_j k_j^2 c_j, for a dense host + C_in C_out and the batch norm (+ C_out with bias); MACs: the weights
     times H' W'.
@@ -43,34 +36,37 @@ class MixConv(ConvOperator):
     kernel is centred on.
     """
 
+    papers = (Paper("MixConv: Mixed Depthwise Convolutional Kernels", "BMVC 2019", "1907.09595"),)
+
+    class Arguments(OwnArguments):
+        kernel_sizes: Annotated[list[KernelSide], SOME] | None = None
+        """k_1..k_G, square, odd where the host's kernel is odd and even where it is even. Not given: k, k + 2 and k + 4
+        for a host of kernel k (as many as there are channels)."""
+        between: Between = "bn_relu"
+        """what stands between the depthwise and the 1x1 convolution: "bn_relu", "bn" or "none"."""
+
     default_rules: ClassVar[dict[str, Any]] = {"groups": "any"}
     limits = ("dense or depthwise", "fixed padding", "kernel above 1x1")
 
     @classmethod
-    def refuse(cls, geometry: ConvGeometry, *, kernel_sizes: list[int] | None, between: Between) -> None:
+    def refuse(cls, geometry: ConvGeometry, own: Arguments) -> None:
         if len({side % 2 for side in geometry.kernel_size}) > 1:
             raise Unsupported(
                 f"MixConv needs a host kernel with both sides odd or both even; got {geometry.kernel_size}"
             )
-        sizes = _sizes(geometry, kernel_sizes)
+        sizes = _sizes(geometry, own.kernel_sizes)
         if len(sizes) > geometry.in_channels:
-            raise Unsupported(f"MixConv needs 1 to {geometry.in_channels} kernel_sizes; got {kernel_sizes}")
+            raise Unsupported(f"MixConv needs 1 to {geometry.in_channels} kernel_sizes; got {own.kernel_sizes}")
         if any((size - geometry.kernel_size[0]) % 2 for size in sizes):
             kind = "odd" if geometry.kernel_size[0] % 2 else "even"
             raise Unsupported(
-                f"MixConv needs {kind} kernel_sizes in place of a kernel {geometry.kernel_size}; got {kernel_sizes}"
+                f"MixConv needs {kind} kernel_sizes in place of a kernel {geometry.kernel_size}; got {own.kernel_sizes}"
             )
 
-    def build(
-        self,
-        geometry: ConvGeometry,
-        *,
-        kernel_sizes: Annotated[list[KernelSide], SOME] | None = None,
-        between: Between = "bn_relu",
-    ) -> None:
+    def build(self, geometry: ConvGeometry, own: Arguments) -> None:
         dense = geometry.groups == 1
         channels = geometry.in_channels
-        sizes = _sizes(geometry, kernel_sizes)
+        sizes = _sizes(geometry, own.kernel_sizes)
         self.shares = mixed_shares(channels, len(sizes))
         bias = geometry.bias and not dense
         self.depthwise = nn.LayerList(
@@ -79,7 +75,7 @@ class MixConv(ConvOperator):
                 for size, share in zip(sizes, self.shares, strict=True)
             ]
         )
-        self.behind = followed(nn.Identity(), channels, between) if dense else nn.Identity()
+        self.behind = followed(nn.Identity(), channels, own.between) if dense else nn.Identity()
         self.pointwise = pointwise(channels, geometry.out_channels, bias=geometry.bias) if dense else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -119,13 +115,11 @@ class MixConv(ConvOperator):
         return nn.Sequential(whole, *copy.deepcopy(behind[1:]), folded(self.pointwise, after))
 
     @classmethod
-    def cost(
-        cls, geometry: ConvGeometry, height: int, width: int, *, kernel_sizes: list[int] | None, between: Between
-    ) -> Cost:
+    def cost(cls, geometry: ConvGeometry, height: int, width: int, own: Arguments) -> Cost:
         dense = geometry.groups == 1
         pixels = geometry.output_size(height, width)
         channels = geometry.in_channels
-        sizes = _sizes(geometry, kernel_sizes)
+        sizes = _sizes(geometry, own.kernel_sizes)
         depthwise = sum(
             Cost.conv(share, share, (size, size), pixels, share, geometry.bias and not dense)
             for size, share in zip(sizes, mixed_shares(channels, len(sizes)), strict=True)
@@ -133,7 +127,7 @@ class MixConv(ConvOperator):
         if not dense:
             return depthwise
         mixing = Cost.conv(channels, geometry.out_channels, (1, 1), pixels, bias=geometry.bias)
-        return depthwise + Cost.between(channels, between) + mixing
+        return depthwise + Cost.between(channels, own.between) + mixing
 
 
 def mixed_shares(channels: int, parts: int) -> list[int]:

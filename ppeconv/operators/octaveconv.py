@@ -1,8 +1,4 @@
-"""OctaveConv: a part of the channels at half the resolution.
-
-Paper: Drop an Octave: Reducing Spatial Redundancy in Convolutional Neural Networks with Octave Convolution, ICCV 2019,
-arXiv 1904.05049.
-"""
+"""OctaveConv: a part of the channels at half the resolution."""
 
 from __future__ import annotations
 
@@ -13,6 +9,7 @@ from typing import Any, ClassVar, NamedTuple
 import paddle
 from paddle import Tensor, nn
 
+from ppeconv.declaration import OwnArguments, Paper
 from ppeconv.domains import ShareOrNone
 from ppeconv.errors import Unsupported
 from ppeconv.geometry import ConvGeometry
@@ -120,12 +117,6 @@ class OctaveConv(ConvOperator):
     with X_l = pool of the last int(alpha_in C_in) channels, Y = concat(Y_h, up(Y_l)), pool the 2x2 average, up the
     nearest neighbour.
 
-    Own arguments:
-        alpha: share of low-frequency channels on both sides; 0 is the plain convolution.
-        alpha_in, alpha_out: shares on one side, where they differ from alpha.
-        two_tensor: take and give `Octaves` (on a side without low-frequency channels, a tensor), for layers between
-            which nothing is merged.
-
     Parameters: the plain convolution's, whatever alpha is (depthwise, too). MACs at stride 1, H' and W' even:
     C_in C_out kh kw H' W' (1 - 3/4 (a_in + a_out - a_in a_out)), with the shares rounded down to channels; at stride 2
     the l -> h path has H' W' pixels.
@@ -138,55 +129,50 @@ class OctaveConv(ConvOperator):
     host kernel's centre visits; low maps of odd sizes are rounded up.
     """
 
+    papers = (
+        Paper(
+            "Drop an Octave: Reducing Spatial Redundancy in Convolutional Neural Networks with Octave Convolution",
+            "ICCV 2019",
+            "1904.05049",
+        ),
+    )
+
+    class Arguments(OwnArguments):
+        alpha: ShareOrNone = 0.25
+        """share of low-frequency channels on both sides; 0 is the plain convolution."""
+        alpha_in: ShareOrNone | None = None
+        """share of the input channels, where it differs from alpha."""
+        alpha_out: ShareOrNone | None = None
+        """share of the output channels, where it differs from alpha."""
+        two_tensor: bool = False
+        """take and give `Octaves` (on a side without low-frequency channels, a tensor), for layers between which
+        nothing is merged."""
+
     default_rules: ClassVar[dict[str, Any]] = {"min_kernel": 1}
     limits = ("dense or depthwise", "odd kernel", "fixed padding")
     lighter: ClassVar[dict[str, Sequence[Any]]] = {"alpha": (0.25, 0.5)}
 
     @classmethod
-    def refuse(
-        cls,
-        geometry: ConvGeometry,
-        *,
-        alpha: float,
-        alpha_in: float | None,
-        alpha_out: float | None,
-        two_tensor: bool,
-    ) -> None:
-        shares = _shares(alpha, alpha_in, alpha_out)
+    def refuse(cls, geometry: ConvGeometry, own: Arguments) -> None:
+        shares = _shares(own)
         if geometry.groups > 1 and shares[0] != shares[1]:
             raise Unsupported(f"OctaveConv in place of a depthwise convolution needs one alpha; got {shares}")
         if geometry.stride not in ((1, 1), (2, 2)):
             raise Unsupported(f"OctaveConv needs stride 1 or 2; got {geometry.stride}")
-        if two_tensor and centre_margin(geometry) != (0, 0, 0, 0):
+        if own.two_tensor and centre_margin(geometry) != (0, 0, 0, 0):
             raise Unsupported(
                 f"OctaveConv with two_tensor needs the padding that keeps the size; got {geometry.padding} for a "
                 f"kernel {geometry.kernel_size}"
             )
 
     @classmethod
-    def describe(
-        cls,
-        geometry: ConvGeometry,
-        *,
-        alpha: float,
-        alpha_in: float | None,
-        alpha_out: float | None,
-        two_tensor: bool,
-    ) -> str:
-        low_in, low_out = _shares(alpha, alpha_in, alpha_out)
+    def describe(cls, geometry: ConvGeometry, own: Arguments) -> str:
+        low_in, low_out = _shares(own)
         return f"{geometry}, alpha {low_in:g} -> {low_out:g}"
 
-    def build(
-        self,
-        geometry: ConvGeometry,
-        *,
-        alpha: ShareOrNone = 0.25,
-        alpha_in: ShareOrNone | None = None,
-        alpha_out: ShareOrNone | None = None,
-        two_tensor: bool = False,
-    ) -> None:
-        self.core = OctaveCore(geometry, *_shares(alpha, alpha_in, alpha_out), two_tensor)
-        self.two_tensor = two_tensor
+    def build(self, geometry: ConvGeometry, own: Arguments) -> None:
+        self.core = OctaveCore(geometry, *_shares(own), own.two_tensor)
+        self.two_tensor = own.two_tensor
         self.margin = centre_margin(geometry) if self.core.low_in or self.core.low_out else (0, 0, 0, 0)
 
     def forward(self, x: Tensor | Octaves) -> Tensor | Octaves:
@@ -199,18 +185,8 @@ class OctaveConv(ConvOperator):
         return True
 
     @classmethod
-    def cost(
-        cls,
-        geometry: ConvGeometry,
-        height: int,
-        width: int,
-        *,
-        alpha: float,
-        alpha_in: float | None,
-        alpha_out: float | None,
-        two_tensor: bool,
-    ) -> Cost:
-        alpha_in, alpha_out = _shares(alpha, alpha_in, alpha_out)
+    def cost(cls, geometry: ConvGeometry, height: int, width: int, own: Arguments) -> Cost:
+        alpha_in, alpha_out = _shares(own)
         plain = Cost.of(geometry, height, width)
         low_in, low_out = int(alpha_in * geometry.in_channels), int(alpha_out * geometry.out_channels)
         if not low_in and not low_out:
@@ -228,8 +204,10 @@ class OctaveConv(ConvOperator):
         return Cost(plain.params, macs + Cost.conv(geometry.in_channels, low_out, kernel, small).macs)
 
 
-def _shares(alpha: float, alpha_in: float | None, alpha_out: float | None) -> tuple[float, float]:
-    return alpha if alpha_in is None else alpha_in, alpha if alpha_out is None else alpha_out
+def _shares(own: OctaveConv.Arguments) -> tuple[float, float]:
+    """alpha of the inputs and of the outputs."""
+    low_in, low_out = (own.alpha if share is None else share for share in (own.alpha_in, own.alpha_out))
+    return low_in, low_out
 
 
 def halved(x: Tensor) -> Tensor:

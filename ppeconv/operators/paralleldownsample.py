@@ -1,7 +1,4 @@
-"""ParallelDownsample: a strided convolution and a pooling beside each other.
-
-Paper: Rethinking the Inception Architecture for Computer Vision, arXiv 1512.00567.
-"""
+"""ParallelDownsample: a strided convolution and a pooling beside each other."""
 
 from __future__ import annotations
 
@@ -11,6 +8,7 @@ from typing import Literal
 import paddle
 from paddle import Tensor
 
+from ppeconv.declaration import OwnArguments, Paper
 from ppeconv.domains import ShareOrNone
 from ppeconv.geometry import ConvGeometry
 from ppeconv.operators.base import ConvOperator
@@ -25,24 +23,28 @@ class ParallelDownsample(ConvOperator):
 
         Y = concat(Conv(X; C_in -> C_out - p), pool(X_1, ..., X_p)), p = min(C_in, floor(share C_out))
 
-    Own arguments:
-        share: of the output channels, those that are pooled; 0 is the plain convolution. All input channels are
-            pooled, as in the paper, where share C_out reaches C_in.
-        pool: "max" or "avg", with the kernel and stride of the convolution.
-
     Parameters: C_in (C_out - p) kh kw (+ C_out - p with bias); MACs: the weights times H' W'.
 
     The paper names no kind of pooling and its networks take the maximum; averages leave the padding out, as those of
     its authors' framework do. Made for stride 2; at stride 1 the pooling keeps the size.
     """
 
+    papers = (Paper("Rethinking the Inception Architecture for Computer Vision", "CVPR 2016", "1512.00567"),)
+
+    class Arguments(OwnArguments):
+        share: ShareOrNone = 0.5
+        """of the output channels, those that are pooled; 0 is the plain convolution. All input channels are pooled, as
+        in the paper, where share C_out reaches C_in."""
+        pool: Literal["max", "avg"] = "max"
+        """"max" or "avg", with the kernel and stride of the convolution."""
+
     limits = ("dense", "odd kernel", "fixed padding")
 
-    def build(self, geometry: ConvGeometry, *, share: ShareOrNone = 0.5, pool: Literal["max", "avg"] = "max") -> None:
-        self.pooled = _pooled(geometry, share)
+    def build(self, geometry: ConvGeometry, own: Arguments) -> None:
+        self.pooled = _pooled(geometry, own.share)
         outputs = geometry.out_channels - self.pooled
         self.conv = host_conv(geometry, geometry.in_channels, outputs, bias=geometry.bias)
-        self.pool = CentredPool(geometry, pool)
+        self.pool = CentredPool(geometry, own.pool)
 
     def forward(self, x: Tensor) -> Tensor:
         convolved = self.conv(x)
@@ -51,10 +53,8 @@ class ParallelDownsample(ConvOperator):
         return paddle.concat([convolved, self.pool(x[:, : self.pooled])], axis=1)
 
     @classmethod
-    def cost(
-        cls, geometry: ConvGeometry, height: int, width: int, *, share: float, pool: Literal["max", "avg"]
-    ) -> Cost:
-        outputs = geometry.out_channels - _pooled(geometry, share)
+    def cost(cls, geometry: ConvGeometry, height: int, width: int, own: Arguments) -> Cost:
+        outputs = geometry.out_channels - _pooled(geometry, own.share)
         return Cost.of(replace(geometry, out_channels=outputs), height, width)
 
 

@@ -1,7 +1,4 @@
-"""Res2Conv: splits of the channels convolved one after the other, each reaching farther.
-
-Paper: Res2Net: A New Multi-scale Backbone Architecture, TPAMI 2021, arXiv 1904.01169.
-"""
+"""Res2Conv: splits of the channels convolved one after the other, each reaching farther."""
 
 from __future__ import annotations
 
@@ -10,6 +7,7 @@ from math import ceil
 import paddle
 from paddle import Tensor, nn
 
+from ppeconv.declaration import OwnArguments, Paper
 from ppeconv.domains import Channels, Scales
 from ppeconv.errors import Unsupported
 from ppeconv.geometry import ConvGeometry
@@ -26,12 +24,6 @@ class Res2Conv(ConvOperator):
         y_1 = x_1    y_2 = K_2(x_2)    y_i = K_i(x_i + y_(i-1)), i = 3..s
         Y = Conv_1x1(concat(y_1, ..., y_s))
 
-    Own arguments:
-        scale: s, the number of splits.
-        split_width: w. Not given: ceil(C_out / s).
-        cardinality: groups of the k x k convolutions; they divide w.
-        between: what follows the first 1x1 and every K_i: "bn_relu", "bn" or "none".
-
     Parameters: C_in w s + w^2 kh kw (s - 1) / G + w s C_out, with batch norms + 2 w (2 s - 1) (+ C_out with bias).
     MACs: C_in w s times H W, the others times H' W'.
 
@@ -40,29 +32,31 @@ class Res2Conv(ConvOperator):
     split to split and x_1 is average-pooled, the padding included in the means.
     """
 
+    papers = (Paper("Res2Net: A New Multi-scale Backbone Architecture", "TPAMI 2021", "1904.01169"),)
+
+    class Arguments(OwnArguments):
+        scale: Scales = 4
+        """s, the number of splits."""
+        split_width: Channels | None = None
+        """w. Not given: ceil(C_out / s)."""
+        cardinality: Channels = 1
+        """groups of the k x k convolutions; they divide w."""
+        between: Between = "bn_relu"
+        """what follows the first 1x1 and every K_i: "bn_relu", "bn" or "none"."""
+
     limits = ("dense", "odd kernel", "fixed padding", "kernel above 1x1")
 
     @classmethod
-    def refuse(
-        cls, geometry: ConvGeometry, *, scale: int, split_width: int | None, cardinality: int, between: Between
-    ) -> None:
-        if _split_width(geometry, scale, split_width) % cardinality:
+    def refuse(cls, geometry: ConvGeometry, own: Arguments) -> None:
+        if _split_width(geometry, own) % own.cardinality:
             raise Unsupported(
-                f"Res2Conv needs a cardinality that divides the {_split_width(geometry, scale, split_width)} channels "
-                f"of a split; got {cardinality}"
+                f"Res2Conv needs a cardinality that divides the {_split_width(geometry, own)} channels "
+                f"of a split; got {own.cardinality}"
             )
 
-    def build(
-        self,
-        geometry: ConvGeometry,
-        *,
-        scale: Scales = 4,
-        split_width: Channels | None = None,
-        cardinality: Channels = 1,
-        between: Between = "bn_relu",
-    ) -> None:
-        width, stride = _split_width(geometry, scale, split_width), geometry.stride
-        self.reduce = followed(pointwise(geometry.in_channels, width * scale), width * scale, between)
+    def build(self, geometry: ConvGeometry, own: Arguments) -> None:
+        width, stride = _split_width(geometry, own), geometry.stride
+        self.reduce = followed(pointwise(geometry.in_channels, width * own.scale), width * own.scale, own.between)
         self.margin = centre_margin(geometry)
         self.strided = stride != (1, 1)
         self.keep = (
@@ -72,11 +66,11 @@ class Res2Conv(ConvOperator):
         )
         self.chain = nn.LayerList(
             [
-                followed(same_conv(geometry, width, width, stride=stride, groups=cardinality), width, between)
-                for _ in range(scale - 1)
+                followed(same_conv(geometry, width, width, stride=stride, groups=own.cardinality), width, own.between)
+                for _ in range(own.scale - 1)
             ]
         )
-        self.expand = pointwise(width * scale, geometry.out_channels, bias=geometry.bias)
+        self.expand = pointwise(width * own.scale, geometry.out_channels, bias=geometry.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         first, *others = reframe(self.reduce(x), self.margin).chunk(len(self.chain) + 1, axis=1)
@@ -87,27 +81,17 @@ class Res2Conv(ConvOperator):
         return self.expand(paddle.concat(outputs, axis=1))
 
     @classmethod
-    def cost(
-        cls,
-        geometry: ConvGeometry,
-        height: int,
-        width: int,
-        *,
-        scale: int,
-        split_width: int | None,
-        cardinality: int,
-        between: Between,
-    ) -> Cost:
+    def cost(cls, geometry: ConvGeometry, height: int, width: int, own: Arguments) -> Cost:
         pixels = geometry.output_size(height, width)
-        split = _split_width(geometry, scale, split_width)
-        link = Cost.conv(split, split, geometry.kernel_size, pixels, cardinality) + Cost.between(split, between)
+        split = _split_width(geometry, own)
+        link = Cost.conv(split, split, geometry.kernel_size, pixels, own.cardinality) + Cost.between(split, own.between)
         return (
-            Cost.conv(geometry.in_channels, split * scale, (1, 1), (height, width))
-            + Cost.between(split * scale, between)
-            + (scale - 1) * link
-            + Cost.conv(split * scale, geometry.out_channels, (1, 1), pixels, bias=geometry.bias)
+            Cost.conv(geometry.in_channels, split * own.scale, (1, 1), (height, width))
+            + Cost.between(split * own.scale, own.between)
+            + (own.scale - 1) * link
+            + Cost.conv(split * own.scale, geometry.out_channels, (1, 1), pixels, bias=geometry.bias)
         )
 
 
-def _split_width(geometry: ConvGeometry, scale: int, split_width: int | None) -> int:
-    return split_width or ceil(geometry.out_channels / scale)
+def _split_width(geometry: ConvGeometry, own: Res2Conv.Arguments) -> int:
+    return own.split_width or ceil(geometry.out_channels / own.scale)

@@ -1,7 +1,4 @@
-"""ShuffleUnitV1: grouped 1x1 convolutions that a channel shuffle connects, around a depthwise one.
-
-Paper: ShuffleNet: An Extremely Efficient CNN for Mobile Devices, CVPR 2018, arXiv 1707.01083.
-"""
+"""ShuffleUnitV1: grouped 1x1 convolutions that a channel shuffle connects, around a depthwise one."""
 
 from __future__ import annotations
 
@@ -10,6 +7,7 @@ from math import ceil, gcd
 import paddle
 from paddle import Tensor
 
+from ppeconv.declaration import OwnArguments, Paper
 from ppeconv.domains import Channels
 from ppeconv.geometry import ConvGeometry
 from ppeconv.operators.base import ConvOperator
@@ -35,10 +33,6 @@ class ShuffleUnitV1(ConvOperator):
         a stride and C_in < C_out: Y = concat(avgpool(X), branch), the branch giving C_out - C_in channels
         otherwise: Y = branch
 
-    Own arguments:
-        conv_groups: g of the two 1x1 convolutions; each takes the largest common divisor of g and its channels.
-        first_groups: groups of the first 1x1, where they are others; 1 in the first unit of ShuffleNet.
-
     Parameters with o output channels of the branch: C_in b / g + b kh kw + b o / g + 4 b (+ o with bias).
     MACs: C_in b / g H W + (b kh kw + b o / g) H' W'.
 
@@ -49,13 +43,27 @@ class ShuffleUnitV1(ConvOperator):
     The norm at the end of the branch and the last ReLU are the host's.
     """
 
+    papers = (
+        Paper(
+            "ShuffleNet: An Extremely Efficient Convolutional Neural Network for Mobile Devices",
+            "CVPR 2018",
+            "1707.01083",
+        ),
+    )
+
+    class Arguments(OwnArguments):
+        conv_groups: Channels = 4
+        """g of the two 1x1 convolutions; each takes the largest common divisor of g and its channels."""
+        first_groups: Channels | None = None
+        """groups of the first 1x1, where they are others; 1 in the first unit of ShuffleNet."""
+
     limits = ("dense", "odd kernel", "fixed padding", "kernel above 1x1")
 
-    def build(self, geometry: ConvGeometry, *, conv_groups: Channels = 4, first_groups: Channels | None = None) -> None:
+    def build(self, geometry: ConvGeometry, own: Arguments) -> None:
         inner, outputs = _widths(geometry)
-        first, last = _groups(geometry, conv_groups, first_groups)
+        first, last = _groups(geometry, own)
         self.first = followed(pointwise(geometry.in_channels, inner, first), inner)
-        self.shuffle_groups = gcd(conv_groups, inner)
+        self.shuffle_groups = gcd(own.conv_groups, inner)
         self.depthwise = followed(host_conv(geometry, inner, inner, inner), inner, "bn")
         self.last = pointwise(inner, outputs, last, bias=geometry.bias)
         self.shortcut = _shortcut(geometry)
@@ -72,12 +80,10 @@ class ShuffleUnitV1(ConvOperator):
         return branch
 
     @classmethod
-    def cost(
-        cls, geometry: ConvGeometry, height: int, width: int, *, conv_groups: int, first_groups: int | None
-    ) -> Cost:
+    def cost(cls, geometry: ConvGeometry, height: int, width: int, own: Arguments) -> Cost:
         pixels = geometry.output_size(height, width)
         inner, outputs = _widths(geometry)
-        first, last = _groups(geometry, conv_groups, first_groups)
+        first, last = _groups(geometry, own)
         return (
             Cost.conv(geometry.in_channels, inner, (1, 1), (height, width), first)
             + Cost.conv(inner, inner, geometry.kernel_size, pixels, inner)
@@ -98,7 +104,7 @@ def _widths(geometry: ConvGeometry) -> tuple[int, int]:
     return ceil(geometry.out_channels / 4), geometry.out_channels - beside
 
 
-def _groups(geometry: ConvGeometry, conv_groups: int, first_groups: int | None) -> tuple[int, int]:
+def _groups(geometry: ConvGeometry, own: ShuffleUnitV1.Arguments) -> tuple[int, int]:
     """Groups of the first and of the last 1x1 convolution."""
     inner, outputs = _widths(geometry)
-    return gcd(first_groups or conv_groups, geometry.in_channels, inner), gcd(conv_groups, inner, outputs)
+    return gcd(own.first_groups or own.conv_groups, geometry.in_channels, inner), gcd(own.conv_groups, inner, outputs)

@@ -1,7 +1,4 @@
-"""ShuffleUnitV2: one half of the channels passes, the other is convolved, and a shuffle mixes them.
-
-Paper: ShuffleNet V2: Practical Guidelines for Efficient CNN Architecture Design, ECCV 2018, arXiv 1807.11164.
-"""
+"""ShuffleUnitV2: one half of the channels passes, the other is convolved, and a shuffle mixes them."""
 
 from __future__ import annotations
 
@@ -10,6 +7,7 @@ from typing import Any
 import paddle
 from paddle import Tensor, nn
 
+from ppeconv.declaration import Paper
 from ppeconv.geometry import ConvGeometry
 from ppeconv.operators.base import ConvOperator
 from ppeconv.operators.cost import Cost
@@ -32,6 +30,10 @@ class ShuffleUnitV2(ConvOperator):
     Sources differ: the left branch of a strided unit writes half of C_out, not C_in channels. The norms and ReLUs at
     the end are the host's, so that at stride 1 they act on the half that passes, too.
     """
+
+    papers = (
+        Paper("ShuffleNet V2: Practical Guidelines for Efficient CNN Architecture Design", "ECCV 2018", "1807.11164"),
+    )
 
     limits = ("dense", "odd kernel", "fixed padding", "kernel above 1x1")
 

@@ -1,7 +1,4 @@
-"""SKConv: branches of different reach, and an attention that weighs them channel by channel.
-
-Paper: Selective Kernel Networks, CVPR 2019, arXiv 1903.06586.
-"""
+"""SKConv: branches of different reach, and an attention that weighs them channel by channel."""
 
 from __future__ import annotations
 
@@ -13,6 +10,7 @@ import paddle.nn.functional as F
 from paddle import Tensor, nn
 from pydantic import Field
 
+from ppeconv.declaration import OwnArguments, Paper
 from ppeconv.domains import Channels
 from ppeconv.geometry import ConvGeometry
 from ppeconv.operators.base import ConvOperator
@@ -29,11 +27,6 @@ class SKConv(ConvOperator):
         z = ReLU(BN(W GAP(sum_m U_m))), of d = max(C_out / r, L) numbers
         Y = sum_m a_m U_m, a = softmax over m of A_m z, per sample and channel
 
-    Own arguments:
-        branches: B; a 3x3 kernel has with B = 2 the reaches 3 and 5.
-        reduction: r, how much narrower z is than Y.
-        min_width: L, the least width of z.
-
     Parameters: B (C_in/groups C_out kh kw + 2 C_out) + C_out d + 2 d + B d C_out.
     MACs: B C_in/groups C_out kh kw H' W' + (B + 1) C_out d.
 
@@ -41,24 +34,27 @@ class SKConv(ConvOperator):
     the host's norm and activation behind it. The host's bias is dropped, as every branch passes a batch norm.
     """
 
+    papers = (Paper("Selective Kernel Networks", "CVPR 2019", "1903.06586"),)
+
+    class Arguments(OwnArguments):
+        branches: Annotated[int, Field(ge=1, le=16)] = 2
+        """B; a 3x3 kernel has with B = 2 the reaches 3 and 5."""
+        reduction: Channels = 16
+        """r, how much narrower z is than Y."""
+        min_width: Channels = 32
+        """L, the least width of z."""
+
     default_rules: ClassVar[dict[str, Any]] = {"groups": "any"}
     limits = ("odd kernel", "fixed padding", "kernel above 1x1")
 
-    def build(
-        self,
-        geometry: ConvGeometry,
-        *,
-        branches: Annotated[int, Field(ge=1, le=16)] = 2,
-        reduction: Channels = 16,
-        min_width: Channels = 32,
-    ) -> None:
+    def build(self, geometry: ConvGeometry, own: Arguments) -> None:
         channels = geometry.out_channels
         self.branches = nn.LayerList(
-            [followed(_branch(geometry, number), channels) for number in range(1, branches + 1)]
+            [followed(_branch(geometry, number), channels) for number in range(1, own.branches + 1)]
         )
-        narrow = max(channels // reduction, min_width)
+        narrow = max(channels // own.reduction, own.min_width)
         self.fuse = followed(pointwise(channels, narrow), narrow)
-        self.select = nn.LayerList([pointwise(narrow, channels) for _ in range(branches)])
+        self.select = nn.LayerList([pointwise(narrow, channels) for _ in range(own.branches)])
 
     def forward(self, x: Tensor) -> Tensor:
         outputs = [branch(x) for branch in self.branches]
@@ -67,14 +63,12 @@ class SKConv(ConvOperator):
         return sum(shares[:, :, number : number + 1] * output for number, output in enumerate(outputs))
 
     @classmethod
-    def cost(
-        cls, geometry: ConvGeometry, height: int, width: int, *, branches: int, reduction: int, min_width: int
-    ) -> Cost:
+    def cost(cls, geometry: ConvGeometry, height: int, width: int, own: Arguments) -> Cost:
         channels = geometry.out_channels
-        narrow = max(channels // reduction, min_width)
+        narrow = max(channels // own.reduction, own.min_width)
         branch = Cost.of(replace(geometry, bias=False), height, width) + Cost.norm(channels)
         fuse = Cost.conv(channels, narrow, (1, 1), (1, 1)) + Cost.norm(narrow)
-        return branches * (branch + Cost.conv(narrow, channels, (1, 1), (1, 1))) + fuse
+        return own.branches * (branch + Cost.conv(narrow, channels, (1, 1), (1, 1))) + fuse
 
 
 def _branch(geometry: ConvGeometry, number: int) -> CentredConv:

@@ -1,7 +1,8 @@
-"""SpatialVersatileConv: versatile filters in space. Papers: see `ppeconv.operators.versatile`."""
+"""SpatialVersatileConv: versatile filters in space."""
 
 from __future__ import annotations
 
+from ppeconv.declaration import OwnArguments
 from ppeconv.geometry import ConvGeometry
 from ppeconv.operators.cost import Cost
 from ppeconv.operators.versatile import FilterBank, Form, VersatileFilters, ring_count
@@ -16,10 +17,6 @@ class SpatialVersatileConv(VersatileFilters):
 
     where crop_i cuts i rings off the kernel: the same as a convolution with the mask that is 0 there.
 
-    Own arguments:
-        form: "concat", or "sum", the paper's naive variant: the sum over i, which is one convolution whose kernel
-            counts its i-th ring i times and saves nothing.
-
     Parameters: C_in kh kw ceil(C_out / s) (+ C_out with bias). MACs: sum_i C_in (kh - 2i) (kw - 2i) m_i H' W', where
     m_i are the C_out channels in s shares as equal as can be. With form="sum" the plain convolution's.
 
@@ -27,12 +24,17 @@ class SpatialVersatileConv(VersatileFilters):
     divide it; rectangular kernels and inputs. A kernel of 1x1 has one ring and is the plain convolution.
     """
 
-    def build(self, geometry: ConvGeometry, *, form: Form = "concat") -> None:
-        self.fill(_bank(geometry, form))
+    class Arguments(OwnArguments):
+        form: Form = "concat"
+        """"concat", or "sum", the paper's naive variant: the sum over i, which is one convolution whose kernel counts
+        its i-th ring i times and saves nothing."""
+
+    def build(self, geometry: ConvGeometry, own: Arguments) -> None:
+        self.fill(_bank(geometry, own.form))
 
     @classmethod
-    def cost(cls, geometry: ConvGeometry, height: int, width: int, *, form: Form) -> Cost:
-        return _bank(geometry, form).cost(height, width)
+    def cost(cls, geometry: ConvGeometry, height: int, width: int, own: Arguments) -> Cost:
+        return _bank(geometry, own.form).cost(height, width)
 
 
 def _bank(geometry: ConvGeometry, form: Form) -> FilterBank:

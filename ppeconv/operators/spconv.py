@@ -1,7 +1,4 @@
-"""SPConv: part of the channels gets the k x k convolution, the rest a 1x1.
-
-Paper: Split to Be Slim: An Overlooked Redundancy in Vanilla Convolution, IJCAI 2020, arXiv 2006.12085.
-"""
+"""SPConv: part of the channels gets the k x k convolution, the rest a 1x1."""
 
 from __future__ import annotations
 
@@ -13,6 +10,7 @@ import paddle.nn.functional as F
 from paddle import Tensor, nn
 
 from ppeconv import functional
+from ppeconv.declaration import OwnArguments, Paper
 from ppeconv.domains import Channels, Positive, Share
 from ppeconv.errors import Unsupported
 from ppeconv.geometry import ConvGeometry
@@ -32,14 +30,6 @@ class SPConv(ConvOperator):
         U3 = BN(GWC(A) + PWC(P(A)))    U1 = BN(PWC(P(B)))    Y = w U3 + (1 - w) U1
         w = softmax over (GAP(U3), GAP(U1)) per sample and channel = sigmoid(GAP(U3) - GAP(U1))
 
-    Own arguments:
-        ratio: share of representative channels; r = gwc_groups * round(ratio * C_in / gwc_groups), kept in
-            [gwc_groups, C_in - 1].
-        gwc_groups: groups of the k x k convolution; the paper's 2 for every ratio.
-        branch_bias: a bias in GWC and PWC too. The published code has one in the redundant 1x1 alone.
-        branch_scale: where the scales of the two norms start; the published code's 1. A norm behind the operator takes
-            the scale out of Y again but not out of w, so that a small one starts with both branches at about a half.
-
     Parameters: C_out * (r kh kw / g + C_in + 5), with branch_bias 2 C_out more.
     MACs: C_out * (r kh kw / g + C_in) * H' W'.
 
@@ -49,37 +39,43 @@ class SPConv(ConvOperator):
     The host's bias is dropped, as U3 and U1 pass a batch norm.
     """
 
+    papers = (Paper("Split to Be Slim: An Overlooked Redundancy in Vanilla Convolution", "IJCAI 2020", "2006.12085"),)
+
+    class Arguments(OwnArguments):
+        ratio: Share = 0.5
+        """share of representative channels; r = gwc_groups * round(ratio * C_in / gwc_groups), kept in [gwc_groups,
+        C_in - 1]."""
+        gwc_groups: Channels = 2
+        """groups of the k x k convolution; the paper's 2 for every ratio."""
+        branch_bias: bool = False
+        """a bias in GWC and PWC too. The published code has one in the redundant 1x1 alone."""
+        branch_scale: Positive = 1.0
+        """where the scales of the two norms start; the published code's 1. A norm behind the operator takes the scale
+        out of Y again but not out of w, so that a small one starts with both branches at about a half."""
+
     limits = ("dense", "odd kernel", "fixed padding")
     forms: ClassVar[tuple[str, ...]] = ("separate", "merged")
 
     @classmethod
-    def refuse(cls, geometry: ConvGeometry, *, gwc_groups: int, **own: object) -> None:
-        if geometry.in_channels <= gwc_groups:
+    def refuse(cls, geometry: ConvGeometry, own: Arguments) -> None:
+        if geometry.in_channels <= own.gwc_groups:
             raise Unsupported(
-                f"SPConv with gwc_groups={gwc_groups} needs more than {gwc_groups} input channels; "
+                f"SPConv with gwc_groups={own.gwc_groups} needs more than {own.gwc_groups} input channels; "
                 f"got {geometry.in_channels}"
             )
-        if geometry.out_channels % gwc_groups:
+        if geometry.out_channels % own.gwc_groups:
             raise Unsupported(
-                f"SPConv needs output channels divisible by gwc_groups={gwc_groups}; got {geometry.out_channels}"
+                f"SPConv needs output channels divisible by gwc_groups={own.gwc_groups}; got {geometry.out_channels}"
             )
 
-    def build(
-        self,
-        geometry: ConvGeometry,
-        *,
-        ratio: Share = 0.5,
-        gwc_groups: Channels = 2,
-        branch_bias: bool = False,
-        branch_scale: Positive = 1.0,
-    ) -> None:
+    def build(self, geometry: ConvGeometry, own: Arguments) -> None:
         channels = geometry.out_channels
-        self.representative = representative_channels(geometry.in_channels, ratio, gwc_groups)
-        self.gwc = host_conv(geometry, self.representative, channels, gwc_groups, bias=branch_bias)
-        self.pwc = nn.Conv2D(self.representative, channels, 1, bias_attr=None if branch_bias else False)
+        self.representative = representative_channels(geometry.in_channels, own.ratio, own.gwc_groups)
+        self.gwc = host_conv(geometry, self.representative, channels, own.gwc_groups, bias=own.branch_bias)
+        self.pwc = nn.Conv2D(self.representative, channels, 1, bias_attr=None if own.branch_bias else False)
         self.redundant = nn.Conv2D(geometry.in_channels - self.representative, channels, 1)
         self.bn3, self.bn1 = (
-            nn.BatchNorm2D(channels, weight_attr=nn.initializer.Constant(branch_scale)) for _ in range(2)
+            nn.BatchNorm2D(channels, weight_attr=nn.initializer.Constant(own.branch_scale)) for _ in range(2)
         )
         self.margin = centre_margin(geometry)
 
@@ -94,23 +90,13 @@ class SPConv(ConvOperator):
         return DeployedSPConv(self, after, merged=narrow if form is None else form == "merged")
 
     @classmethod
-    def cost(
-        cls,
-        geometry: ConvGeometry,
-        height: int,
-        width: int,
-        *,
-        ratio: float,
-        gwc_groups: int,
-        branch_bias: bool,
-        branch_scale: float,
-    ) -> Cost:
+    def cost(cls, geometry: ConvGeometry, height: int, width: int, own: Arguments) -> Cost:
         pixels = geometry.output_size(height, width)
         inputs, outputs = geometry.in_channels, geometry.out_channels
-        representative = representative_channels(inputs, ratio, gwc_groups)
+        representative = representative_channels(inputs, own.ratio, own.gwc_groups)
         return (
-            Cost.conv(representative, outputs, geometry.kernel_size, pixels, gwc_groups, branch_bias)
-            + Cost.conv(representative, outputs, (1, 1), pixels, bias=branch_bias)
+            Cost.conv(representative, outputs, geometry.kernel_size, pixels, own.gwc_groups, own.branch_bias)
+            + Cost.conv(representative, outputs, (1, 1), pixels, bias=own.branch_bias)
             + Cost.conv(inputs - representative, outputs, (1, 1), pixels, bias=True)
             + 2 * Cost.norm(outputs)
         )

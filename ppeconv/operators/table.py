@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import inspect
 import json
-import re
 from collections.abc import Mapping
 
+from ppeconv.declaration import Paper
 from ppeconv.geometry import ConvGeometry
 from ppeconv.operators.cost import Cost
 from ppeconv.registry import HEADS, OPERATORS, RECALIBRATIONS, placed
@@ -60,16 +59,9 @@ def _defaults(name: str) -> str:
 
 
 def papers(name: str) -> str:
-    """Links to the papers that the head of an operator's, block's or head's file names."""
-    entry = placed(name).get(name)
-    module = inspect.getmodule(entry)
-    ids = dict.fromkeys([paper.arxiv for paper in entry.papers] or re.findall(r"\b\d{4}\.\d{4,5}\b", _heads(module)))
-    return ", ".join(f"[{number}](https://arxiv.org/abs/{number})" for number in ids) or "—"
+    """Links to the papers of an operator, block or head; those that are not at arXiv by where they appeared."""
+    return ", ".join(map(_link, placed(name).get(name).papers)) or "—"
 
 
-def _heads(module: object) -> str:
-    """A module's docstring and those of the helper modules it refers to."""
-    head = inspect.getdoc(module) or ""
-    if match := re.search(r"see `(ppeconv\.\w+\.\w+)`", head):
-        head += inspect.getdoc(__import__(match[1], fromlist=["_"])) or ""
-    return head
+def _link(paper: Paper) -> str:
+    return f"[{paper.arxiv}](https://arxiv.org/abs/{paper.arxiv})" if paper.arxiv else paper.venue

@@ -1,8 +1,4 @@
-"""Versatile filters: one stored filter used as several, each seeing less of space or of the channels.
-
-Papers: Learning Versatile Filters for Efficient Convolutional Neural Networks, NeurIPS 2018, and Learning Versatile
-Convolution Filters for Efficient Visual Recognition, arXiv 2109.09310.
-"""
+"""Versatile filters: one stored filter used as several, each seeing less of space or of the channels."""
 
 from __future__ import annotations
 
@@ -16,6 +12,7 @@ import paddle
 import paddle.nn.functional as F
 from paddle import Tensor, nn
 
+from ppeconv.declaration import Paper
 from ppeconv.geometry import ConvGeometry
 from ppeconv.layers.folding import Affine, conv_of, folded
 from ppeconv.operators.base import ConvOperator
@@ -91,6 +88,11 @@ class VersatileFilters(ConvOperator):
     In any network the stored filters start with He's normal over the inputs of a whole filter, (C_in - delta) kh kw,
     as the plain convolution of the CIFAR ResNets does. Secondary filters see fewer, and their outputs start smaller.
     """
+
+    papers = (
+        Paper("Learning Versatile Filters for Efficient Convolutional Neural Networks", "NeurIPS 2018"),
+        Paper("Learning Versatile Convolution Filters for Efficient Visual Recognition", arxiv="2109.09310"),
+    )
 
     limits = ("dense", "fixed padding")
     forms: ClassVar[tuple[str, ...]] = ("separate", "merged")

@@ -1,9 +1,10 @@
-"""VersatileConv: versatile filters in space and along the channels. Papers: see `ppeconv.operators.versatile`."""
+"""VersatileConv: versatile filters in space and along the channels."""
 
 from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from ppeconv.declaration import OwnArguments
 from ppeconv.domains import Count, Natural
 from ppeconv.geometry import ConvGeometry
 from ppeconv.operators.channelversatileconv import refuse_slide
@@ -20,32 +21,31 @@ class VersatileConv(VersatileFilters):
 
     with s = ceil(k / 2) and n = delta / g + 1: `SpatialVersatileConv` and `ChannelVersatileConv` in one.
 
-    Own arguments:
-        form: "concat", or "sum" over i.
-        delta: input channels that a filter does not see.
-        channel_stride: g, which divides delta.
-
     Parameters: (C_in - delta) kh kw ceil(C_out / (s n)) (+ C_out with bias). MACs: sum_i (C_in - delta) (kh - 2i)
     (kw - 2i) m_i H' W', where m_i are the channels made with crop_i: C_out in s n shares as equal as can be.
     """
 
+    class Arguments(OwnArguments):
+        form: Form = "concat"
+        """"concat", or "sum" over i."""
+        delta: Natural = 1
+        """input channels that a filter does not see."""
+        channel_stride: Count = 1
+        """g, which divides delta."""
+
     default_rules: ClassVar[dict[str, Any]] = {"min_kernel": 1}
 
     @classmethod
-    def refuse(cls, geometry: ConvGeometry, *, form: Form, delta: int, channel_stride: int) -> None:
-        refuse_slide(cls.__name__, geometry, delta, channel_stride)
+    def refuse(cls, geometry: ConvGeometry, own: Arguments) -> None:
+        refuse_slide(cls.__name__, geometry, own.delta, own.channel_stride)
 
-    def build(
-        self, geometry: ConvGeometry, *, form: Form = "concat", delta: Natural = 1, channel_stride: Count = 1
-    ) -> None:
-        self.fill(_bank(geometry, form, delta, channel_stride))
+    def build(self, geometry: ConvGeometry, own: Arguments) -> None:
+        self.fill(_bank(geometry, own))
 
     @classmethod
-    def cost(
-        cls, geometry: ConvGeometry, height: int, width: int, *, form: Form, delta: int, channel_stride: int
-    ) -> Cost:
-        return _bank(geometry, form, delta, channel_stride).cost(height, width)
+    def cost(cls, geometry: ConvGeometry, height: int, width: int, own: Arguments) -> Cost:
+        return _bank(geometry, own).cost(height, width)
 
 
-def _bank(geometry: ConvGeometry, form: Form, delta: int, channel_stride: int) -> FilterBank:
-    return FilterBank(geometry, ring_count(geometry.kernel_size), delta, channel_stride, form)
+def _bank(geometry: ConvGeometry, own: VersatileConv.Arguments) -> FilterBank:
+    return FilterBank(geometry, ring_count(geometry.kernel_size), own.delta, own.channel_stride, own.form)
