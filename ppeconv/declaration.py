@@ -10,6 +10,7 @@ from typing import Any, ClassVar, NamedTuple
 
 from pydantic import create_model
 
+from ppeconv.errors import UserError
 from ppeconv.schema import Section, check, signature_schema
 
 
@@ -38,6 +39,8 @@ class Declared:
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
+        if "__init__" in vars(cls) and Declared not in cls.__bases__:
+            raise UserError(f"{cls.__name__} has an __init__() of its own, perhaps with its arguments; {_ADVICE}")
         if "Arguments" not in vars(cls):
             _declare_by_signature(cls)
 
@@ -62,41 +65,40 @@ class Declared:
         raise TypeError(f"{type(self).__name__} does not say how it is made")
 
 
+_ADVICE = (
+    "declare them once, as fields of a class Arguments(OwnArguments), which build() and the other methods are given as "
+    "`own` (docs/add_operator.md)"
+)
 _GIVEN = {"build": 3, "refuse": 3, "describe": 3, "cost": 5}
 """Positional parameters of each method, `own` among them."""
 
 
 def _declare_by_signature(cls: type[Declared]) -> None:
-    """The former way: the keyword-only parameters of `build`, or of a block's `__init__`, which every method is given.
+    """The former way: the keyword-only parameters of `build`, which every method is given.
 
     `Arguments` is made of them, and the methods get its values as before.
     """
     own = vars(cls)
-    former = [name for name, number in _GIVEN.items() if name in own and _parameters(own[name])[0] < number]
-    maker = "__init__" if "__init__" in own and not _parameters(own["__init__"])[1] else "build"
-    if not former and maker == "build":
+    former = [name for name, number in _GIVEN.items() if name in own and _positional(own[name]) < number]
+    if not former:
         return
     warnings.warn(
-        f"{cls.__name__} has its own arguments in the signatures of {', '.join(former)}; declare them once, as fields "
-        "of a class Arguments(OwnArguments), which the methods are given as `own` (docs/add_operator.md)",
+        f"{cls.__name__} has its own arguments in the signatures of {', '.join(former)}; {_ADVICE}",
         DeprecationWarning,
         stacklevel=4,
     )
-    if maker in own:
-        fields = signature_schema(own[maker]).model_fields
+    if "build" in own:
+        fields = signature_schema(own["build"]).model_fields
         given = {name: (field.annotation, field) for name, field in fields.items()}
         cls.Arguments = create_model("Arguments", __base__=OwnArguments, **given)
     for name in former:
         setattr(cls, name, _with_values(own[name]))
-    if maker == "__init__":
-        cls._make = lambda self, place, own: cls.__init__(self, place, **dict(own))
 
 
-def _parameters(method: Any) -> tuple[int, bool]:
-    """How many positional parameters a method has, and whether it takes any keywords."""
+def _positional(method: Any) -> int:
+    """How many positional parameters a method has."""
     parameters = inspect.signature(getattr(method, "__func__", method)).parameters.values()
-    positional = [p for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
-    return len(positional), any(p.kind is p.VAR_KEYWORD for p in parameters)
+    return len([p for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD])
 
 
 def _with_values(method: Any) -> Any:

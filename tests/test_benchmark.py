@@ -219,12 +219,10 @@ def test_the_kept_page_is_the_generated_one():
     assert script.page() == script.PAGE.read_text("utf-8"), "run python scripts/speed_table.py"
 
 
-def test_every_operator_has_a_config_that_is_measured():
-    table = speed_table()
-    configs = (SCRIPTS.parent / "configs").glob("resnet20_*_cifar10.yaml")
-    found = {path.stem for path in configs if "\nOperator: " in path.read_text("utf-8")}
-    measured = {name.split("_")[1] for name in found}
-    assert measured == {name.lower() for name in table.OPERATORS.names()} - {"conv2d"}
+def test_every_operator_has_a_config():
+    operators = {name.lower() for name in speed_table().OPERATORS.names()} - {"conv2d"}
+    configs = (SCRIPTS.parent / "configs").glob("resnet20_*.yaml")
+    assert operators == {path.stem.split("_")[1] for path in configs if "\nOperator: " in path.read_text("utf-8")}
 
 
 class Uneven(nn.Layer):

@@ -71,15 +71,18 @@ def test_config_reference_is_current():
     reference = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(reference)
     current = reference.page()
-    assert current == reference.PAGE.read_text("utf-8"), "run python scripts/make_config_reference.py"
+    assert current == reference.PAGE.read_text("utf-8"), "run python scripts/generate_docs.py"
     unexplained = [line for line in current.splitlines() if re.search(r"\| (Global|Arch|Operator)[.\w]* \|$", line)]
     assert not unexplained, "keys without a docstring in ppeconv/config/sections.py"
 
 
 @pytest.mark.parametrize("page", ["add_operator.md", "add_backbone.md"])
 def test_worked_example(page, tmp_path):
-    """Its files beside a copy of the package; then its snippets, and its training commands cut short."""
-    for folder in ("ppeconv", "configs"):
+    """Its files beside a copy of the repository; then its snippets, its training commands cut short, and its script.
+
+    Nothing else is needed for the tests that find a new operator by themselves.
+    """
+    for folder in ("ppeconv", "configs", "docs", "scripts", "tests"):
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
     program = ["from ppeconv.cli.main import main"]
     for block in blocks(ROOT / "docs" / page):
@@ -92,12 +95,17 @@ def test_worked_example(page, tmp_path):
             for config in re.findall(r"^python tools/train.py -c (\S+)$", block["text"], re.M):
                 program.append(f"assert main(['train', '-c', '{config}', '-o', 'Global.max_steps=2']) == 0")
     assert len(program) >= 3
+    shutil.copy(ROOT / "README_cn.md", tmp_path)
+    program.append("import runpy; runpy.run_path('scripts/generate_docs.py', run_name='__main__')")
     if page == "add_operator.md":
-        shutil.copy(ROOT / "tests" / "test_operators.py", tmp_path)
+        files = "'tests/test_operators.py', 'tests/test_operator_pages.py', 'tests/test_benchmark.py'"
+        chosen = "PartialConv or declared or drawn or readme_has or operator_has_a_config"
         program.append(
-            "import pytest\n"
-            "assert pytest.main(['-q', '-k', 'PartialConv', '-p', 'no:cacheprovider', 'test_operators.py']) == 0"
+            f"import pytest\nassert pytest.main(['-q', '-k', '{chosen}', '-p', 'no:cacheprovider', {files}]) == 0"
         )
+    program.append(
+        "import make_config_reference as reference\nassert reference.page() == reference.PAGE.read_text('utf-8')"
+    )
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", "\n".join(program)],
         capture_output=True,

@@ -1,4 +1,4 @@
-"""The Chinese pages of the operators say what the code does, and their figures are those of the kept script."""
+"""The Chinese pages of the operators say what the code does, and the kept scripts write them and their figures."""
 
 import importlib.util
 import re
@@ -48,20 +48,49 @@ def test_snippet_is_valid(name):
     OPERATORS.check(name, operator)
 
 
+def script(path):
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_pages_say_what_is_declared():
+    pages = script(ROOT / "scripts" / "operator_pages.py").documents()
+    assert {FOLDER / f"{name.lower()}.md" for name in OPERATORS.names()} < set(pages)
+    for file, text in pages.items():
+        kept = file.read_text("utf-8") if file.is_file() else None
+        assert kept == text, f"{file.name}: run python scripts/generate_docs.py"
+
+
+def test_a_page_follows_its_declaration():
+    pages = script(ROOT / "scripts" / "operator_pages.py")
+    for now, before in (("2006.12085", "0000.00000"), ("37.0%", "38.0%"), ("| `0.5` |", "| `0.6` |")):
+        assert now in page("SPConv")
+        assert pages.current(page("SPConv").replace(now, before), "SPConv") == page("SPConv")
+
+
+def test_what_has_no_page_gets_a_whole_one():
+    pages = script(ROOT / "scripts" / "operator_pages.py")
+    for name in ("SPConv", "Conv2D", "SE"):
+        text = pages.current(pages.whole(name), name)
+        assert pages.MARK in text
+        assert len(re.findall("^## ", text, re.M)) >= 6
+        assert not re.search("^论文：$", text, re.M)
+    assert "w = softmax over (GAP(U3), GAP(U1))" in pages.whole("SPConv")
+    assert "Conv 3×3\n" in pages.steps("SPConv").__next__()[0]
+
+
 def test_figures_are_drawn_by_the_kept_script(tmp_path):
-    spec = importlib.util.spec_from_file_location("draw", FOLDER / "draw.py")
-    draw = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(draw)
+    draw = script(FOLDER / "draw.py")
     draw.main(tmp_path)
-    assert set(draw.FIGURES) == {name.lower() for name in OPERATORS.names()}
+    assert set(draw.FIGURES) <= {name.lower() for name in OPERATORS.names()}
     for name in draw.FIGURES:
         assert (tmp_path / f"{name}.svg").read_text("utf-8") == (FOLDER / f"{name}.svg").read_text("utf-8")
 
 
 def test_readme_has_the_table_as_it_is_now():
-    spec = importlib.util.spec_from_file_location("operators_table", ROOT / "scripts" / "operators_table.py")
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
     readme = (ROOT / "README_cn.md").read_text("utf-8")
-    assert script.with_table(readme) == readme, "run scripts/operators_table.py"
+    written = script(ROOT / "scripts" / "operators_table.py").with_table(readme)
+    assert written == readme, "run python scripts/generate_docs.py"
     assert readme.count("](docs/operators/") >= len(OPERATORS.names())

@@ -48,8 +48,9 @@ def parse(values: Mapping[str, Any]) -> Config:
 
 
 def with_values(config: Config, values: Mapping[str, Any]) -> Config:
-    """A copy with dotted keys set: `{"Arch.class_num": 10}`."""
-    whole = config.model_dump()
+    """A copy with dotted keys set: `{"Arch.class_num": 10}`; sections without one are kept as they were checked."""
+    changed = {key.partition(".")[0] for key in values}
+    whole = {name: value if name in changed else getattr(config, name) for name, value in config.model_dump().items()}
     for key, value in values.items():
         assign(whole, key.split("."), value)
     return parse(whole)

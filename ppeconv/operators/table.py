@@ -10,7 +10,8 @@ from ppeconv.geometry import ConvGeometry
 from ppeconv.operators.cost import Cost
 from ppeconv.registry import HEADS, OPERATORS, RECALIBRATIONS, placed
 
-_COMPARED = ConvGeometry.of(64, 64, 3, 1, 1, bias_attr=False)
+COMPARED = ConvGeometry.of(64, 64, 3, 1, 1, bias_attr=False)
+"""The plain convolution that the tables set operators beside, on 32 x 32 pixels."""
 
 
 def operators_table(summaries: Mapping[str, str] | None = None) -> str:
@@ -41,8 +42,8 @@ def blocks_table(summaries: Mapping[str, str]) -> str:
 
 def share_of_plain(name: str) -> tuple[float, float]:
     """Parameters and MACs of an operator beside the plain 3x3 convolution from 64 to 64 channels."""
-    ours = OPERATORS.get(name).formula(_COMPARED, 32, 32)
-    plain = Cost.of(_COMPARED, 32, 32)
+    ours = OPERATORS.get(name).formula(COMPARED, 32, 32)
+    plain = Cost.of(COMPARED, 32, 32)
     return ours.params / plain.params, ours.macs / plain.macs
 
 

@@ -1,0 +1,20 @@
+"""Write everything in docs/ and README_cn.md that follows from the code alone: python scripts/generate_docs.py
+
+Figures and pages of operators, recalibration blocks and heads, the tables of them, docs/config.md. What is written by
+hand stays. Pages of measurements have scripts of their own.
+"""
+
+import runpy
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+PARTS = (
+    "docs/operators/draw.py",
+    "scripts/operator_pages.py",
+    "scripts/operators_table.py",
+    "scripts/make_config_reference.py",
+)
+
+if __name__ == "__main__":
+    for part in PARTS:
+        runpy.run_path(str(ROOT / part), run_name="__main__")
