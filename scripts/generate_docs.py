@@ -1,7 +1,7 @@
 """Write everything in docs/ and README_cn.md that follows from the code alone: python scripts/generate_docs.py
 
-Figures and pages of operators, recalibration blocks and heads, the tables of them, docs/config.md. What is written by
-hand stays. Pages of measurements have scripts of their own.
+Figures and pages of operators, recalibration blocks and heads, the tables of them, docs/config.md, configs/README.md.
+What is written by hand stays. Pages of measurements have scripts of their own.
 """
 
 import runpy
@@ -13,6 +13,7 @@ PARTS = (
     "scripts/operator_pages.py",
     "scripts/operators_table.py",
     "scripts/make_config_reference.py",
+    "scripts/configs_index.py",
 )
 
 if __name__ == "__main__":

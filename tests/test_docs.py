@@ -1,7 +1,9 @@
 """What the pages promise: links lead somewhere, files exist, worked examples run, the config reference is current."""
 
+import importlib
 import importlib.util
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -10,7 +12,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "configs").glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+ENGLISH = sorted((ROOT / "docs" / "en").glob("*.md"))
 BLOCK = re.compile(r"(?:<!-- file: (?P<file>\S+) -->\n)?```(?P<language>\w*)\n(?P<text>.*?)```", re.S)
 
 every_page = pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
@@ -66,14 +69,57 @@ def test_shipped_configs_that_are_mentioned_exist(page):
         assert name in configs.shipped(), f"{page.name} names the config {name}"
 
 
+@every_page
+def test_commands_are_ones_that_the_tools_take(page):
+    """Options and their values are read as the tools read them; a line with ... is not a whole command."""
+    for line in commands(page):
+        tool, *arguments = shlex.split(line, comments=True)
+        importlib.import_module(f"ppeconv.cli.{tool}").parser().parse_args(arguments)
+
+
+def commands(page):
+    """What stands behind `python tools/` or `ppeconv` in blocks of commands, without .py."""
+    for block in blocks(page):
+        if block["language"] in ("bash", "text"):
+            text = block["text"].replace("\\\n", " ")
+            lines = re.findall(r"^(?:python tools/(\w+)\.py|ppeconv (\w+)(?= ))(.*)", text, re.M)
+            yield from (in_clone + installed + rest for in_clone, installed, rest in lines if "..." not in rest)
+
+
+def code(page):
+    """What a page shows to be run or written to a file, without its comments."""
+    kinds = ("python", "yaml")
+    return {
+        (block["file"], re.sub(r"\s*#.*", "", block["text"])) for block in blocks(page) if block["language"] in kinds
+    }
+
+
+@pytest.mark.parametrize("page", ENGLISH, ids=lambda path: path.name)
+def test_english_pages_show_the_code_of_the_chinese_ones(page):
+    """So that what runs there runs here."""
+    chinese = [ROOT / "README_cn.md", *(ROOT / "docs").glob("*.md")]
+    assert code(page) <= set().union(*map(code, chinese))
+
+
+def script(name):
+    """A script as a module."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 def test_config_reference_is_current():
-    spec = importlib.util.spec_from_file_location("reference", ROOT / "scripts" / "make_config_reference.py")
-    reference = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(reference)
+    reference = script("make_config_reference")
     current = reference.page()
     assert current == reference.PAGE.read_text("utf-8"), "run python scripts/generate_docs.py"
     unexplained = [line for line in current.splitlines() if re.search(r"\| (Global|Arch|Operator)[.\w]* \|$", line)]
     assert not unexplained, "keys without a docstring in ppeconv/config/sections.py"
+
+
+def test_index_of_configs_is_current():
+    index = script("configs_index")
+    assert index.page() == index.PAGE.read_text("utf-8"), "run python scripts/generate_docs.py"
 
 
 @pytest.mark.parametrize("page", ["add_operator.md", "add_backbone.md"])
