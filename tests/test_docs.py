@@ -133,8 +133,9 @@ def test_worked_example(page, tmp_path):
     program = ["from ppeconv.cli.main import main"]
     for block in blocks(ROOT / "docs" / page):
         if block["file"]:
-            assert not (tmp_path / block["file"]).exists(), "the example would overwrite a file"
-            (tmp_path / block["file"]).write_text(block["text"], "utf-8")
+            file = tmp_path / block["file"]
+            assert not file.exists() or file.read_text("utf-8") == block["text"], "the example would overwrite a file"
+            file.write_text(block["text"], "utf-8")
         elif block["language"] == "python":
             program.append(block["text"])
         elif block["language"] == "bash":
