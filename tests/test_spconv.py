@@ -65,7 +65,7 @@ def test_official_biases_whatever_the_host_has():
 def test_representative_channels(channels, ratio, groups):
     if channels <= groups:
         return
-    r = representative_channels(channels, ratio, groups)
+    r = representative_channels(channels, SPConv.Arguments(ratio=ratio, gwc_groups=groups))
     assert r % groups == 0
     assert groups <= r < channels
     assert r == groups * round(ratio * channels / groups) or r in (groups, (channels - 1) // groups * groups)

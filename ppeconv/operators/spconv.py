@@ -70,7 +70,7 @@ class SPConv(ConvOperator):
 
     def build(self, geometry: ConvGeometry, own: Arguments) -> None:
         channels = geometry.out_channels
-        self.representative = representative_channels(geometry.in_channels, own.ratio, own.gwc_groups)
+        self.representative = representative_channels(geometry.in_channels, own)
         self.gwc = host_conv(geometry, self.representative, channels, own.gwc_groups, bias=own.branch_bias)
         self.pwc = nn.Conv2D(self.representative, channels, 1, bias_attr=None if own.branch_bias else False)
         self.redundant = nn.Conv2D(geometry.in_channels - self.representative, channels, 1)
@@ -93,7 +93,7 @@ class SPConv(ConvOperator):
     def cost(cls, geometry: ConvGeometry, height: int, width: int, own: Arguments) -> Cost:
         pixels = geometry.output_size(height, width)
         inputs, outputs = geometry.in_channels, geometry.out_channels
-        representative = representative_channels(inputs, own.ratio, own.gwc_groups)
+        representative = representative_channels(inputs, own)
         return (
             Cost.conv(representative, outputs, geometry.kernel_size, pixels, own.gwc_groups, own.branch_bias)
             + Cost.conv(representative, outputs, (1, 1), pixels, bias=own.branch_bias)
@@ -148,7 +148,8 @@ class DeployedSPConv(nn.Layer):
         return u1 + difference * gate  # in this order: oneDNN broadcasts the second factor fast, the first one slowly
 
 
-def representative_channels(channels: int, ratio: float, groups: int) -> int:
-    """Channels that get the k x k convolution: a multiple of `groups`, at least one group, fewer than all."""
+def representative_channels(channels: int, own: SPConv.Arguments) -> int:
+    """Channels that get the k x k convolution: a multiple of the groups, at least one group, fewer than all."""
+    groups = own.gwc_groups
     largest = (channels - 1) // groups * groups
-    return min(max(groups * round(ratio * channels / groups), groups), largest)
+    return min(max(groups * round(own.ratio * channels / groups), groups), largest)
