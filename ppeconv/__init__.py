@@ -19,8 +19,8 @@ _HOMES = {
     "list_backbones": "models.create",
     "list_operators": "models.create",
     "replace_conv": "surgery.replace",
-    "Rules": "surgery.replace",
-    "Places": "surgery.placement",
+    "Rules": "surgery.rules",
+    "Places": "surgery.rules",
     "recalibrate": "surgery.placement",
     "replace_pool": "surgery.placement",
     "count": "counting",
@@ -55,8 +55,9 @@ if TYPE_CHECKING:
         register_operator,
         register_recalibration,
     )
-    from ppeconv.surgery.placement import Places, recalibrate, replace_pool
-    from ppeconv.surgery.replace import Rules, replace_conv
+    from ppeconv.surgery.placement import recalibrate, replace_pool
+    from ppeconv.surgery.replace import replace_conv
+    from ppeconv.surgery.rules import Places, Rules
 
 
 def __getattr__(name: str) -> Any:

@@ -35,7 +35,7 @@ from ppeconv.registry import (
     TRANSFORMS,
     Registry,
 )
-from ppeconv.surgery import placement, replace
+from ppeconv.surgery.rules import Places, Rules
 
 PAGE = ROOT / "docs" / "config.md"
 TRANSLATIONS: dict[str, str] = yaml.safe_load((ROOT / "scripts" / "config_reference_zh.yaml").read_text("utf-8"))
@@ -44,8 +44,8 @@ SECTIONS = (
     ("Global", "整个运行", sections.GlobalSection),
     ("Arch", "主干网络", sections.ArchSection),
     ("Operator", "卷积算子", sections.OperatorSection),
-    ("Operator.rules", "替换哪些卷积", replace.Rules),
-    ("Operator.rules", "重标定块放在哪里", placement.Places),
+    ("Operator.rules", "替换哪些卷积", Rules),
+    ("Operator.rules", "重标定块放在哪里", Places),
     ("AnyWidth", "任意宽度", sections.AnyWidthSection),
     ("Loss", "损失", sections.LossSection),
     ("Optimizer", "优化器", sections.OptimizerSection),

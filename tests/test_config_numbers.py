@@ -32,7 +32,7 @@ from ppeconv.registry import (
     SCHEDULES,
     TRANSFORMS,
 )
-from ppeconv.surgery.replace import Rules
+from ppeconv.surgery.rules import Rules
 from ppeconv.wording import alternatives, declared, items, lengths, limits, unwrapped, words
 from tests.runs import trained_run
 

@@ -10,7 +10,7 @@ import yaml
 from ppeconv.operators.table import share_of_plain
 from ppeconv.registry import OPERATORS
 from ppeconv.schema import check
-from ppeconv.surgery.replace import Rules
+from ppeconv.surgery.rules import Rules
 
 ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / "docs" / "operators"

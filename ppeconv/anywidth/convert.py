@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Literal
 
@@ -27,6 +27,7 @@ from ppeconv.anywidth.width import Facts, any_width_layers, at_width, set_width
 from ppeconv.backbones.resnet_cifar import ShortcutA
 from ppeconv.errors import UserError, nearest
 from ppeconv.layers.handover import fit_in, hand_over_hooks, makes_weights
+from ppeconv.layers.walk import exchange
 
 _NORMS = (nn.BatchNorm1D, nn.BatchNorm2D)
 
@@ -75,13 +76,12 @@ def make_anywidth(
     substitutes = {id(layer): _converted(layer, names[layer], facts, found) for layer in names}
     for layer in names:
         fit_in(substitutes[id(layer)], layer.training, layer.parameters())
-    undo = _substitute(model, substitutes)
+    exchange(model, substitutes)
     try:
         for width in sorted({min_width, 0.37, 0.5}):
             _verify(model, found, width, size)
     except UserError:
-        for owner, name, layer in undo:
-            owner._sub_layers[name] = layer
+        exchange(model, {id(substitutes[id(layer)]): layer for layer in names})
         raise
     for layer in names:
         hand_over_hooks([layer], substitutes[id(layer)])
@@ -138,19 +138,6 @@ def _converted(layer: nn.Layer, path: str, facts: Facts, found: ChannelGroups) -
             "kind awn leave the layer before it out of `whole`"
         )
     return SharedBatchNorm(layer, inputs)
-
-
-def _substitute(model: nn.Layer, substitutes: Mapping[int, nn.Layer]) -> list[tuple[nn.Layer, str, nn.Layer]]:
-    """Put the new layers in; returns what has to be set to undo it."""
-    places = [
-        (owner, name, child)
-        for owner in model.sublayers(include_self=True)
-        for name, child in owner._sub_layers.items()
-        if id(child) in substitutes
-    ]
-    for owner, name, child in places:
-        owner._sub_layers[name] = substitutes[id(child)]
-    return places
 
 
 def _verify(model: nn.Layer, found: ChannelGroups, width: float, size: Sequence[int]) -> None:

@@ -25,8 +25,7 @@ from ppeconv.engine.schedules import scaled
 from ppeconv.errors import UserError
 from ppeconv.models.create import apply_operator, create_backbone
 from ppeconv.registry import BACKBONES, DATASETS, OPTIMIZERS, SCHEDULES
-from ppeconv.surgery.placement import PlacementReport
-from ppeconv.surgery.replace import Report
+from ppeconv.surgery.report import Report
 
 
 def select_device(name: str) -> str:
@@ -123,7 +122,7 @@ def with_data_facts(config: Config) -> Config:
     return with_values(config, facts)
 
 
-def build_model(config: Config) -> tuple[nn.Layer, list[Report | PlacementReport]]:
+def build_model(config: Config) -> tuple[nn.Layer, list[Report]]:
     """The network of a config whose data facts are filled in, and what each operator changed."""
     arguments = _arch_arguments(config)
     model = create_backbone(config.Arch.name, init="paddle", class_num=config.Arch.class_num, **arguments)

@@ -13,8 +13,10 @@ from ppeconv.backbones.initial import Init, initialise
 from ppeconv.errors import UserError
 from ppeconv.registry import BACKBONES, OPERATORS, RECALIBRATIONS, Choice, placed
 from ppeconv.surgery.features import FeatureMaps
-from ppeconv.surgery.placement import PlacementReport, Places, recalibrate, replace_pool
-from ppeconv.surgery.replace import Report, Rules, replace_conv
+from ppeconv.surgery.placement import recalibrate, replace_pool
+from ppeconv.surgery.replace import replace_conv
+from ppeconv.surgery.report import Report
+from ppeconv.surgery.rules import Places, Rules
 
 
 def create_operator(
@@ -63,7 +65,7 @@ def apply_operator(
     rules: Rules | Places | Mapping[str, Any] | None = None,
     input_size: Sequence[int] | None = None,
     **own: Any,
-) -> tuple[nn.Layer, Report | PlacementReport]:
+) -> tuple[nn.Layer, Report]:
     """Put an operator, a recalibration block or a head into a network, in place, as its kind asks for."""
     choice = name if isinstance(name, Choice) else placed(name).choose(name, own)
     if choice.kind is OPERATORS:

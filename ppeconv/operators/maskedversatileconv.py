@@ -15,6 +15,7 @@ from ppeconv.domains import Channels, NotNegative
 from ppeconv.geometry import ConvGeometry
 from ppeconv.layers.folding import Affine, conv_of, folded
 from ppeconv.layers.handover import fit_in, hand_over_hooks
+from ppeconv.layers.walk import exchange, walk
 from ppeconv.operators.base import ConvOperator
 from ppeconv.operators.cost import Cost
 from ppeconv.registry import OPERATORS
@@ -130,14 +131,12 @@ class PackedVersatileConv(nn.Layer):
 
 def freeze_masks(model: nn.Layer) -> nn.Layer:
     """`model` with every `MaskedVersatileConv` in it exchanged for its packed form."""
-    if isinstance(model, MaskedVersatileConv):
-        packed = model.frozen()
-        fit_in(packed, model.training, [model.weight])
-        hand_over_hooks([model], packed)
-        return packed
-    for name, child in list(model.named_children()):
-        setattr(model, name, freeze_masks(child))
-    return model
+    learned = {id(place.layer): place.layer for place in walk(model) if isinstance(place.layer, MaskedVersatileConv)}
+    packed = {key: layer.frozen() for key, layer in learned.items()}
+    for key, layer in learned.items():
+        fit_in(packed[key], layer.training, [layer.weight])
+        hand_over_hooks([layer], packed[key])
+    return exchange(model, packed)
 
 
 def orthogonality(masks: Tensor) -> Tensor:

@@ -2,65 +2,26 @@
 
 from __future__ import annotations
 
-import fnmatch
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import paddle
 from paddle import Tensor, nn
 
 from ppeconv import observe
-from ppeconv.counting import count, float_type, parameter_count
+from ppeconv.counting import float_type, parameter_count
 from ppeconv.errors import UserError
 from ppeconv.layers.handover import fit_in, hand_over_hooks
-from ppeconv.operators.base import ConvOperator, image_channels
-from ppeconv.recalibration.base import Recalibration, RecalibrationSlot
+from ppeconv.layers.walk import Place, walk
+from ppeconv.operators.base import image_channels
+from ppeconv.recalibration.base import RecalibrationSlot
 from ppeconv.registry import HEADS, RECALIBRATIONS, Choice
-from ppeconv.schema import Section, check
+from ppeconv.schema import check
+from ppeconv.surgery.report import Report, Row, counted
+from ppeconv.surgery.rules import Places, matches
+from ppeconv.surgery.sites import CLOSED
 
-
-class Places(Section):
-    """Where recalibration blocks go. The default takes every place that the network declares."""
-
-    include: list[str] = ["*"]
-    """Shell patterns of layer paths; a place must match one."""
-    exclude: list[str] = []
-    """Shell patterns of layer paths at which nothing is put."""
-    after: list[str] | None = None
-    """Shell patterns of layer paths; blocks go behind these layers, instead of where the network declares it. The
-    outermost layer that matches counts."""
-
-    def names(self, path: str) -> bool:
-        """Whether these rules let something be put at a path."""
-        return any(fnmatch.fnmatch(path, pattern) for pattern in self.include) and not any(
-            fnmatch.fnmatch(path, pattern) for pattern in self.exclude
-        )
-
-
-@dataclass
-class PlacementReport:
-    """What was put where."""
-
-    name: str
-    rows: list[tuple[str, int, int]] = field(default_factory=list)
-    """Path, channels and trainable parameters of each block."""
-    params: tuple[int, int] = (0, 0)
-    """Trainable parameters of the network before and after."""
-    macs: tuple[int, int] | None = None
-    """MACs before and after, batch 1, when an input size was given."""
-
-    def summary(self) -> str:
-        """One line: how many there are and what that did to the counts."""
-        text = f"{self.name}: put in {len(self.rows)} places, parameters {self.params[0]:,} -> {self.params[1]:,}"
-        return text + (f", MACs {self.macs[0]:,} -> {self.macs[1]:,}" if self.macs else "")
-
-    def __str__(self) -> str:
-        width = max((len(path) for path, _, _ in self.rows), default=0)
-        lines = [
-            f"  {path:<{width}}  {channels} channels, parameters {params:,}" for path, channels, params in self.rows
-        ]
-        return "\n".join([self.summary(), *lines])
+_VERB = "put in {done} places"
 
 
 def recalibrate(
@@ -69,7 +30,7 @@ def recalibrate(
     rules: Places | Mapping[str, Any] | None = None,
     input_size: Sequence[int] | None = None,
     **own: Any,
-) -> tuple[nn.Layer, PlacementReport]:
+) -> tuple[nn.Layer, Report]:
     """Put a recalibration block into every block of a network, in place.
 
     Args:
@@ -97,17 +58,18 @@ def recalibrate(
         channels = shape[1] if shape else site.layer.channels
         own = _sized(choice, site.path, shape) if wants_size else choice.own
         blocks.append((site, channels, choice.make.made(channels, own)))
-    report = PlacementReport(choice.name)
-    before = _counts(model, input_size)
+    report = Report(choice.name, _VERB)
+    before = counted(model, input_size)
     for site, channels, block in blocks:
-        site.put(block, behind=not isinstance(site.layer, RecalibrationSlot))
-        report.rows.append((site.path, channels, parameter_count(block)))
-    return model, _completed(report, before, _counts(model, input_size))
+        _put(site, block, behind=not isinstance(site.layer, RecalibrationSlot))
+        report.rows.append(_row(site, channels, report.name, block))
+    report.compare(before, counted(model, input_size))
+    return model, report
 
 
 def replace_pool(
     model: nn.Layer, name: str | Choice, input_size: Sequence[int] | None = None, **own: Any
-) -> tuple[nn.Layer, PlacementReport]:
+) -> tuple[nn.Layer, Report]:
     """Put a head, such as "GDC", in place of a network's global average pooling, in place.
 
     Args:
@@ -120,7 +82,7 @@ def replace_pool(
         UserError: the network has no such pooling layer.
     """
     choice = HEADS.choose(name, own)
-    sites = [site for site in _children(model) if isinstance(site.layer, nn.AdaptiveAvgPool2D)]
+    sites = [site for site in _inner(model) if isinstance(site.layer, nn.AdaptiveAvgPool2D)]
     order = _measured(model, [site.layer for site in sites], input_size, inputs=True) if sites else {}
     if not order:
         raise UserError(
@@ -129,50 +91,43 @@ def replace_pool(
         )
     last = next(site for site in sites if id(site.layer) == list(order)[-1])
     shape = order[id(last.layer)]
-    before = _counts(model, input_size)
+    before = counted(model, input_size)
     head = choice.make.made(shape[1], _sized(choice, last.path, shape))
-    last.put(head)
-    report = PlacementReport(choice.name, [(last.path, shape[1], parameter_count(head))])
-    return model, _completed(report, before, _counts(model, input_size))
+    _put(last, head)
+    report = Report(choice.name, _VERB)
+    report.rows.append(_row(last, shape[1], report.name, head))
+    report.compare(before, counted(model, input_size))
+    return model, report
 
 
-@dataclass
-class _Site:
-    """A layer in its owner."""
-
-    path: str
-    owner: nn.Layer
-    attribute: str
-    layer: nn.Layer
-
-    def put(self, new: nn.Layer, behind: bool = False) -> None:
-        """A new layer in its place, or behind it: in its mode and the number format of the network."""
-        fit_in(new, self.layer.training, self.owner.parameters())
-        if behind:
-            new = nn.Sequential(self.layer, new)
-            new.training = self.layer.training
-        else:
-            hand_over_hooks([self.layer], new)
-        self.owner._sub_layers[self.attribute] = new
+def _row(place: Place, channels: int, name: str, new: nn.Layer) -> Row:
+    return Row(place.path, f"{channels} channels", 0, name, parameter_count(new))
 
 
-def _children(layer: nn.Layer, path: str = "") -> Iterator[_Site]:
-    """Every layer below one; the insides of operators and recalibration blocks are not entered."""
-    for attribute, child in layer.named_children():
-        below = f"{path}.{attribute}" if path else attribute
-        yield _Site(below, layer, attribute, child)
-        if not isinstance(child, (ConvOperator, Recalibration)):
-            yield from _children(child, below)
+def _put(place: Place, new: nn.Layer, behind: bool = False) -> None:
+    """A new layer in a place, or behind what stands there: in its mode and the number format of the network."""
+    fit_in(new, place.layer.training, place.owner.parameters())
+    if behind:
+        new = nn.Sequential(place.layer, new)
+        new.training = place.layer.training
+    else:
+        hand_over_hooks([place.layer], new)
+    place.put(new)
 
 
-def _sites(model: nn.Layer, after: Sequence[str] | None) -> list[_Site]:
+def _inner(model: nn.Layer) -> list[Place]:
+    """Every place but the network itself."""
+    return list(walk(model, CLOSED))[1:]
+
+
+def _sites(model: nn.Layer, after: Sequence[str] | None) -> list[Place]:
     if after is None:
-        return [site for site in _children(model) if isinstance(site.layer, RecalibrationSlot)]
-    found: list[_Site] = []
-    for site in _children(model):
-        inside = found and site.path.startswith(f"{found[-1].path}.")
-        if not inside and any(fnmatch.fnmatch(site.path, pattern) for pattern in after):
-            found.append(site)
+        return [place for place in _inner(model) if isinstance(place.layer, RecalibrationSlot)]
+    found: list[Place] = []
+    for place in _inner(model):
+        inside = found and place.path.startswith(f"{found[-1].path}.")
+        if not inside and matches(place.path, after):
+            found.append(place)
     return found
 
 
@@ -180,7 +135,7 @@ def _no_place(model: nn.Layer, name: str, rules: Places) -> str:
     kind = type(model).__name__
     if rules.after is not None:
         return f"rules.after {rules.after} names no layer of {kind}; {name} has no place then"
-    if any(isinstance(site.layer, RecalibrationSlot) for site in _children(model)):
+    if any(isinstance(place.layer, RecalibrationSlot) for place in _inner(model)):
         return f"rules.include and rules.exclude leave {name} no place of those that {kind} declares"
     return (
         f"{kind} declares no place for {name}, or all are taken; name layers to put it behind with rules.after, such "
@@ -222,18 +177,3 @@ def _measured(
         for hook in hooks:
             hook.remove()
     return shapes
-
-
-def _counts(model: nn.Layer, input_size: Sequence[int] | None) -> tuple[int, int | None]:
-    if input_size is None:
-        return parameter_count(model), None
-    counts = count(model, input_size)
-    return counts.params, counts.macs
-
-
-def _completed(
-    report: PlacementReport, before: tuple[int, int | None], after: tuple[int, int | None]
-) -> PlacementReport:
-    report.params = before[0], after[0]
-    report.macs = None if after[1] is None else (before[1], after[1])
-    return report

@@ -1,0 +1,63 @@
+"""Every layer of a network where it stands, and others put in its place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from paddle import nn
+
+
+@dataclass(frozen=True)
+class Place:
+    """A layer where it stands: `owner`'s attribute of that name. The network itself has no owner."""
+
+    path: str
+    owner: nn.Layer | None
+    attribute: str
+    layer: nn.Layer
+
+    def put(self, new: nn.Layer) -> None:
+        """Set another layer here."""
+        self.owner._sub_layers[self.attribute] = new
+
+
+def walk(model: nn.Layer, closed: tuple[type[nn.Layer], ...] = ()) -> Iterator[Place]:
+    """Every place of a network in the order of registration, the network itself first.
+
+    A layer that stands in several places comes once for each, and is entered at the first.
+
+    Args:
+        model: the network.
+        closed: kinds of layers that are not entered.
+    """
+    entered: set[int] = set()
+
+    def below(place: Place) -> Iterator[Place]:
+        yield place
+        if isinstance(place.layer, closed) or id(place.layer) in entered:
+            return
+        entered.add(id(place.layer))
+        for name, child in list(place.layer._sub_layers.items()):
+            if child is not None:
+                yield from below(Place(f"{place.path}.{name}" if place.path else name, place.layer, name, child))
+
+    yield from below(Place("", None, "", model))
+
+
+def exchange(model: nn.Layer, new: Mapping[int, nn.Layer], closed: tuple[type[nn.Layer], ...] = ()) -> nn.Layer:
+    """Put new layers in all the places of others, in place.
+
+    Args:
+        model, closed: see `walk`.
+        new: id of a layer -> what takes its place.
+
+    Returns:
+        The network; the new layer where it is itself exchanged.
+    """
+    if id(model) in new:
+        return new[id(model)]
+    for place in list(walk(model, closed)):
+        if id(place.layer) in new:
+            place.put(new[id(place.layer)])
+    return model
