@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from ppeconv.backbones.protocol import Backbone
+
 ROOT = Path(__file__).parent.parent
 LEVELS = [
     ["errors"],
@@ -85,6 +87,31 @@ def test_the_cpu_wing_stands_alone(file):
         used = {it for it in names if it.startswith(("ppeconv.cpu", "ppeconv.backend"))}
         assert all(it.startswith(FACES_OF_CPU) for it in used)
         assert not used or own in USERS_OF_CPU
+
+
+def test_what_backbones_offer_is_asked_for_in_one_place():
+    names = set(Backbone.__annotations__)
+    probes = [
+        f"{file.relative_to(ROOT)}:{call.lineno}"
+        for file in (ROOT / "ppeconv").rglob("*.py")
+        for call in ast.walk(ast.parse(file.read_text("utf-8")))
+        if isinstance(call, ast.Call)
+        and isinstance(call.func, ast.Name)
+        and call.func.id in ("getattr", "hasattr")
+        and any(isinstance(name, ast.Constant) and name.value in names for name in call.args[1:2])
+    ]
+    assert probes == [], "ask ppeconv.backbones.protocol.offers"
+
+
+def test_any_width_knows_no_network():
+    named = {
+        node.module
+        for file in (ROOT / "ppeconv" / "anywidth").glob("*.py")
+        for node in ast.walk(ast.parse(file.read_text("utf-8")))
+        if isinstance(node, ast.ImportFrom)
+        and (node.module or "").startswith(("ppeconv.backbones", "ppeconv.networks"))
+    }
+    assert named <= {"ppeconv.backbones.protocol", "ppeconv.backbones.width"}
 
 
 def python(code, **environment):

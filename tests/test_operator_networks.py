@@ -8,11 +8,13 @@ from paddle import nn
 
 import ppeconv
 from ppeconv import UserError, backend, create_model, create_operator, replace_conv
+from ppeconv.backbones.protocol import offers
 from ppeconv.cli.main import main
 from ppeconv.geometry import ConvGeometry
 from ppeconv.operators.octaveconv import Octaves
 from ppeconv.operators.table import operators_table, papers
 from ppeconv.registry import OPERATORS
+from ppeconv.surgery.features import FeatureMaps
 from ppeconv.surgery.replace import coverage
 
 NAMES = OPERATORS.names()
@@ -284,6 +286,23 @@ def test_feature_maps(backbone, arguments, channels, strides):
     assert [value.shape for value in maps] == [[2, c, 64 // s, 96 // s] for c, s in zip(channels, strides, strict=True)]
     sum(value.mean() for value in maps).backward()
     assert all(p.grad is not None for p in model.parameters() if not p.stop_gradient)
+
+
+def test_what_a_network_offers_is_what_it_says_and_else_the_default():
+    """So a network of one's own gives feature maps once it has stages and names its head."""
+
+    class Own(nn.Sequential):
+        def stages(self, x):
+            return [self[0](x), self[1](self[0](x))]
+
+    model = Own(nn.Conv2D(2, 4, 3, 2, 1), nn.Conv2D(4, 8, 3, 2, 1), nn.Flatten())
+    assert offers(model).stages == model.stages
+    assert (offers(model).head, offers(Own).image_shape, offers(Own).init) == (None, None, "paddle")
+    with pytest.raises(UserError, match="no attribute head"):
+        FeatureMaps(model)
+    Own.head = "2"
+    assert FeatureMaps(model).channels == [4, 8]
+    assert isinstance(model[2], nn.Identity)
 
 
 def test_feature_maps_of_the_octave_flow_have_one_resolution():

@@ -10,6 +10,7 @@ from paddle import nn
 import ppeconv
 from ppeconv import UserError, create_model, replace_conv
 from ppeconv.counting import own_parameters
+from ppeconv.layers.walk import exchange, walk
 from ppeconv.operators.spconv import SPConv
 
 
@@ -44,6 +45,21 @@ def test_users_network_with_several_outputs():
     boxes, features = model(paddle.randn([2, 3, 32, 32]))
     assert boxes.shape == [2, 4, 8, 8]
     assert features.shape == [2, 16, 8, 8]
+
+
+def test_a_walk_comes_to_every_place_and_enters_a_layer_once():
+    model = Detector()
+    model.head.add_sublayer("again", model.head[0])
+    model.closed = SPConv(16, 16, 3)
+    places = {place.path: place for place in walk(model, (SPConv,))}
+    inside = ["head.0", "head.1", "head.2", "head.again"]
+    assert list(places) == ["", "stem", "grouped", "even", "shared", "alias", "head", *inside, "closed"]
+    assert places["alias"].layer is places["shared"].layer
+    assert places["head.2"].owner is model.head
+    new = nn.Identity()
+    assert exchange(model, {id(model.shared): new, id(model.head[0]): new}) is model
+    assert {id(layer) for layer in (model.shared, model.alias, model.head[0], model.head.again)} == {id(new)}
+    assert exchange(model, {id(model): new}) is new
 
 
 def test_report_has_counts_before_and_after():

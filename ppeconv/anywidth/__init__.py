@@ -9,9 +9,9 @@ with model.at_width(0.37):
 from .channels import Channels, Layout
 from .convert import make_anywidth
 from .layers import AnyWidthConv2D, AnyWidthLinear, TriangularConv2D, TriangularLinear
-from .narrow import WidthCounts, at_present_width, count_width, narrow
+from .narrow import WidthCounts, count_width, narrow
 from .norms import CalibratedBatchNorm, PrivateBatchNorm, SharedBatchNorm
-from .width import Facts, at_width, calibrate, set_width, width_of
+from .width import Facts, calibrate, set_width, width_of
 
 __all__ = [
     "AnyWidthConv2D",
@@ -25,8 +25,6 @@ __all__ = [
     "TriangularConv2D",
     "TriangularLinear",
     "WidthCounts",
-    "at_present_width",
-    "at_width",
     "calibrate",
     "count_width",
     "make_anywidth",

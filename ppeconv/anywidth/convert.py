@@ -23,10 +23,11 @@ from ppeconv.anywidth.layers import (
 from ppeconv.anywidth.norms import CalibratedBatchNorm, PrivateBatchNorm, SharedBatchNorm
 from ppeconv.anywidth.shortcut import AnyWidthShortcut
 from ppeconv.anywidth.trace import Tracer, brief
-from ppeconv.anywidth.width import Facts, any_width_layers, at_width, set_width
-from ppeconv.backbones.resnet_cifar import ShortcutA
+from ppeconv.anywidth.width import Facts, any_width_layers, set_width
+from ppeconv.backbones.protocol import offers
 from ppeconv.errors import UserError, nearest
 from ppeconv.layers.handover import fit_in, hand_over_hooks, makes_weights
+from ppeconv.layers.shortcut import ShortcutA
 from ppeconv.layers.walk import exchange
 
 _NORMS = (nn.BatchNorm1D, nn.BatchNorm2D)
@@ -70,7 +71,7 @@ def make_anywidth(
         if not fnmatch.filter(names.values(), pattern):
             raise UserError(f"whole names {pattern!r}, and no layer is called so{nearest(pattern, names.values())}")
     if whole is None:
-        whole = () if kind == "awn" else getattr(model, "whole_outputs", ())
+        whole = () if kind == "awn" else offers(model).whole_outputs
     size, found, outputs = follow(model, names, input_size)
     found.settle(outputs, divisor, whole)
     substitutes = {id(layer): _converted(layer, names[layer], facts, found) for layer in names}
@@ -87,7 +88,7 @@ def make_anywidth(
         hand_over_hooks([layer], substitutes[id(layer)])
     for layer in any_width_layers(model):
         layer.settle()
-    model.anywidth, model.at_width = facts, partial(at_width, model)
+    model.anywidth, model.at_width = facts, partial(set_width, model)
     set_width(model, 1.0)
     return model
 

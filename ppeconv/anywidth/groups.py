@@ -10,8 +10,9 @@ from paddle import nn
 
 from ppeconv.anywidth.channels import Channels, Layout
 from ppeconv.anywidth.trace import NOTHING, Tracer, WrongInput, brief
-from ppeconv.backbones.resnet_cifar import ShortcutA
+from ppeconv.backbones.protocol import offers
 from ppeconv.errors import UserError
+from ppeconv.layers.shortcut import ShortcutA
 
 _SIDES = (32, 28, 64, 96, 128, 224)
 
@@ -122,7 +123,7 @@ def follow(
 def _candidates(model: nn.Layer, names: Mapping[nn.Layer, str]) -> list[list[int]]:
     """Sizes of images on which a network may run."""
     first = next((layer for layer in names if isinstance(layer, nn.Conv2D)), None)
-    sides = [*_SIDES, *getattr(model, "image_shape", ())[1:2]]
+    sides = [*_SIDES, *(offers(model).image_shape or ())[1:2]]
     return [[1, first._in_channels, side, side] for side in dict.fromkeys(sides)] if first else []
 
 
@@ -140,7 +141,7 @@ def _inputs_of(layer: nn.Layer) -> int:
         return layer._in_channels
     if isinstance(layer, nn.Linear):
         return layer.weight.shape[0]
-    return layer.outputs - layer.front - layer.back if isinstance(layer, ShortcutA) else layer._num_features
+    return layer.inputs if isinstance(layer, ShortcutA) else layer._num_features
 
 
 def _outputs_of(layer: nn.Layer) -> int:

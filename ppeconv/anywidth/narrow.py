@@ -9,16 +9,24 @@ from dataclasses import dataclass
 from paddle import nn
 
 from ppeconv.anywidth.layers import Weighted
-from ppeconv.anywidth.width import any_width_layers, set_width, statistics_from
+from ppeconv.anywidth.width import any_width_layers, set_width, statistics_from, width_of
 from ppeconv.counting import count, parameter_count
 from ppeconv.layers.handover import copy_hooks
 
 
-def narrow(model: nn.Layer, width: float) -> nn.Layer:
+def narrow(model: nn.Layer, width: float | None = None) -> nn.Layer:
     """An ordinary network with copies of the weights that are active at a width; `model` stays as it is.
 
     A masked weight is an ordinary zero in it, or left out where that is faster: see `BlockConv2D`.
+
+    Args:
+        model: an any-width network.
+        width: in (0, 1]. Not given, the present one is taken, and a network that has one width only is given back.
     """
+    if width is None:
+        if not any(True for _ in any_width_layers(model)):
+            return model
+        width = width_of(model)
     with set_width(model, width):
         layers = list(any_width_layers(model))
         plain = {id(layer): layer.plain() for layer in layers}
@@ -28,12 +36,6 @@ def narrow(model: nn.Layer, width: float) -> nn.Layer:
     for name in ("anywidth", "at_width"):
         network.__dict__.pop(name, None)
     return network
-
-
-def at_present_width(model: nn.Layer) -> nn.Layer:
-    """The network itself, or an ordinary one in place of an any-width network."""
-    layer = next(any_width_layers(model), None)
-    return narrow(model, layer.width) if layer else model
 
 
 @dataclass

@@ -38,8 +38,8 @@ class Facts:
             raise UserError(f"the widths of an S-Net should hold 1, the whole network; got {list(self.widths)}")
 
 
-class _Present:
-    """Leaves the width as it is, and as a context manager puts the old one back at its end."""
+class _Until:
+    """A width that lasts until the end of a `with` statement, where the one before comes back."""
 
     def __init__(self, model: nn.Layer, before: float):
         self.model, self.before = model, before
@@ -51,8 +51,10 @@ class _Present:
         set_width(self.model, self.before)
 
 
-def set_width(model: nn.Layer, width: float) -> _Present:
-    """Run a network at a width in (0, 1] from now on; in a `with` statement until its end.
+def set_width(model: nn.Layer, width: float) -> _Until:
+    """Run a network at a width in (0, 1] from now on; in a `with` statement, until its end.
+
+    `model.at_width(width)` is the same.
 
     Raises:
         UserError: another number, or a network that `make_anywidth` has not converted.
@@ -61,14 +63,7 @@ def set_width(model: nn.Layer, width: float) -> _Present:
     before = width_of(model)
     for layer in any_width_layers(model):
         layer.set_width(float(width))
-    return _Present(model, before)
-
-
-@contextmanager
-def at_width(model: nn.Layer, width: float) -> Iterator[nn.Layer]:
-    """The network at a width inside the block; `model.at_width(w)` is the same."""
-    with set_width(model, width):
-        yield model
+    return _Until(model, before)
 
 
 def width_of(model: nn.Layer) -> float:

@@ -15,6 +15,7 @@ from paddle import Tensor, nn
 from paddle.nn.initializer import Constant, Initializer, Normal, TruncatedNormal, Uniform
 
 from ppeconv.backbones.external import is_external
+from ppeconv.backbones.protocol import offers
 from ppeconv.registry import BACKBONES
 
 Init = Literal["reference", "paddle"]
@@ -246,10 +247,10 @@ def initialise(model: nn.Layer, backbone: str, init: Init = "reference") -> nn.L
     if init == "paddle" or is_external(backbone):
         return model
     kind = BACKBONES.get(backbone)
-    rule = RULES[getattr(kind, "init", "paddle")]
+    rule = RULES[offers(kind).init]
     layers = model.sublayers(include_self=True)
     first = next((layer for layer in layers if isinstance(layer, CONVS)), None)
-    head = getattr(model, getattr(kind, "head", ""), None)
+    head = getattr(model, offers(kind).head or "", None)
     for layer in layers:
         if isinstance(layer, CONVS):
             special = {id(first): rule.first, id(head): rule.head}.get(id(layer))

@@ -5,28 +5,13 @@ from __future__ import annotations
 from functools import partial
 from typing import ClassVar, Literal
 
-import paddle
 from paddle import Tensor, nn
 
 from ppeconv.backbones.resnet import BasicBlock
 from ppeconv.backbones.width import scaled
 from ppeconv.domains import Channels, Classes, Multiplier
+from ppeconv.layers.shortcut import ShortcutA
 from ppeconv.registry import BACKBONES
-
-
-class ShortcutA(nn.Layer):
-    """Shortcut without parameters: every second pixel, zero channels added on both sides."""
-
-    def __init__(self, inputs: int, outputs: int, stride: int):
-        super().__init__()
-        self.stride, self.outputs = stride, outputs
-        self.front = (outputs - inputs) // 2
-        self.back = outputs - inputs - self.front
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = x[:, :, :: self.stride, :: self.stride]
-        # Not F.pad: padding channels with oneDNN corrupts memory in Paddle Inference 3.3.1.
-        return paddle.concat([paddle.zeros_like(x[:, : self.front]), x, paddle.zeros_like(x[:, : self.back])], 1)
 
 
 class CifarResNet(nn.Layer):

@@ -80,10 +80,12 @@ def backbone_counts(name: str) -> str:
     """The plain backbone on images of its usual size."""
     from ppeconv.counting import count
     from ppeconv.models.create import create_backbone
+    from ppeconv.surgery.images import usual_shape
 
     model = create_backbone(name)
-    counts = count(model, [1, *model.image_shape])
-    return f"{counts.params:,} parameters, {counts.macs:,} MACs at {list(model.image_shape)}"
+    shape = usual_shape(model)
+    counts = count(model, shape)
+    return f"{counts.params:,} parameters, {counts.macs:,} MACs at {shape}"
 
 
 def config_counts(name: str) -> str:

@@ -13,7 +13,7 @@ from paddle import nn
 
 import ppeconv
 from ppeconv import observe
-from ppeconv.anywidth import at_present_width
+from ppeconv.anywidth import narrow
 from ppeconv.deployment.convertible import convertible_operations
 from ppeconv.deployment.int8 import write_int8
 from ppeconv.deployment.manifest import FILE as MANIFEST
@@ -80,7 +80,7 @@ def export(
     if forms and form != "deployed":
         raise UserError(f"forms of operators are for the deployed form; got form {form!r} and forms {dict(forms)}")
     require_float32(model)
-    model = at_present_width(model)
+    model = narrow(model)
     usual = fewest_macs() if targets[0] == "onednn" else {}
     network = deploy(model, input_shape, {**usual, **(forms or {})}) if form == "deployed" else with_affine_norms(model)
     with publishing(folder) as staged:

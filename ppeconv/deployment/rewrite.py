@@ -10,14 +10,15 @@ import paddle
 from paddle import Tensor, nn
 
 from ppeconv import observe
-from ppeconv.anywidth import at_present_width
+from ppeconv.anywidth import narrow
 from ppeconv.counting import NORMS
 from ppeconv.deployment.outputs import tensors
 from ppeconv.deployment.pairs import norms_behind
 from ppeconv.errors import UserError, nearest
 from ppeconv.layers.folding import Affine, folded, hooked, is_foldable_conv
-from ppeconv.operators.base import ConvOperator, image_channels
+from ppeconv.operators.base import ConvOperator
 from ppeconv.registry import OPERATORS
+from ppeconv.surgery.images import usual_shape
 
 TOLERANCE = 1e-4
 """Largest difference that rounding may make, relative to the largest output."""
@@ -49,7 +50,7 @@ def deploy(
             differ.
     """
     require_float32(model)
-    model = at_present_width(model)
+    model = narrow(model)
     chosen = _chosen(model, forms or {})
     image = _image(model, input_size)
     substitutes: dict[int, nn.Layer] = {}
@@ -146,10 +147,7 @@ def _outside(layer: nn.Layer, opaque: Mapping[int, nn.Layer]) -> Iterator[nn.Lay
 
 
 def _image(model: nn.Layer, input_size: Sequence[int] | None) -> Tensor:
-    if input_size is None:
-        size = [image_channels(model), *getattr(model, "image_shape", (3, 64, 64))[1:]]
-    else:
-        size = list(input_size)[-3:]
+    size = usual_shape(model) if input_size is None else list(input_size)[-3:]
     if len(size) != 3 or min(size) < 1:
         raise UserError(f"input_size is [N, C, H, W] or [C, H, W] with positive sizes; got {list(input_size)}")
     return paddle.to_tensor(np.random.default_rng(0).standard_normal((1, *size), np.float32))

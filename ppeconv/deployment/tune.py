@@ -13,7 +13,7 @@ import paddle
 from paddle import nn
 
 from ppeconv import observe
-from ppeconv.anywidth import at_present_width
+from ppeconv.anywidth import narrow
 from ppeconv.deployment.export import export
 from ppeconv.deployment.latency import median_ms
 from ppeconv.deployment.rewrite import rewritable
@@ -61,7 +61,7 @@ def tune(
     """
     return [
         Tuned(operator, shape, names, _milliseconds(operator, shape, runtime, batch, threads))
-        for operator, shape, names in _distinct(at_present_width(model), input_shape)
+        for operator, shape, names in _distinct(narrow(model), input_shape)
     ]
 
 

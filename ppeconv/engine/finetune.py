@@ -10,6 +10,7 @@ from pathlib import Path
 from paddle import nn
 
 from ppeconv.backbones.external import PADDLE_VISION
+from ppeconv.backbones.protocol import offers
 from ppeconv.config import Config
 from ppeconv.counting import NORMS
 from ppeconv.engine.weights import read_weights, weight_file
@@ -58,9 +59,9 @@ def _imagenet_weights(name: str) -> Path:
     families = [importlib.import_module(f"paddle.vision.models.{family}") for family in _FAMILIES]
     known = {key: value for family in families for key, value in family.model_urls.items()}
     key = name.removeprefix(PADDLE_VISION).removeprefix("models.")
-    key = getattr(BACKBONES.get(name), "imagenet_weights", None) if key == name else key
+    key = offers(BACKBONES.get(name)).imagenet_weights if key == name else key
     if key not in known:
-        ours = [entry for entry in BACKBONES.names() if hasattr(BACKBONES.get(entry), "imagenet_weights")]
+        ours = [entry for entry in BACKBONES.names() if offers(BACKBONES.get(entry)).imagenet_weights]
         raise UserError(
             f"there are no ImageNet weights for {name}; Arch.pretrained: true works for {', '.join(ours)} and for "
             "networks of paddle.vision; give the path of weights instead"

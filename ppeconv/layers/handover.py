@@ -56,6 +56,13 @@ def fit_in(new: nn.Layer, training: bool, like: Sequence[Tensor], shared: Sequen
             layer._to_impl(device=_device(reference), dtype=kind, include_sublayers=False, floating_only=True)
 
 
+def nothing(like: nn.Layer) -> nn.Identity:
+    """What stands where a layer was, in its mode."""
+    identity = nn.Identity()
+    fit_in(identity, like.training, [])
+    return identity
+
+
 def hand_over_hooks(old: Sequence[nn.Layer], new: nn.Layer) -> None:
     """Move the hooks before the first of `old` and behind the last to `new`; handles got for them still remove them.
 

@@ -8,10 +8,11 @@ from typing import Any, ClassVar
 from paddle import nn
 
 from ppeconv.declaration import Declared
-from ppeconv.errors import Unsupported
+from ppeconv.errors import Unsupported, UserError
 from ppeconv.geometry import ConvGeometry
 from ppeconv.layers.folding import Affine
 from ppeconv.operators.cost import Cost
+from ppeconv.operators.passage import Passage
 
 
 class ConvOperator(Declared, nn.Layer):
@@ -101,6 +102,11 @@ class ConvOperator(Declared, nn.Layer):
         """Take over the weights of the replaced convolution; False where they have no place in this operator."""
         return False
 
+    @classmethod
+    def passage(cls, model: nn.Layer, own: Any) -> Passage:
+        """The operator's way through a network as a whole, which rules.flow asks for; a UserError where it has none."""
+        raise UserError(f"rules.flow is for OctaveConv; {cls.__name__} takes and gives one tensor")
+
     def deployed(self, after: Affine, form: str | None = None) -> nn.Layer | None:
         """A layer for inference that does what this operator and the map `after` behind it do in eval mode.
 
@@ -137,12 +143,6 @@ def copy_weights(source: nn.Conv2D, target: nn.Conv2D) -> None:
     target.weight.set_value(source.weight)
     if target.bias is not None:
         target.bias.set_value(source.bias)
-
-
-def image_channels(network: nn.Layer) -> int:
-    """Input channels of a network's first convolution."""
-    first = next(layer for layer in network.sublayers() if isinstance(layer, (nn.Conv2D, ConvOperator)))
-    return first._in_channels if isinstance(first, nn.Conv2D) else first.geometry.in_channels
 
 
 LIMITS: dict[str, tuple[Callable[[ConvGeometry], bool], str]] = {

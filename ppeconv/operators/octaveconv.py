@@ -3,31 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
-import paddle
 from paddle import Tensor, nn
 
 from ppeconv.declaration import OwnArguments, Paper
 from ppeconv.domains import ShareOrNone
-from ppeconv.errors import Unsupported
+from ppeconv.errors import Unsupported, UserError
 from ppeconv.geometry import ConvGeometry
-from ppeconv.layers.handover import hand_over
 from ppeconv.operators.base import ConvOperator, copy_weights
 from ppeconv.operators.cost import Cost
-from ppeconv.operators.parts import centre_margin, host_conv, pooled, reframe, same_conv, spread
+from ppeconv.operators.octaveflow import octave_passage
+from ppeconv.operators.octaves import Octaves, PooledConv, divided, enlarged, halved, merged
+from ppeconv.operators.parts import centre_margin, host_conv, pooled, reframe, same_conv
+from ppeconv.operators.passage import Passage
 from ppeconv.registry import OPERATORS
-
-
-class Octaves(NamedTuple):
-    """A feature map in two resolutions: high [N, C_h, H, W], low [N, C_l, ceil(H / 2), ceil(W / 2)]."""
-
-    high: Tensor
-    low: Tensor
-
-    def __add__(self, other: Octaves) -> Octaves:
-        return Octaves(self.high + other.high, self.low + other.low)
 
 
 class OctaveCore(nn.Layer):
@@ -91,21 +81,6 @@ class OctaveCore(nn.Layer):
                 path.weight.set_value(conv.weight[outputs, inputs])
                 if path.bias is not None:
                     path.bias.set_value(conv.bias[outputs])
-
-
-class PooledConv(nn.Conv2D):
-    """A 2x2 average pool and a convolution of stride 1, with the weights of the one of stride 2 whose place it takes.
-
-    What an octave convolution without low-frequency channels is in the published codes.
-    """
-
-    def __init__(self, conv: nn.Conv2D):
-        super().__init__(**replace(ConvGeometry.of_layer(conv), stride=(1, 1)).conv_arguments())
-        hand_over([conv], self)
-        copy_weights(conv, self)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return super().forward(halved(x))
 
 
 @OPERATORS.register(aliases=("Octave", "OctConv", "Oct"))
@@ -185,6 +160,14 @@ class OctaveConv(ConvOperator):
         return True
 
     @classmethod
+    def passage(cls, model: nn.Layer, own: Any) -> Passage:
+        if {"alpha_in", "alpha_out", "two_tensor"} & own.model_fields_set:
+            raise UserError(
+                "with rules.flow the shares of every layer follow from alpha; leave the other arguments out"
+            )
+        return octave_passage(model, own.alpha)
+
+    @classmethod
     def cost(cls, geometry: ConvGeometry, height: int, width: int, own: Arguments) -> Cost:
         alpha_in, alpha_out = _shares(own)
         plain = Cost.of(geometry, height, width)
@@ -208,23 +191,3 @@ def _shares(own: OctaveConv.Arguments) -> tuple[float, float]:
     """alpha of the inputs and of the outputs."""
     low_in, low_out = (own.alpha if share is None else share for share in (own.alpha_in, own.alpha_out))
     return low_in, low_out
-
-
-def halved(x: Tensor) -> Tensor:
-    """2x2 average pool; a last odd row or column is averaged alone."""
-    return pooled(x, (2, 2))
-
-
-def enlarged(x: Tensor, like: Tensor) -> Tensor:
-    """Twice the size by nearest neighbours, cut to the height and width of `like`."""
-    return spread(x, *like.shape[2:])
-
-
-def divided(x: Tensor, low: int) -> Tensor | Octaves:
-    """`x` with its last `low` channels at half the resolution."""
-    return Octaves(x[:, :-low], halved(x[:, -low:])) if low else x
-
-
-def merged(x: Tensor | Octaves) -> Tensor:
-    """One tensor of both resolutions, at the higher one."""
-    return paddle.concat([x.high, enlarged(x.low, x.high)], axis=1) if isinstance(x, Octaves) else x

@@ -8,11 +8,12 @@ import paddle
 from paddle import Tensor, nn
 
 from ppeconv import observe
+from ppeconv.backbones.protocol import offers
 from ppeconv.counting import float_type
 from ppeconv.errors import UserError
-from ppeconv.layers.handover import fit_in
-from ppeconv.operators.base import image_channels
-from ppeconv.operators.octaveconv import merged
+from ppeconv.layers.handover import nothing
+from ppeconv.operators.octaves import merged
+from ppeconv.surgery.images import usual_shape
 
 
 class FeatureMaps(nn.Layer):
@@ -28,14 +29,13 @@ class FeatureMaps(nn.Layer):
 
     def __init__(self, model: nn.Layer):
         super().__init__()
-        if not hasattr(model, "stages"):
+        offered = offers(model)
+        if offered.stages is None or offered.head is None:
             raise UserError(
-                f"{type(model).__name__} has no feature maps to give: it has no method stages(x); all backbones of "
-                "ppeconv but the LeNets have"
+                f"{type(model).__name__} has no feature maps to give: it has no method stages(x), or no attribute head "
+                "that names its classifier; all backbones of ppeconv but the LeNets have both"
             )
-        nothing = nn.Identity()
-        fit_in(nothing, model.training, [])
-        setattr(model, model.head, nothing)
+        setattr(model, offered.head, nothing(model))
         self.body, self.training = model, model.training
         self.channels, self.strides = self._measured()
 
@@ -44,8 +44,8 @@ class FeatureMaps(nn.Layer):
 
     def _measured(self) -> tuple[list[int], list[int]]:
         """Channels and strides, from one image; a multiple of 32 pixels is small enough where the layers pad."""
-        usual = getattr(self.body, "image_shape", (3, 64, 64))[1]
+        channels, usual, _ = usual_shape(self.body)
         side = usual if usual % 16 else 64
         with observe.evaluating(self), paddle.no_grad():
-            maps = self(paddle.zeros([1, image_channels(self), side, side], float_type(self)))
+            maps = self(paddle.zeros([1, channels, side, side], float_type(self)))
         return [value.shape[1] for value in maps], [2 ** round(log2(side / value.shape[2])) for value in maps]

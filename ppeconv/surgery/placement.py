@@ -9,14 +9,15 @@ import paddle
 from paddle import Tensor, nn
 
 from ppeconv import observe
+from ppeconv.backbones.protocol import offers
 from ppeconv.counting import float_type, parameter_count
 from ppeconv.errors import UserError
 from ppeconv.layers.handover import fit_in, hand_over_hooks
 from ppeconv.layers.walk import Place, walk
-from ppeconv.operators.base import image_channels
 from ppeconv.recalibration.base import RecalibrationSlot
 from ppeconv.registry import HEADS, RECALIBRATIONS, Choice
 from ppeconv.schema import check
+from ppeconv.surgery.images import usual_shape
 from ppeconv.surgery.report import Report, Row, counted
 from ppeconv.surgery.rules import Places, matches
 from ppeconv.surgery.sites import CLOSED
@@ -157,10 +158,9 @@ def _measured(
     model: nn.Layer, layers: Sequence[nn.Layer], input_size: Sequence[int] | None, inputs: bool = False
 ) -> dict[int, list[int]]:
     """The shapes that layers give (with `inputs`, that they get), by their ids and in the order in which they run."""
-    usual = getattr(model, "image_shape", None)
-    if input_size is None and usual is None:
+    if input_size is None and offers(model).image_shape is None:
         raise UserError("the feature maps are measured with an image; give its input_size, such as [1, 3, 224, 224]")
-    size = list(input_size)[-3:] if input_size else [image_channels(model), *usual[1:]]
+    size = list(input_size)[-3:] if input_size else usual_shape(model)
     shapes: dict[int, list[int]] = {}
 
     def look(layer: nn.Layer, given: Any, output: Any) -> None:

@@ -28,8 +28,6 @@ class Site:
     superfluous: list[nn.Layer] = field(default_factory=list)
     own: Any = None
     """The operator's arguments at this place."""
-    passed: bool = False
-    """Whether octaves pass it."""
 
     @property
     def succession(self) -> list[nn.Layer]:

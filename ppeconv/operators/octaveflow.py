@@ -9,33 +9,14 @@ that stage stay as they are.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
 from paddle import Tensor, nn
 
 from ppeconv.errors import UserError
-from ppeconv.layers.handover import hand_over, hand_over_hooks
-from ppeconv.operators.octaveconv import Octaves, PooledConv, divided, merged
-
-
-@dataclass
-class Passage:
-    """What happens in the blocks: the arguments of each convolution, by its id, and the layers set beside them."""
-
-    convolutions: dict[int, dict[str, Any]] = field(default_factory=dict)
-    settings: list[tuple[nn.Layer, str, nn.Layer]] = field(default_factory=list)
-    """(owner, attribute, new layer)."""
-    pooled: set[int] = field(default_factory=set)
-    """Ids of the convolutions of one resolution that are exchanged for ones that pool by their stride."""
-
-    def settle(self) -> None:
-        """Put the layers in, with the hooks of those that they replace and do not hold."""
-        for owner, attribute, layer in self.settings:
-            old = getattr(owner, attribute)
-            if old is not None and all(part is not old for part in layer.sublayers()):
-                hand_over_hooks([old], layer)
-            setattr(owner, attribute, layer)
+from ppeconv.layers.handover import hand_over
+from ppeconv.operators.octaves import Octaves, PooledConv, divided, merged
+from ppeconv.operators.passage import Passage
 
 
 class OctaveWise(nn.Layer):
@@ -98,7 +79,7 @@ def octave_passage(model: nn.Layer, alpha: float) -> Passage:
             f"bn2, relu and downsample; {type(model).__name__} has {len(stages)}; without rules.flow OctaveConv "
             "replaces single convolutions"
         )
-    passage = Passage()
+    passage = Passage("outside the residual blocks that the octaves pass", "hooks get both resolutions here")
     inside = [block for stage in stages[:-1] for block in stage]
     for index, block in enumerate(inside):
         _pass(block, 0.0 if index == 0 else alpha, alpha, passage)
@@ -129,12 +110,12 @@ def _pass(block: nn.Layer, alpha_in: float, alpha: float, passage: Passage) -> N
     """Octaves from the first convolution to the end of the block."""
     share = alpha_in
     for conv, _, norm in _convolutions(block):
-        passage.convolutions[id(conv)] = _arguments(share, alpha)
+        passage.arguments[id(conv)] = _arguments(share, alpha)
         _divide_norm(block, norm, alpha, passage)
         share = alpha
     passage.settings.append((block, "relu", OctaveWise(block.relu)))
     if _is_projection(block.downsample):
-        passage.convolutions[id(block.downsample[0])] = _arguments(alpha_in, alpha)
+        passage.arguments[id(block.downsample[0])] = _arguments(alpha_in, alpha)
         _divide_norm(block.downsample, "1", alpha, passage)
     elif block.downsample is not None or alpha_in != alpha:
         passage.settings.append((block, "downsample", _shortcut(block, conv._out_channels, alpha)))
@@ -142,14 +123,14 @@ def _pass(block: nn.Layer, alpha_in: float, alpha: float, passage: Passage) -> N
 
 def _leave(block: nn.Layer, alpha: float, passage: Passage) -> None:
     """Octaves to the first convolution and the shortcut, one resolution behind them."""
-    passage.convolutions[id(block.conv1)] = _arguments(alpha, 0.0)
+    passage.arguments[id(block.conv1)] = _arguments(alpha, 0.0)
     for conv, name, _ in _convolutions(block):
         if conv is not block.conv1 and max(conv._stride) > 1:
-            passage.convolutions[id(conv)] = _arguments(0.0, 0.0)
-            passage.pooled.add(id(conv))
+            passage.arguments[id(conv)] = _arguments(0.0, 0.0)
+            passage.kept[id(conv)] = "its input has one resolution, which is pooled to half instead of the stride"
             passage.settings.append((block, name, PooledConv(conv)))
     if _is_projection(block.downsample):
-        passage.convolutions[id(block.downsample[0])] = _arguments(alpha, 0.0)
+        passage.arguments[id(block.downsample[0])] = _arguments(alpha, 0.0)
     else:
         passage.settings.append((block, "downsample", _shortcut(block, 0, 0.0)))
 
