@@ -24,7 +24,7 @@ _HOMES = {
     "recalibrate": "surgery.placement",
     "replace_pool": "surgery.placement",
     "count": "counting",
-    "parameter_count": "counting",
+    "parameter_count": "layers.parameters",
     "InProcess": "deployment.in_process",
     "Predictor": "deployment.predictor",
     "deploy": "deployment.rewrite",
@@ -40,12 +40,13 @@ _HOMES = {
 __all__ = [*_HOMES, "__version__"]
 
 if TYPE_CHECKING:
-    from ppeconv.counting import count, parameter_count
+    from ppeconv.counting import count
     from ppeconv.deployment.export import export
     from ppeconv.deployment.in_process import InProcess
     from ppeconv.deployment.predictor import Predictor
     from ppeconv.deployment.rewrite import deploy
     from ppeconv.errors import UserError
+    from ppeconv.layers.parameters import parameter_count
     from ppeconv.models.create import create_backbone, create_model, create_operator, list_backbones, list_operators
     from ppeconv.registry import (
         BACKBONES,

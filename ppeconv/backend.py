@@ -12,13 +12,13 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 
-from ppeconv import functional
 from ppeconv.cpu.library.cpuinfo import cpu_flags, cpu_name
 from ppeconv.cpu.library.memory import keep_freed_pages
 from ppeconv.cpu.library.mkl import VARIABLE as MKL_VARIABLE
 from ppeconv.cpu.training.blend import softmax_blend
 from ppeconv.cpu.training.dispatch import patches
 from ppeconv.cpu.training.selection import VARIABLE, available, select
+from ppeconv.layers import functional
 
 __all__ = [
     "MKL_VARIABLE",

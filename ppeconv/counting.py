@@ -20,9 +20,7 @@ from paddle import nn
 
 from ppeconv import observe
 from ppeconv.errors import UserError
-
-NORMS = (nn.BatchNorm, nn.BatchNorm1D, nn.BatchNorm2D, nn.BatchNorm3D, nn.SyncBatchNorm)
-"""Layers whose `_mean` and `_variance` are statistics, not parameters."""
+from ppeconv.layers.parameters import float_type, own_parameters, parameter_count
 
 
 @dataclass
@@ -63,12 +61,6 @@ class Counts:
         )
         others = ", ".join(f"{name} x{calls}" for name, calls in sorted(self.uncounted.items()))
         return "\n".join(lines + ([f"counted as zero: {others}"] if others else []))
-
-
-def parameter_count(layer: nn.Layer) -> int:
-    """Trainable parameters of a layer and all below it; frozen ones count, batch-norm statistics do not."""
-    parameters = {id(p): p for sub in layer.sublayers(include_self=True) for p in own_parameters(sub).values()}
-    return sum(math.prod(p.shape) for p in parameters.values())
 
 
 def count(model: nn.Layer, input_size: Sequence[int]) -> Counts:
@@ -228,15 +220,3 @@ def _rows(model: nn.Layer, tally: _Tally) -> list[LayerCount]:
         for key, (path, layer) in reversed(named.items())
     ]
     return [row for row in rows if row.params or row.macs]
-
-
-def float_type(model: nn.Layer) -> paddle.dtype:
-    """The number format of a network's images: that of its parameters."""
-    kinds = (value.dtype for value in model.parameters() if value.is_floating_point())
-    return next(kinds, paddle.get_default_dtype())
-
-
-def own_parameters(layer: nn.Layer) -> dict[str, paddle.Tensor]:
-    """The parameters of a layer itself that training changes, by their names in it."""
-    statistics = ("_mean", "_variance") if isinstance(layer, NORMS) else ()
-    return {name: p for name, p in layer._parameters.items() if p is not None and name not in statistics}

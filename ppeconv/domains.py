@@ -1,8 +1,8 @@
 """What a config value may be: the numbers, lists and paths that keys and arguments declare.
 
 A key or an argument has one of these types, and nothing else says what it takes: the check, the message of a refusal
-(`ppeconv.wording`) and docs/config.md follow from it. Bounds keep out what has no meaning and what no machine could
-hold; NaN and infinity are refused everywhere.
+(`ppeconv.schema.wording`) and docs/config.md follow from it. Bounds keep out what has no meaning and what no machine
+could hold; NaN and infinity are refused everywhere.
 """
 
 from __future__ import annotations

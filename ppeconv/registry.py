@@ -1,6 +1,6 @@
 """Things that are chosen by name: operators, backbones, data sets, transforms, losses, schedules.
 
-What a user may set of such a thing it declares itself, as `Arguments` (see `ppeconv.declaration`) or in the
+What a user may set of such a thing it declares itself, as `Arguments` (see `ppeconv.schema.declaration`) or in the
 keyword-only parameters of its signature; there is no second list.
 """
 
@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from ppeconv.declaration import OwnArguments
 from ppeconv.errors import UserError, nearest
 from ppeconv.schema import Section, check, signature_schema
+from ppeconv.schema.declaration import OwnArguments
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ import yaml
 from ppeconv.deployment.sweep import WidthRow, area, read_csv
 from ppeconv.engine import checkpoint
 from ppeconv.engine.run import Run
-from ppeconv.values import to_yaml
+from ppeconv.schema.values import to_yaml
 
 KEPT, PAGE = ROOT / "docs" / "anywidth", ROOT / "docs" / "anywidth_results.md"
 NAMES = {"awn": "AWN", "awn_rs": "AWN+RS", "snet": "S-Net", "usnet": "US-Net"}

@@ -20,7 +20,6 @@ sys.path.insert(0, str(ROOT))
 import yaml
 from pydantic import BaseModel
 
-from ppeconv import wording
 from ppeconv.config import Config, sections
 from ppeconv.registry import (
     BACKBONES,
@@ -35,6 +34,7 @@ from ppeconv.registry import (
     TRANSFORMS,
     Registry,
 )
+from ppeconv.schema import wording
 from ppeconv.surgery.rules import Places, Rules
 
 PAGE = ROOT / "docs" / "config.md"

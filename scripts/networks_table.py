@@ -28,10 +28,10 @@ import yaml
 import ppeconv
 from ppeconv import config as configs
 from ppeconv.backbones.initial import RULES
-from ppeconv.counting import NORMS
 from ppeconv.deployment.export import export
 from ppeconv.deployment.predictor import Predictor
 from ppeconv.engine.setup import build_model, transforms
+from ppeconv.layers.parameters import NORMS
 from ppeconv.registry import BACKBONES
 
 ROWS = ROOT / "scripts" / "networks.yaml"

@@ -23,12 +23,12 @@ import make_config_reference as reference
 import paddle
 from paddle import nn
 
-from ppeconv import wording
-from ppeconv.declaration import Paper
 from ppeconv.errors import Unsupported
 from ppeconv.geometry import ConvGeometry
 from ppeconv.operators.table import COMPARED, share_of_plain
 from ppeconv.registry import OPERATORS, PLACED, placed
+from ppeconv.schema import wording
+from ppeconv.schema.declaration import Paper
 
 MARK = "<!-- 本页由 scripts/generate_docs.py 根据代码写出，请不要手改；想自己写，就先删去这一行。 -->"
 LIMITS = {

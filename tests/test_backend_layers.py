@@ -15,10 +15,11 @@ from hypothesis import strategies as st
 from paddle import nn
 from paddle.nn import functional as F
 
-from ppeconv import backend, create_operator, functional
+from ppeconv import backend, create_operator
 from ppeconv.cpu.library.window import Geometry, explicit_padding
 from ppeconv.cpu.training import conv, layout
 from ppeconv.errors import UserError
+from ppeconv.layers import functional
 from tests.precision import assert_accurate, normal, offered_levels
 
 pytestmark = pytest.mark.skipif(not backend.available()[0], reason=backend.available()[1])

@@ -5,7 +5,7 @@ import pytest
 from ppeconv import UserError
 from ppeconv import config as configs
 from ppeconv.registry import DATASETS, LOSSES
-from ppeconv.values import from_yaml
+from ppeconv.schema.values import from_yaml
 
 NAME = "resnet18_spconv_cifar100"
 

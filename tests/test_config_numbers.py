@@ -32,8 +32,8 @@ from ppeconv.registry import (
     SCHEDULES,
     TRANSFORMS,
 )
+from ppeconv.schema.wording import alternatives, declared, items, lengths, limits, unwrapped, words
 from ppeconv.surgery.rules import Rules
-from ppeconv.wording import alternatives, declared, items, lengths, limits, unwrapped, words
 from tests.runs import trained_run
 
 SMALL = {"name": "ResNet14", "width": 0.25}

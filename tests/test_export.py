@@ -14,7 +14,6 @@ from PIL import Image
 
 import ppeconv
 from ppeconv import Predictor, UserError, create_model
-from ppeconv.counting import NORMS
 from ppeconv.data.datasets import Digits
 from ppeconv.deployment import publish
 from ppeconv.deployment.export import export
@@ -23,6 +22,7 @@ from ppeconv.deployment.precision import require_bf16
 from ppeconv.deployment.publish import publishing
 from ppeconv.deployment.runtime import PaddleRuntime
 from ppeconv.deployment.runtimes import open_runtime
+from ppeconv.layers.parameters import NORMS
 from ppeconv.layers.shuffle import by_reshaping
 from tests.runs import call, skip_without_bf16, trained_run
 

@@ -14,8 +14,8 @@ import ppeconv
 from ppeconv import UserError, create_model, replace_conv
 from ppeconv.backbones.res2net import Res2Block
 from ppeconv.backbones.shufflenetv1 import ShuffleBlockV1
-from ppeconv.counting import NORMS
 from ppeconv.engine.setup import build_model
+from ppeconv.layers.parameters import NORMS
 from ppeconv.registry import BACKBONES
 
 ROOT = Path(__file__).parent.parent

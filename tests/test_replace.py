@@ -9,7 +9,7 @@ from paddle import nn
 
 import ppeconv
 from ppeconv import UserError, create_model, replace_conv
-from ppeconv.counting import own_parameters
+from ppeconv.layers.parameters import own_parameters
 from ppeconv.layers.walk import exchange, walk
 from ppeconv.operators.spconv import SPConv
 

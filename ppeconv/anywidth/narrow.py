@@ -10,8 +10,9 @@ from paddle import nn
 
 from ppeconv.anywidth.layers import Weighted
 from ppeconv.anywidth.width import any_width_layers, set_width, statistics_from, width_of
-from ppeconv.counting import count, parameter_count
+from ppeconv.counting import count
 from ppeconv.layers.handover import copy_hooks
+from ppeconv.layers.parameters import parameter_count
 
 
 def narrow(model: nn.Layer, width: float | None = None) -> nn.Layer:

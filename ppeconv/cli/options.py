@@ -11,8 +11,8 @@ import pydantic
 
 from ppeconv.domains import FilePath
 from ppeconv.errors import UserError
-from ppeconv.values import from_yaml
-from ppeconv.wording import words
+from ppeconv.schema.values import from_yaml
+from ppeconv.schema.wording import words
 
 if TYPE_CHECKING:
     from ppeconv.config import Config

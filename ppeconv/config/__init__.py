@@ -12,8 +12,8 @@ from ppeconv.config.sections import FORMAT, Config
 from ppeconv.errors import UserError
 from ppeconv.registry import DATASETS, HEADS, OPERATORS, OPTIMIZERS, RECALIBRATIONS
 from ppeconv.schema import Section, check, keys_at
+from ppeconv.schema.values import to_yaml
 from ppeconv.surgery.rules import Places, Rules
-from ppeconv.values import to_yaml
 
 __all__ = ["Config", "dump", "find", "load", "parse", "shipped", "with_values"]
 

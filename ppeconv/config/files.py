@@ -8,7 +8,7 @@ from typing import Any
 
 from ppeconv.domains import expanded
 from ppeconv.errors import UserError, nearest
-from ppeconv.values import copied, from_yaml, same_name
+from ppeconv.schema.values import copied, from_yaml, same_name
 
 _DEEPEST = 50
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ppeconv.errors import UserError
-from ppeconv.values import from_yaml, same_name
+from ppeconv.schema.values import from_yaml, same_name
 
 
 def override(

@@ -26,7 +26,7 @@ from ppeconv.deployment.runtime import PREFIX, EagerRuntime
 from ppeconv.deployment.runtimes import FILES, RUNTIMES, Runtime
 from ppeconv.errors import UserError, nearest
 from ppeconv.layers.shuffle import in_one_operation
-from ppeconv.values import to_yaml
+from ppeconv.schema.values import to_yaml
 
 Form = Literal["deployed", "trained"]
 CHECKED_BATCHES = 1, 3

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 from ppeconv.errors import UserError
 from ppeconv.schema import check
-from ppeconv.values import from_yaml
+from ppeconv.schema.values import from_yaml
 
 
 class Facts(BaseModel):

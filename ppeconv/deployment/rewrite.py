@@ -11,11 +11,11 @@ from paddle import Tensor, nn
 
 from ppeconv import observe
 from ppeconv.anywidth import narrow
-from ppeconv.counting import NORMS
 from ppeconv.deployment.outputs import tensors
 from ppeconv.deployment.pairs import norms_behind
 from ppeconv.errors import UserError, nearest
 from ppeconv.layers.folding import Affine, folded, hooked, is_foldable_conv
+from ppeconv.layers.parameters import NORMS
 from ppeconv.operators.base import ConvOperator
 from ppeconv.registry import OPERATORS
 from ppeconv.surgery.images import usual_shape

@@ -20,7 +20,7 @@ from ppeconv.deployment.predictor import Prediction, Predictor
 from ppeconv.deployment.publish import TABLE, publishing
 from ppeconv.deployment.runtimes import open_runtime
 from ppeconv.errors import UserError
-from ppeconv.values import to_yaml
+from ppeconv.schema.values import to_yaml
 
 FORMAT = 1
 BATCHES = (1, 8, 32)

@@ -17,8 +17,8 @@ import paddle
 import paddle.distributed as dist
 from paddle import Tensor, nn
 
-from ppeconv.counting import NORMS
 from ppeconv.errors import UserError
+from ppeconv.layers.parameters import NORMS
 
 T = TypeVar("T")
 

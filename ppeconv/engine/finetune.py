@@ -12,9 +12,9 @@ from paddle import nn
 from ppeconv.backbones.external import PADDLE_VISION
 from ppeconv.backbones.protocol import offers
 from ppeconv.config import Config
-from ppeconv.counting import NORMS
 from ppeconv.engine.weights import read_weights, weight_file
 from ppeconv.errors import UserError, nearest
+from ppeconv.layers.parameters import NORMS
 from ppeconv.registry import BACKBONES
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import paddle
 from paddle import Tensor, nn
 
-from ppeconv.counting import NORMS, own_parameters
+from ppeconv.layers.parameters import NORMS, own_parameters
 
 _HOOKS_BEFORE = ("_forward_pre_hooks", "_forward_pre_hooks_with_kwargs_flag")
 _HOOKS_BEHIND = (

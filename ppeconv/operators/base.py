@@ -7,12 +7,12 @@ from typing import Any, ClassVar
 
 from paddle import nn
 
-from ppeconv.declaration import Declared
 from ppeconv.errors import Unsupported, UserError
 from ppeconv.geometry import ConvGeometry
 from ppeconv.layers.folding import Affine
 from ppeconv.operators.cost import Cost
 from ppeconv.operators.passage import Passage
+from ppeconv.schema.declaration import Declared
 
 
 class ConvOperator(Declared, nn.Layer):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from ppeconv.declaration import OwnArguments
 from ppeconv.domains import Count, Natural
 from ppeconv.errors import Unsupported
 from ppeconv.geometry import ConvGeometry
 from ppeconv.operators.cost import Cost
 from ppeconv.operators.versatile import FilterBank, VersatileFilters
 from ppeconv.registry import OPERATORS
+from ppeconv.schema.declaration import OwnArguments
 
 
 @OPERATORS.register(aliases=("ChannelVersatile",))

@@ -11,13 +11,13 @@ import paddle
 from paddle import Tensor, nn
 from pydantic import Field
 
-from ppeconv.declaration import OwnArguments, Paper
 from ppeconv.domains import Channels
 from ppeconv.geometry import ConvGeometry
 from ppeconv.operators.base import ConvOperator
 from ppeconv.operators.cost import Cost
 from ppeconv.operators.parts import centre_margin, host_conv, pooled, reframe, same_conv, shuffle
 from ppeconv.registry import OPERATORS
+from ppeconv.schema.declaration import OwnArguments, Paper
 
 
 @OPERATORS.register(aliases=("Comp",))

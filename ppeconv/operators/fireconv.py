@@ -12,7 +12,6 @@ import paddle
 import paddle.nn.functional as F
 from paddle import Tensor, nn
 
-from ppeconv.declaration import OwnArguments, Paper
 from ppeconv.domains import Multiplier, Share
 from ppeconv.errors import Unsupported
 from ppeconv.geometry import ConvGeometry
@@ -21,6 +20,7 @@ from ppeconv.operators.base import ConvOperator
 from ppeconv.operators.cost import Cost
 from ppeconv.operators.parts import CentredConv, host_conv, pointwise
 from ppeconv.registry import OPERATORS
+from ppeconv.schema.declaration import OwnArguments, Paper
 
 
 @OPERATORS.register(aliases=("Fire",))

@@ -9,13 +9,13 @@ from typing import Any, ClassVar
 import paddle
 from paddle import Tensor, nn
 
-from ppeconv.declaration import OwnArguments, Paper
 from ppeconv.domains import Channels, OddKernelSide
 from ppeconv.geometry import ConvGeometry
 from ppeconv.operators.base import ConvOperator
 from ppeconv.operators.cost import Cost
 from ppeconv.operators.parts import Between, followed, host_conv
 from ppeconv.registry import OPERATORS
+from ppeconv.schema.declaration import OwnArguments, Paper
 
 
 @OPERATORS.register(aliases=("Ghost",))

@@ -10,7 +10,6 @@ import numpy as np
 import paddle
 from paddle import Tensor, nn
 
-from ppeconv.declaration import OwnArguments, Paper
 from ppeconv.domains import Channels
 from ppeconv.errors import Unsupported
 from ppeconv.geometry import ConvGeometry
@@ -19,6 +18,7 @@ from ppeconv.operators.base import ConvOperator
 from ppeconv.operators.cost import Cost
 from ppeconv.operators.parts import block_diagonal, host_conv, shuffle
 from ppeconv.registry import OPERATORS
+from ppeconv.schema.declaration import OwnArguments, Paper
 
 
 @OPERATORS.register(aliases=("Group",))

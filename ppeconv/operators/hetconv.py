@@ -9,7 +9,6 @@ import numpy as np
 import paddle
 from paddle import Tensor, nn
 
-from ppeconv.declaration import OwnArguments, Paper
 from ppeconv.domains import Channels
 from ppeconv.errors import Unsupported
 from ppeconv.geometry import ConvGeometry
@@ -18,6 +17,7 @@ from ppeconv.operators.base import ConvOperator
 from ppeconv.operators.cost import Cost
 from ppeconv.operators.parts import CentredConv, block_diagonal, host_conv
 from ppeconv.registry import OPERATORS
+from ppeconv.schema.declaration import OwnArguments, Paper
 
 Form = Literal["exact", "unmasked"]
 

@@ -8,7 +8,6 @@ import paddle
 from paddle import Tensor, nn
 from pydantic import Field
 
-from ppeconv.declaration import OwnArguments, Paper
 from ppeconv.domains import Natural
 from ppeconv.errors import Unsupported
 from ppeconv.geometry import ConvGeometry
@@ -16,6 +15,7 @@ from ppeconv.operators.base import ConvOperator
 from ppeconv.operators.cost import Cost
 from ppeconv.operators.parts import CentredConv, CentredPool, followed, host_conv, pointwise, same_conv
 from ppeconv.registry import OPERATORS
+from ppeconv.schema.declaration import OwnArguments, Paper
 
 Form = Literal["reduced", "naive", "factorised"]
 

@@ -10,7 +10,6 @@ import paddle
 import paddle.nn.functional as F
 from paddle import Tensor, nn
 
-from ppeconv.declaration import OwnArguments, Paper
 from ppeconv.domains import Channels, NotNegative
 from ppeconv.geometry import ConvGeometry
 from ppeconv.layers.folding import Affine, conv_of, folded
@@ -19,6 +18,7 @@ from ppeconv.layers.walk import exchange, walk
 from ppeconv.operators.base import ConvOperator
 from ppeconv.operators.cost import Cost
 from ppeconv.registry import OPERATORS
+from ppeconv.schema.declaration import OwnArguments, Paper
 
 
 @OPERATORS.register(aliases=("MaskedVersatile",))

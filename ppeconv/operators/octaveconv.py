@@ -7,7 +7,6 @@ from typing import Any, ClassVar
 
 from paddle import Tensor, nn
 
-from ppeconv.declaration import OwnArguments, Paper
 from ppeconv.domains import ShareOrNone
 from ppeconv.errors import Unsupported, UserError
 from ppeconv.geometry import ConvGeometry
@@ -18,6 +17,7 @@ from ppeconv.operators.octaves import Octaves, PooledConv, divided, enlarged, ha
 from ppeconv.operators.parts import centre_margin, host_conv, pooled, reframe, same_conv
 from ppeconv.operators.passage import Passage
 from ppeconv.registry import OPERATORS
+from ppeconv.schema.declaration import OwnArguments, Paper
 
 
 class OctaveCore(nn.Layer):

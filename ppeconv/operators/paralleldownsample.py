@@ -8,13 +8,13 @@ from typing import Literal
 import paddle
 from paddle import Tensor
 
-from ppeconv.declaration import OwnArguments, Paper
 from ppeconv.domains import ShareOrNone
 from ppeconv.geometry import ConvGeometry
 from ppeconv.operators.base import ConvOperator
 from ppeconv.operators.cost import Cost
 from ppeconv.operators.parts import CentredPool, host_conv
 from ppeconv.registry import OPERATORS
+from ppeconv.schema.declaration import OwnArguments, Paper
 
 
 @OPERATORS.register

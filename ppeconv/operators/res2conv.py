@@ -7,7 +7,6 @@ from math import ceil
 import paddle
 from paddle import Tensor, nn
 
-from ppeconv.declaration import OwnArguments, Paper
 from ppeconv.domains import Channels, Scales
 from ppeconv.errors import Unsupported
 from ppeconv.geometry import ConvGeometry
@@ -15,6 +14,7 @@ from ppeconv.operators.base import ConvOperator
 from ppeconv.operators.cost import Cost
 from ppeconv.operators.parts import Between, centre_margin, followed, pointwise, reframe, same_conv
 from ppeconv.registry import OPERATORS
+from ppeconv.schema.declaration import OwnArguments, Paper
 
 
 @OPERATORS.register(aliases=("Res2",))

@@ -7,7 +7,6 @@ from math import ceil, gcd
 import paddle
 from paddle import Tensor
 
-from ppeconv.declaration import OwnArguments, Paper
 from ppeconv.domains import Channels
 from ppeconv.geometry import ConvGeometry
 from ppeconv.operators.base import ConvOperator
@@ -22,6 +21,7 @@ from ppeconv.operators.parts import (
     shuffle,
 )
 from ppeconv.registry import OPERATORS
+from ppeconv.schema.declaration import OwnArguments, Paper
 
 
 @OPERATORS.register

@@ -7,12 +7,12 @@ from typing import Any
 import paddle
 from paddle import Tensor, nn
 
-from ppeconv.declaration import Paper
 from ppeconv.geometry import ConvGeometry
 from ppeconv.operators.base import ConvOperator
 from ppeconv.operators.cost import Cost
 from ppeconv.operators.parts import centre_margin, followed, host_conv, pointwise, reframe, shuffle
 from ppeconv.registry import OPERATORS
+from ppeconv.schema.declaration import Paper
 
 
 @OPERATORS.register

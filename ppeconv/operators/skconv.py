@@ -10,13 +10,13 @@ import paddle.nn.functional as F
 from paddle import Tensor, nn
 from pydantic import Field
 
-from ppeconv.declaration import OwnArguments, Paper
 from ppeconv.domains import Channels
 from ppeconv.geometry import ConvGeometry
 from ppeconv.operators.base import ConvOperator
 from ppeconv.operators.cost import Cost
 from ppeconv.operators.parts import CentredConv, followed, pointwise
 from ppeconv.registry import OPERATORS
+from ppeconv.schema.declaration import OwnArguments, Paper
 
 
 @OPERATORS.register(aliases=("SK",))

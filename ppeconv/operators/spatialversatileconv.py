@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from ppeconv.declaration import OwnArguments
 from ppeconv.geometry import ConvGeometry
 from ppeconv.operators.cost import Cost
 from ppeconv.operators.versatile import FilterBank, Form, VersatileFilters, ring_count
 from ppeconv.registry import OPERATORS
+from ppeconv.schema.declaration import OwnArguments
 
 
 @OPERATORS.register(aliases=("SpatialVersatile",))

@@ -9,16 +9,16 @@ import paddle
 import paddle.nn.functional as F
 from paddle import Tensor, nn
 
-from ppeconv import functional
-from ppeconv.declaration import OwnArguments, Paper
 from ppeconv.domains import Channels, Positive, Share
 from ppeconv.errors import Unsupported
 from ppeconv.geometry import ConvGeometry
+from ppeconv.layers import functional
 from ppeconv.layers.folding import Affine, dense, folded
 from ppeconv.operators.base import ConvOperator
 from ppeconv.operators.cost import Cost
 from ppeconv.operators.parts import centre_margin, host_conv, pooled, reframe
 from ppeconv.registry import OPERATORS
+from ppeconv.schema.declaration import OwnArguments, Paper
 
 
 @OPERATORS.register(aliases=("SP",))

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
-from ppeconv.declaration import Paper
 from ppeconv.geometry import ConvGeometry
 from ppeconv.operators.cost import Cost
 from ppeconv.registry import HEADS, OPERATORS, RECALIBRATIONS, placed
+from ppeconv.schema.declaration import Paper
 
 COMPARED = ConvGeometry.of(64, 64, 3, 1, 1, bias_attr=False)
 """The plain convolution that the tables set operators beside, on 32 x 32 pixels."""

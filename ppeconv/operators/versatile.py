@@ -12,12 +12,12 @@ import paddle
 import paddle.nn.functional as F
 from paddle import Tensor, nn
 
-from ppeconv.declaration import Paper
 from ppeconv.geometry import ConvGeometry
 from ppeconv.layers.folding import Affine, conv_of, folded
 from ppeconv.operators.base import ConvOperator
 from ppeconv.operators.cost import Cost
 from ppeconv.operators.parts import kernel_margin, reframe, share_out
+from ppeconv.schema.declaration import Paper
 
 Form = Literal["concat", "sum"]
 

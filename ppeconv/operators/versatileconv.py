@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from ppeconv.declaration import OwnArguments
 from ppeconv.domains import Count, Natural
 from ppeconv.geometry import ConvGeometry
 from ppeconv.operators.channelversatileconv import refuse_slide
 from ppeconv.operators.cost import Cost
 from ppeconv.operators.versatile import FilterBank, Form, VersatileFilters, ring_count
 from ppeconv.registry import OPERATORS
+from ppeconv.schema.declaration import OwnArguments
 
 
 @OPERATORS.register(aliases=("Versatile",))

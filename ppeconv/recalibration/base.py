@@ -6,8 +6,8 @@ from typing import Any
 
 from paddle import nn
 
-from ppeconv.declaration import Declared
 from ppeconv.operators.cost import Cost
+from ppeconv.schema.declaration import Declared
 
 
 class Block(Declared, nn.Layer):

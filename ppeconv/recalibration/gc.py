@@ -7,11 +7,11 @@ from typing import Literal
 import paddle.nn.functional as F
 from paddle import Tensor, nn
 
-from ppeconv.declaration import OwnArguments, Paper
 from ppeconv.domains import Multiplier
 from ppeconv.operators.cost import Cost
 from ppeconv.recalibration.base import Recalibration
 from ppeconv.registry import RECALIBRATIONS
+from ppeconv.schema.declaration import OwnArguments, Paper
 
 
 @RECALIBRATIONS.register

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from paddle import Tensor, nn
 
-from ppeconv.declaration import OwnArguments, Paper
 from ppeconv.domains import MapSize
 from ppeconv.errors import UserError
 from ppeconv.operators.cost import Cost
 from ppeconv.recalibration.base import Block
 from ppeconv.registry import HEADS
+from ppeconv.schema.declaration import OwnArguments, Paper
 
 
 @HEADS.register

@@ -8,13 +8,13 @@ from typing import Literal
 import paddle.nn.functional as F
 from paddle import Tensor, nn
 
-from ppeconv.declaration import OwnArguments, Paper
 from ppeconv.domains import MapSize
 from ppeconv.errors import UserError
 from ppeconv.operators.cost import Cost
 from ppeconv.operators.parts import spread
 from ppeconv.recalibration.base import Recalibration
 from ppeconv.registry import RECALIBRATIONS
+from ppeconv.schema.declaration import OwnArguments, Paper
 
 Form = Literal["theta-", "theta", "theta+"]
 Extent = Literal[2, 4, 8, "global"]

@@ -9,9 +9,9 @@ from paddle import Tensor, nn
 
 from ppeconv import observe
 from ppeconv.backbones.protocol import offers
-from ppeconv.counting import float_type
 from ppeconv.errors import UserError
 from ppeconv.layers.handover import nothing
+from ppeconv.layers.parameters import float_type
 from ppeconv.operators.octaves import merged
 from ppeconv.surgery.images import usual_shape
 

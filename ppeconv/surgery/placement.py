@@ -10,9 +10,9 @@ from paddle import Tensor, nn
 
 from ppeconv import observe
 from ppeconv.backbones.protocol import offers
-from ppeconv.counting import float_type, parameter_count
 from ppeconv.errors import UserError
 from ppeconv.layers.handover import fit_in, hand_over_hooks
+from ppeconv.layers.parameters import float_type, parameter_count
 from ppeconv.layers.walk import Place, walk
 from ppeconv.recalibration.base import RecalibrationSlot
 from ppeconv.registry import HEADS, RECALIBRATIONS, Choice

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from ppeconv.counting import own_parameters
 from ppeconv.errors import Unsupported
 from ppeconv.geometry import ConvGeometry
 from ppeconv.layers.folding import hooked
 from ppeconv.layers.handover import lost
+from ppeconv.layers.parameters import own_parameters
 from ppeconv.operators.base import ConvOperator
 from ppeconv.operators.conv2d import Conv2D
 from ppeconv.operators.cost import Cost

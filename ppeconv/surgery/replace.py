@@ -9,9 +9,9 @@ from typing import Any
 from paddle import nn
 
 from ppeconv import observe
-from ppeconv.counting import parameter_count
 from ppeconv.errors import UserError
 from ppeconv.layers.handover import hand_over, hand_over_hooks, nothing, refresh_weights
+from ppeconv.layers.parameters import parameter_count
 from ppeconv.layers.walk import exchange
 from ppeconv.operators.base import ConvOperator
 from ppeconv.registry import OPERATORS, Choice

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 from paddle import nn
 
-from ppeconv.counting import count, parameter_count
+from ppeconv.counting import count
+from ppeconv.layers.parameters import parameter_count
 
 
 @dataclass

@@ -9,12 +9,11 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from ppeconv import config as configs
-from ppeconv import values
 from ppeconv.config import Config
 from ppeconv.config.files import find, merge, read
 from ppeconv.config.overrides import override
 from ppeconv.errors import UserError, nearest
-from ppeconv.schema import Section, check, keys_at
+from ppeconv.schema import Section, check, keys_at, values
 
 ROWS = Path(__file__).with_name("rows.yaml")
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
-from ppeconv import wording
 from ppeconv.errors import UserError, nearest
+from ppeconv.schema import wording
 
 
 class Section(BaseModel):
