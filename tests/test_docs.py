@@ -142,7 +142,14 @@ def test_worked_example(page, tmp_path):
             for config in re.findall(r"^python tools/train.py -c (\S+)$", block["text"], re.M):
                 program.append(f"assert main(['train', '-c', '{config}', '-o', 'Global.max_steps=2']) == 0")
     assert len(program) >= 3
-    shutil.copy(ROOT / "README_cn.md", tmp_path)
+    for file in ("README_cn.md", "pyproject.toml"):
+        shutil.copy(ROOT / file, tmp_path)
+    written = [block["file"] for block in blocks(ROOT / "docs" / page) if (block["file"] or "").endswith(".py")]
+    for lint in (["check"], ["format", "--check"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "ruff", *lint, *written], capture_output=True, text=True, cwd=tmp_path, check=False
+        )
+        assert done.returncode == 0, done.stdout
     program.append("import runpy; runpy.run_path('scripts/generate_docs.py', run_name='__main__')")
     if page == "add_operator.md":
         files = "'tests/test_operators.py', 'tests/test_operator_pages.py', 'tests/test_benchmark.py'"
