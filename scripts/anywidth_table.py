@@ -16,6 +16,7 @@ import yaml
 from ppeconv.deployment.sweep import WidthRow, area, read_csv
 from ppeconv.engine import checkpoint
 from ppeconv.engine.run import Run
+from ppeconv.experiment import Experiment
 from ppeconv.schema.values import to_yaml
 
 KEPT, PAGE = ROOT / "docs" / "anywidth", ROOT / "docs" / "anywidth_results.md"
@@ -36,7 +37,7 @@ HEAD = """\
 def keep(folder: Path) -> None:
     """Copy what the page needs of a run."""
     run = Run(folder)
-    config, states = run.config(), checkpoint.read(run.latest.with_name("latest.pdstates"))
+    config, states = Experiment.open(run.path).config, checkpoint.read(run.latest.with_name("latest.pdstates"))
     facts = {
         "network": config.Arch.name,
         "data": config.DataLoader.Train.dataset.name,

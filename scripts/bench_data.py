@@ -20,7 +20,7 @@ from ppeconv import config as configs
 from ppeconv.backend import keep_freed_pages
 from ppeconv.data.batches import Batches, Pipeline
 from ppeconv.data.datasets import Cifar10
-from ppeconv.engine.setup import make_batches, transforms, with_data_facts
+from ppeconv.experiment.parts import Parts
 
 
 def made_up(config: configs.Config) -> Batches:
@@ -28,7 +28,7 @@ def made_up(config: configs.Config) -> Batches:
     rng = np.random.default_rng(0)
     dataset = Cifar10(".", "train")
     dataset.arrays = rng.integers(0, 256, (20_000, *dataset.shape), np.uint8), rng.integers(0, 10, 20_000)
-    pipeline = Pipeline(transforms(config, "train"))
+    pipeline = Pipeline(Parts(config).transforms("train"))
     return Batches(dataset, pipeline, config.DataLoader.Train.sampler.batch_size, shuffle=True)
 
 
@@ -40,7 +40,7 @@ def main() -> None:
     arguments = parser.parse_args()
     keep_freed_pages()  # as in training
     config = configs.load(arguments.config or "resnet20_conv_cifar10", arguments.overrides)
-    batches = make_batches(with_data_facts(config), "train") if arguments.config else made_up(config)
+    batches = Parts(config).filled().batches("train") if arguments.config else made_up(config)
     rates = []
     for epoch in range(arguments.epochs):
         start = time.perf_counter()

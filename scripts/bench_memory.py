@@ -20,10 +20,9 @@ import paddle
 from ppeconv import config as configs
 from ppeconv.engine.listener import Listener, StepRecord
 from ppeconv.engine.resume import paddle_threads
-from ppeconv.engine.run import Run
-from ppeconv.engine.setup import build_model, make_batches, select_backend, select_device, with_data_facts
-from ppeconv.engine.train import make_precision, make_trainer, open_folder
+from ppeconv.engine.setup import select_backend, select_device
 from ppeconv.engine.trainer import Trainer
+from ppeconv.experiment import Experiment
 
 
 class Watch(Listener):
@@ -51,16 +50,17 @@ def watched_run(name: str, steps: int, overrides: list[str]) -> Watch:
     """Train a config for so many steps."""
     with tempfile.TemporaryDirectory() as folder:
         limits = [f"Global.output_dir={folder}", f"Global.epochs={steps}", f"Global.max_steps={steps}"]
-        config = with_data_facts(configs.load(name, [*overrides, *limits]))
-        device = select_device(config.Global.device)
-        select_backend(config, device)
-        paddle.seed(config.Global.seed)
-        run, model, watch = Run.of(config, name), build_model(config)[0], Watch()
-        batches = [make_batches(config, split) for split in ("train", "test")]
-        trainer = make_trainer(config, run, model, *batches, make_precision(config, device))
+        experiment, watch = Experiment(name, [*overrides, *limits]), Watch()
+        parts, run = experiment.parts.filled(), experiment.run
+        settings = parts.config.Global
+        device = select_device(settings.device)
+        select_backend(settings.cpu_backend, device)
+        paddle.seed(settings.seed)
+        batches = [parts.batches(split) for split in ("train", "test")]
+        trainer = parts.trainer(run, parts.model()[0], *batches, parts.precision(device))
         trainer.listeners.append(watch)
         with run.lock() as lock:
-            open_folder(run, config, lock, clear=True)
+            run.open(configs.dump(parts.config), lock, clear=True)
             trainer.fit()
     return watch
 

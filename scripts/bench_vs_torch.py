@@ -27,7 +27,7 @@ def contestants(network: str, torch_python: str) -> dict[str, Contestant]:
     task = {"config": config, "overrides": RECIPE, "batch_size": batch}
     both = {
         layers: Contestant(
-            {"make": "ppeconv.benchmark.training:make_step", "arguments": {**task, "layers": layers}},
+            {"make": "ppeconv.experiment.speed:make_step", "arguments": {**task, "layers": layers}},
             environment={backend.MKL_VARIABLE: None},
         )
         for layers in ("onednn", "paddle")

@@ -30,7 +30,7 @@ from ppeconv import config as configs
 from ppeconv.backbones.initial import RULES
 from ppeconv.deployment.export import export
 from ppeconv.deployment.predictor import Predictor
-from ppeconv.engine.setup import build_model, transforms
+from ppeconv.experiment.parts import Parts
 from ppeconv.layers.parameters import NORMS
 from ppeconv.registry import BACKBONES
 
@@ -68,7 +68,8 @@ def config_of(row: dict[str, Any], class_num: int | None, side: int | None = Non
 
 def _shape(config: configs.Config) -> list[int]:
     """The shape of the images that the transforms of evaluation give."""
-    sizes = [arguments["size"] for op in transforms(config, "test") for arguments in op.values() if "size" in arguments]
+    operations = Parts(config).transforms("test")
+    sizes = [arguments["size"] for op in operations for arguments in op.values() if "size" in arguments]
     side = sizes[-1]
     return [3, *(side if isinstance(side, list) else [side, side])]
 
@@ -76,7 +77,7 @@ def _shape(config: configs.Config) -> list[int]:
 def counted(row: dict[str, Any]) -> ppeconv.counting.Counts:
     """Parameters and MACs at the network's own image size, 1000 classes."""
     config = config_of(row, 1000)
-    return ppeconv.count(build_model(config)[0], config.Infer.image_shape)
+    return ppeconv.count(Parts(config).model()[0], config.Infer.image_shape)
 
 
 def run(row: dict[str, Any]) -> dict[str, Any]:
@@ -89,7 +90,7 @@ def run(row: dict[str, Any]) -> dict[str, Any]:
         result["counted"] = [counts.params, counts.macs]
         side = result["side"]
         step = "built"
-        model = build_model(config_of(row, CLASSES, side))[0]
+        model = Parts(config_of(row, CLASSES, side)).model()[0]
         result["built"] = True
         step = "trained"
         result["trained"] = train_step(model, side)

@@ -76,14 +76,11 @@ def parser() -> argparse.ArgumentParser:
 
 def train_job(job: Job, options: argparse.Namespace) -> None:
     """Train one run to its end and keep its record, unless another process is at it."""
-    from ppeconv.config import with_values
     from ppeconv.engine.lock import Busy, Lock
-    from ppeconv.engine.run import Run
-    from ppeconv.engine.train import train
     from ppeconv.zoo.record import keep
 
     options.runs.mkdir(parents=True, exist_ok=True)
-    settings = {"Global.checkpoints": "auto", "Global.save_step_interval": 100, "Global.use_visualdl": False}
+    settings = ["Global.checkpoints=auto", "Global.save_step_interval=100", "Global.use_visualdl=false"]
     lock = Lock(options.runs / f"{job.name}.lock", f"{job.name} is being trained", "this process goes on with the next")
     try:
         lock.take()
@@ -93,8 +90,9 @@ def train_job(job: Job, options: argparse.Namespace) -> None:
     with lock:
         if is_done(job, options.into):  # by the process that had the lock a moment ago
             return
-        run = train(with_values(job.config(), settings), Run(options.runs / job.name))
-        record = keep(job, run, options.into, source())
+        experiment = job.experiment(options.runs / job.name, settings)
+        experiment.train()
+        record = keep(job, experiment.run, options.into, source())
         print(f"{time.strftime('%H:%M:%S')} {job.name}: top-1 {record.last_top1:.4f}", flush=True)
 
 

@@ -6,8 +6,7 @@ from ppeconv import UserError
 from ppeconv import config as configs
 from ppeconv.cli.main import main
 from ppeconv.deployment.precision import require_bf16
-from ppeconv.engine.run import Run
-from ppeconv.engine.train import train
+from ppeconv.experiment import Experiment
 
 
 def digits_config(folder, *overrides, name="lenet_spconv_digits"):
@@ -17,8 +16,9 @@ def digits_config(folder, *overrides, name="lenet_spconv_digits"):
 
 def trained_run(folder, *overrides, name="lenet_spconv_digits"):
     """The finished run of such a config."""
-    config = digits_config(folder, *overrides, name=name)
-    return train(config, Run.of(config, name))
+    experiment = Experiment(name, [f"Global.output_dir={folder}", "Global.epochs=1", *overrides])
+    experiment.train()
+    return experiment.run
 
 
 def skip_without_bf16():

@@ -16,17 +16,14 @@ import pytest
 from PIL import Image
 
 from ppeconv import UserError, anywidth, create_model
-from ppeconv import config as configs
-from ppeconv.config.sections import AnyWidthSection
 from ppeconv.data.datasets import Digits
 from ppeconv.deployment import sweep
 from ppeconv.deployment.runtime import PaddleRuntime
 from ppeconv.deployment.sweep import WidthRow, area
 from ppeconv.deployment.widths import AnyWidthPredictor, export_widths
 from ppeconv.engine.losses import CombinedLoss
-from ppeconv.engine.run import Run
-from ppeconv.engine.train import train
-from ppeconv.engine.widths import SAMPLERS, AnyWidthStep
+from ppeconv.engine.widths import SAMPLERS, AnyWidthStep, Widths
+from ppeconv.experiment import Experiment
 from tests.runs import call, trained_run
 from tests.test_archives import write_cifar100
 
@@ -40,22 +37,18 @@ def small_run(folder, section, *overrides):
     )
 
 
-def section(**values):
-    return AnyWidthSection(**{"kind": "awn", **values})
-
-
 def test_widths_of_a_step():
     rng = np.random.default_rng(0)
-    assert SAMPLERS["k-width"](rng, section()) == [1.0, 0.75, 0.5, 0.25]
+    assert SAMPLERS["k-width"](rng, Widths(widths=[1.0, 0.5])) == [1.0, 0.5]
     for _ in range(20):
-        drawn = SAMPLERS["n-random"](rng, section(samples=5, min_width=0.3))
+        drawn = SAMPLERS["n-random"](rng, Widths(samples=5, min_width=0.3))
         assert len(drawn) == 5
         assert all(0.3 <= width <= 1 for width in drawn)
-        one_each = SAMPLERS["one-per-interval"](rng, section(samples=3, min_width=0.25))
+        one_each = SAMPLERS["one-per-interval"](rng, Widths(samples=3, min_width=0.25))
         assert [0.25 + 0.25 * index <= width <= 0.5 + 0.25 * index for index, width in enumerate(one_each)] == [
             True
         ] * 3
-        sandwich = SAMPLERS["sandwich"](rng, section(samples=4, min_width=0.25))
+        sandwich = SAMPLERS["sandwich"](rng, Widths(samples=4, min_width=0.25))
         assert sandwich[:2] == [1.0, 0.25]
         assert len(sandwich) == 4
         assert all(0.25 <= width <= 1 for width in sandwich)
@@ -71,8 +64,8 @@ def gradients_of(strategy, model, images, labels):
 def test_gradients_add_up_over_the_widths_and_every_width_is_left_behind():
     model = create_model("LeNet3C1L", width=0.25, anywidth={"kind": "awn"})
     images, labels = paddle.randn([4, 1, 28, 28]), paddle.to_tensor([[0], [1], [2], [3]])
-    single = [gradients_of(AnyWidthStep(CE, section(widths=[width])), model, images, labels) for width in (1.0, 0.5)]
-    both = gradients_of(AnyWidthStep(CE, section(widths=[0.5, 1.0])), model, images, labels)
+    single = [gradients_of(AnyWidthStep(CE, widths=[width]), model, images, labels) for width in (1.0, 0.5)]
+    both = gradients_of(AnyWidthStep(CE, widths=[0.5, 1.0]), model, images, labels)
     np.testing.assert_allclose(both, sum(single), rtol=1e-4, atol=1e-6)
     assert (single[1][4:] == 0).all()
     assert anywidth.width_of(model) == 1
@@ -83,7 +76,7 @@ def test_gradients_add_up_over_the_widths_and_every_width_is_left_behind():
 def test_the_narrower_learn_from_the_widest():
     model = create_model("LeNet3C1L", width=0.25, anywidth={"kind": "usnet"})
     images, labels, losses = paddle.randn([4, 1, 28, 28]), paddle.to_tensor([[0], [1], [2], [3]]), []
-    step = AnyWidthStep(CE, section(kind="usnet", widths=[1.0, 0.5], distill=True))
+    step = AnyWidthStep(CE, kind="usnet", widths=[1.0, 0.5], distill=True)
     logged, logits = step(model, images, labels, lambda loss: losses.append(float(loss)))
     with model.at_width(0.5):
         narrow = model(images)
@@ -155,7 +148,7 @@ def test_one_width_is_exported_as_an_ordinary_network(run, tmp_path, capsys):
     arguments = ["export", "--run", run.path, "--widths", "0.5", "-o", f"Global.save_inference_dir={folder}"]
     code, _, errors = call(capsys, *arguments)
     assert code == 0, errors
-    model = run.load_model()
+    model = Experiment.open(run.path).model
     anywidth.calibrate(model, paddle.zeros([1, 1, 28, 28]), [0.5])
     images = np.random.default_rng(0).random((2, 1, 28, 28), np.float32)
     np.save(tmp_path / "images.npy", images)
@@ -271,9 +264,10 @@ def test_cifar100_in_the_official_layout(name, tmp_path):
     write_cifar100(tmp_path)
     overrides = [f"Global.data_root={tmp_path}", f"Global.output_dir={tmp_path}/out", "Global.max_steps=2"]
     overrides += ["DataLoader.Train.sampler.batch_size=8", "Global.use_visualdl=false"]
-    config = configs.load(name, overrides)
-    run = train(config, Run.of(config, name))
-    assert run.config().Arch.class_num == 100
+    experiment = Experiment(name, overrides)
+    experiment.train()
+    run = experiment.run
+    assert Experiment.open(run.path).config.Arch.class_num == 100
     assert (run.path / "best_model.pdparams").is_file()
 
 

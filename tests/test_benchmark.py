@@ -15,13 +15,13 @@ from paddle import nn
 from ppeconv import UserError, backend
 from ppeconv.benchmark import lanes, worker
 from ppeconv.benchmark.inference import InferenceSpeed
-from ppeconv.benchmark.networks import of_config
 from ppeconv.benchmark.summary import fastest
 from ppeconv.benchmark.table import as_text, read_csv, write_csv
 from ppeconv.benchmark.turns import Contestant, drop_refusing, take_turns
 from ppeconv.cli.benchmark import _runtimes
 from ppeconv.cli.main import main
 from ppeconv.deployment.runtimes import RUNTIMES
+from ppeconv.experiment.speed import of_config
 from tests.runs import call, trained_run
 
 SCRIPTS = Path(__file__).parent.parent / "scripts"
@@ -294,7 +294,7 @@ def test_bad_input_of_training(options, sentence, capsys):
 def test_every_batch_size_and_runtime_that_is_named_is_measured(options, monkeypatch, capsys):
     asked = []
     monkeypatch.setattr(
-        "ppeconv.benchmark.training.training_speed", lambda *_, batch_size, **__: asked.append(batch_size)
+        "ppeconv.experiment.speed.speed_of_training", lambda *_, batch_size, **__: asked.append(batch_size)
     )
     monkeypatch.setattr(
         "ppeconv.benchmark.inference.inference_speed",

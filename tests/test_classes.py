@@ -9,8 +9,8 @@ from ppeconv.data.check import look_at
 from ppeconv.data.classes import match_classes
 from ppeconv.data.datasets import ImageFolder, ImageList
 from ppeconv.engine.run import Run
-from ppeconv.engine.setup import make_batches, open_dataset, with_data_facts
-from ppeconv.engine.train import train
+from ppeconv.experiment.parts import Parts
+from ppeconv.experiment.training import train
 from tests.runs import call
 
 SMALL = [
@@ -32,10 +32,10 @@ def photos(folder, *classes, count=2):
 
 
 def loaded(folder, *settings):
-    """The config of images in a folder, and where its run goes."""
+    """The parts of a config of images in a folder, and where its run goes."""
     sides = [f"DataLoader.{side}.dataset.image_root={folder}" for side in ("Train", "Eval")]
     settings = [*SMALL, *sides, f"Global.output_dir={folder / 'output'}", *settings]
-    return config.load("resnet18_spconv_photos", settings)
+    return Parts(config.load("resnet18_spconv_photos", settings))
 
 
 def letters(dataset, names):
@@ -48,12 +48,12 @@ def letters(dataset, names):
 def test_evaluation_takes_the_labels_of_training(tmp_path):
     photos(tmp_path / "train", "ant", "bee", "cat")
     photos(tmp_path / "val", "ant", "cat")
-    filled = with_data_facts(loaded(tmp_path))
+    filled = loaded(tmp_path).filled()
     names = ["ant", "bee", "cat"]
-    assert filled.Infer.class_names == names
-    assert letters(open_dataset(filled, "train"), names) == {0: "a", 1: "b", 2: "c"}
-    assert letters(open_dataset(filled, "test"), names) == {0: "a", 2: "c"}
-    warnings = look_at([open_dataset(filled, side) for side in ("train", "test")])
+    assert filled.config.Infer.class_names == names
+    assert letters(filled.dataset("train"), names) == {0: "a", 1: "b", 2: "c"}
+    assert letters(filled.dataset("test"), names) == {0: "a", 2: "c"}
+    warnings = look_at([filled.dataset(side) for side in ("train", "test")])
     assert "warning: no evaluation image of 1 classes: bee" in warnings
 
 
@@ -61,37 +61,36 @@ def test_an_unknown_class_is_refused_by_name(tmp_path):
     photos(tmp_path / "train", "ant", "bee")
     photos(tmp_path / "val", "ant", "been")
     with pytest.raises(UserError, match=r"evaluation data have images of classes .*: been; did you mean 'bee'"):
-        make_batches(with_data_facts(loaded(tmp_path)), "test")
+        loaded(tmp_path).filled().batches("test")
     for image in (tmp_path / "val" / "been").iterdir():
         image.unlink()
-    assert letters(open_dataset(with_data_facts(loaded(tmp_path)), "test"), ["ant", "bee"]) == {0: "a"}
+    assert letters(loaded(tmp_path).filled().dataset("test"), ["ant", "bee"]) == {0: "a"}
 
 
 def test_class_names_in_another_order_are_understood(tmp_path):
     photos(tmp_path / "train", "ant", "bee")
     photos(tmp_path / "val", "ant", "bee")
-    filled = with_data_facts(loaded(tmp_path, "Infer.class_names=[bee, ant]"))
+    filled = loaded(tmp_path, "Infer.class_names=[bee, ant]").filled()
     for side in ("train", "test"):
-        assert letters(open_dataset(filled, side), ["bee", "ant"]) == {0: "b", 1: "a"}
+        assert letters(filled.dataset(side), ["bee", "ant"]) == {0: "b", 1: "a"}
     with pytest.raises(UserError, match=r"training data have images of classes .*: ant, bee; its classes are x, y"):
-        open_dataset(with_data_facts(loaded(tmp_path, "Infer.class_names=[x, y]")), "train")
+        loaded(tmp_path, "Infer.class_names=[x, y]").filled().dataset("train")
     with pytest.raises(UserError, match=r"class_names should .*each once"):
         loaded(tmp_path, "Infer.class_names=[ant, ant]")
 
 
 def test_no_names_are_for_networks_without_data():
-    empty = config.load(
-        "lenet_conv_digits", ["Infer.class_names=[]", "Infer.image_shape=[1,28,28]", "Arch.class_num=7"]
-    )
-    assert with_data_facts(empty).Arch.class_num == 7
+    given = ["Infer.class_names=[]", "Infer.image_shape=[1,28,28]", "Arch.class_num=7"]
+    empty = Parts(config.load("lenet_conv_digits", given))
+    assert empty.filled().config.Arch.class_num == 7
     with pytest.raises(UserError, match=r"Infer\.class_names is empty"):
-        open_dataset(empty, "train")
+        empty.dataset("train")
 
 
 def test_data_sets_in_memory_are_matched_too():
-    digits = config.load("lenet_conv_digits", [f"Infer.class_names={list('9876543210')}"])
-    forward = open_dataset(config.load("lenet_conv_digits"), "test")
-    backward = open_dataset(with_data_facts(digits), "test")
+    digits = Parts(config.load("lenet_conv_digits", [f"Infer.class_names={list('9876543210')}"]))
+    forward = Parts(config.load("lenet_conv_digits")).dataset("test")
+    backward = digits.filled().dataset("test")
     assert (backward.labels == 9 - forward.labels).all()
     assert (backward.read(np.arange(3)) == forward.read(np.arange(3))).all()
 
@@ -129,7 +128,8 @@ def test_a_run_keeps_its_classes(tmp_path, capsys):
     photos(tmp_path / "train", "ant", "bee", "cat")
     photos(tmp_path / "val", "ant", "bee", "cat")
     photos(tmp_path / "other" / "val", "cat", "dog")
-    run = train(loaded(tmp_path), Run(tmp_path / "output" / "run"))
+    run = Run(tmp_path / "output" / "run")
+    train(loaded(tmp_path), run)
     elsewhere = f"DataLoader.Eval.dataset.image_root={tmp_path / 'other'}"
     code, _, errors = call(capsys, "eval", "--run", run.path, "-o", elsewhere)
     assert code == 2
@@ -146,7 +146,7 @@ def test_a_run_keeps_its_classes(tmp_path, capsys):
     assert "in another order" in errors
 
     (tmp_path / "train" / "ant").rename(tmp_path / "train" / "zebra")
-    (tmp_path / "config.yaml").write_text(config.dump(loaded(tmp_path)), "utf-8")
+    (tmp_path / "config.yaml").write_text(config.dump(loaded(tmp_path).config), "utf-8")
     weights = f"Global.pretrained_model={run.path}"
     code, said, _ = call(capsys, "eval", "-c", tmp_path / "config.yaml", "-o", weights)
     assert code == 0
@@ -161,11 +161,11 @@ def test_different_parts_on_the_two_sides_are_refused(tmp_path):
     for ratios in ((0.2, 0.4), (0.2, "null"), ("null", 0.2)):
         settings = [part.format(side, ratio) for side, ratio in zip(("Train", "Eval"), ratios, strict=True)]
         with pytest.raises(UserError, match="would be on both sides; give both the same"):
-            with_data_facts(loaded(tmp_path, *settings))
+            loaded(tmp_path, *settings).filled()
     digits = [part.format("Train", 0.2)]
-    assert len(open_dataset(config.load("lenet_conv_digits", digits), "test")) == 360
+    assert len(Parts(config.load("lenet_conv_digits", digits)).dataset("test")) == 360
     with pytest.raises(UserError, match="give both the same"):
-        open_dataset(config.load("lenet_conv_digits", [part.format("Eval", 0.2)]), "test")
+        Parts(config.load("lenet_conv_digits", [part.format("Eval", 0.2)])).dataset("test")
 
 
 @pytest.mark.parametrize(("count", "held_out"), [(1, 0), (2, 1), (3, 1), (5, 1), (8, 2), (10, 2)])

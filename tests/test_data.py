@@ -11,8 +11,7 @@ from ppeconv.data.batches import Batches, Pipeline
 from ppeconv.data.datasets import MNIST, Cifar10, Digits, FashionMNIST, ImageFolder
 from ppeconv.data.images import read_image
 from ppeconv.data.transforms import sized
-from ppeconv.deployment.preprocessing import prediction_facts
-from ppeconv.engine.setup import make_batches, transforms, with_data_facts
+from ppeconv.experiment.parts import Parts
 from ppeconv.registry import TRANSFORMS
 
 AUGMENTED = [
@@ -231,21 +230,22 @@ def test_one_key_sizes_ones_own_pictures(dataset, side, resize, channels, tmp_pa
     folders += [f"DataLoader.{split}.loader.num_workers=0" for split in ("Train", "Eval")]
     for size, short in [(None, resize), (64, resize and 73)]:
         settings = folders + ([f"DataLoader.image_size={size}"] if size else [])
-        filled = with_data_facts(config.load(str(tmp_path / "own.yaml"), settings))
+        parts = Parts(config.load(str(tmp_path / "own.yaml"), settings)).filled()
+        filled = parts.config
         assert filled.Infer.image_shape == [channels, size or side, size or side]
         assert filled.Arch.arguments["image_size"] == (size or side)
         assert filled.Arch.arguments["in_channels"] == channels
         for split in ("train", "test"):
-            image, _ = next(make_batches(filled, split).epoch(stop=1))
+            image, _ = next(parts.batches(split).epoch(stop=1))
             assert image.shape[1:] == filled.Infer.image_shape
-        first = prediction_facts(filled)["transform_ops"][0]
+        first = parts.prediction_facts()["transform_ops"][0]
         assert first == {"Resize": {"size": short or [size or side] * 2}}
 
 
 def test_a_size_of_its_own_wins():
     key = "DataLoader.Train.dataset.transform_ops.0.RandomResizedCrop.size=96"
-    operations = transforms(config.load("resnet18_spconv_photos", [key, "DataLoader.image_size=64"]), "train")
-    assert operations[0] == {"RandomResizedCrop": {"size": 96}}
+    parts = Parts(config.load("resnet18_spconv_photos", [key, "DataLoader.image_size=64"]))
+    assert parts.transforms("train")[0] == {"RandomResizedCrop": {"size": 96}}
 
 
 def test_too_large_a_crop_is_refused():

@@ -181,13 +181,13 @@ SHAPES = {"cifar10": (10, [3, 32, 32]), "imagenet": (1000, [3, 224, 224])}
 def test_counts_in_the_first_table(network, operator, params, macs, name):
     import ppeconv
     from ppeconv import config as configs
-    from ppeconv.engine.setup import build_model
+    from ppeconv.experiment.parts import Parts
 
     classes, shape = SHAPES[name.rpartition("_")[2]]
     config = configs.with_values(configs.load(name), {"Arch.class_num": classes, "Infer.image_shape": shape})
     assert network.startswith(config.Arch.name.removesuffix("Cifar"))
     assert operator.split()[0] == (config.operators[0].name if config.operators else "Conv2D")
-    counts = ppeconv.count(build_model(config)[0], [1, *shape])
+    counts = ppeconv.count(Parts(config).model()[0], [1, *shape])
     assert (f"{counts.params:,}", f"{counts.macs:,}") == (params, macs)
 
 

@@ -409,7 +409,7 @@ def test_a_console_that_is_not_utf8(monkeypatch):
 
 
 def test_too_little_memory_is_a_sentence(capsys, monkeypatch):
-    monkeypatch.setattr("ppeconv.engine.train.make_batches", lambda *arguments: paddle.zeros([10**13]))
+    monkeypatch.setattr("ppeconv.experiment.parts.Parts.batches", lambda *arguments: paddle.zeros([10**13]))
     refused(capsys, "there is not enough memory ((ResourceExhausted) Fail to alloc memory of 40000000000000", *TRAIN)
 
 

@@ -22,6 +22,7 @@ from ppeconv.deployment.precision import require_bf16
 from ppeconv.deployment.publish import publishing
 from ppeconv.deployment.runtime import PaddleRuntime
 from ppeconv.deployment.runtimes import open_runtime
+from ppeconv.experiment import Experiment
 from ppeconv.layers.parameters import NORMS
 from ppeconv.layers.shuffle import by_reshaping
 from tests.runs import call, skip_without_bf16, trained_run
@@ -376,7 +377,7 @@ def test_predictor_equals_the_trained_network(exported, tmp_path):
     labels = save_digits(tmp_path / "images")
     predictions = list(Predictor(exported.path / "inference").predict(sorted((tmp_path / "images").iterdir())))
     assert np.mean([p.class_ids[0] == label for p, label in zip(predictions, labels, strict=True)]) > 0.8
-    model = exported.load_model()
+    model = Experiment.open(exported.path).model
     images = Digits(".", "test").arrays[0][:20].transpose(0, 3, 1, 2)
     scores = paddle.nn.functional.softmax(
         model(paddle.to_tensor((images / 255 - 0.3) / 0.34).astype("float32"))
@@ -419,7 +420,9 @@ def test_plain_paddle_inference_serves_it(exported):
     handle.copy_from_cpu(images)
     predictor.run()
     found = predictor.get_output_handle(predictor.get_output_names()[0]).copy_to_cpu()
-    np.testing.assert_allclose(found, exported.load_model()(paddle.to_tensor(images)).numpy(), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        found, Experiment.open(exported.path).model(paddle.to_tensor(images)).numpy(), rtol=1e-4, atol=1e-5
+    )
 
 
 def test_paddleclas_way_to_export_and_evaluate(exported, tmp_path, capsys):

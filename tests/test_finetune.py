@@ -16,8 +16,10 @@ from ppeconv.engine.finetune import freeze
 from ppeconv.engine.losses import CombinedLoss
 from ppeconv.engine.mixing import Mixed
 from ppeconv.engine.weights import load_weights, read_weights
+from ppeconv.experiment import Experiment
+from ppeconv.experiment.parts import Parts
 from ppeconv.registry import BACKBONES, DATASETS, MIXTURES, TRANSFORMS
-from tests.runs import call, trained_run
+from tests.runs import call, digits_config, trained_run
 
 
 def photos(folder, counts, size=40):
@@ -172,7 +174,7 @@ def test_weights_are_written_and_read_back(suffix, tmp_path, capsys):
     run = trained_run(tmp_path, "Global.max_steps=2")
     target = tmp_path / f"weights{suffix}"
     assert call(capsys, "export", "--run", run.path, "--weights", target)[0] == 0
-    arrays, own = read_weights(target).arrays, run.load_model().state_dict()
+    arrays, own = read_weights(target).arrays, Experiment.open(run.path).model.state_dict()
     assert arrays.keys() == own.keys()
     assert all((arrays[name] == own[name].numpy()).all() for name in own)
     code, text, _ = call(capsys, "eval", "--run", run.path, "-o", f"Global.pretrained_model={tmp_path / 'weights'}")
@@ -208,15 +210,15 @@ def test_imagenet_weights_load_where_the_names_are_paddles(tmp_path, monkeypatch
         networks = create_model(name), getattr(paddle.vision.models, theirs)()
         shapes = [{key: list(value.shape) for key, value in net.state_dict().items()} for net in networks]
         assert shapes[0] == shapes[1], name
-    from ppeconv.engine.finetune import starting_weights
-    from tests.runs import digits_config
 
-    config = digits_config(tmp_path, "Arch={name: ResNet18, pretrained: true}")
-    assert starting_weights(config) == tmp_path / "imagenet.pdparams"
+    def starting_weights(arch):
+        return Parts(digits_config(tmp_path, f"Arch={arch}")).starting_weights()
+
+    assert starting_weights("{name: ResNet18, pretrained: true}") == tmp_path / "imagenet.pdparams"
     for name in [name for name in BACKBONES.names() if hasattr(BACKBONES.get(name), "imagenet_weights")]:
-        assert starting_weights(digits_config(tmp_path, f"Arch={{name: {name}, pretrained: true}}"))
+        assert starting_weights(f"{{name: {name}, pretrained: true}}")
     with pytest.raises(UserError, match="no ImageNet weights for LeNet"):
-        starting_weights(digits_config(tmp_path, "Arch.pretrained=true"))
+        starting_weights("{name: LeNet, pretrained: true}")
 
 
 @pytest.mark.parametrize(("name", "arguments"), [("RandomErasing", {"prob": 1.0}), ("RandAugment", {"num": 3})])

@@ -24,10 +24,12 @@ LEVELS = [
     ["networks"],
     ["surgery", "anywidth"],
     ["models"],
-    ["config"],
     ["engine"],
     ["deployment"],
-    ["benchmark", "zoo"],
+    ["benchmark"],
+    ["config"],
+    ["experiment"],
+    ["zoo"],
     ["cli"],
 ]
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}
@@ -48,6 +50,15 @@ def test_imports_point_one_way(file):
     if own != "__init__":
         wrong = [name for name in imported(file) if name != own and LEVEL[name] >= LEVEL[own]]
         assert not wrong, f"{own} imports {wrong}, which stand on the same level or above"
+
+
+@pytest.mark.parametrize("name", [name for names in LEVELS for name in names if LEVEL[name] < LEVEL["config"]])
+def test_below_the_experiment_nothing_knows_configs(name):
+    place = ROOT / "ppeconv" / name
+    for file in sorted(place.rglob("*.py")) if place.is_dir() else [place.with_suffix(".py")]:
+        text = file.read_text("utf-8")
+        assert "ppeconv.config" not in text, file
+        assert "import config" not in text, file
 
 
 @pytest.mark.parametrize("file", sorted((ROOT / "ppeconv" / "backbones").glob("*.py")), ids=lambda path: path.name)

@@ -14,7 +14,7 @@ import ppeconv
 from ppeconv import UserError, create_model, replace_conv
 from ppeconv.backbones.res2net import Res2Block
 from ppeconv.backbones.shufflenetv1 import ShuffleBlockV1
-from ppeconv.engine.setup import build_model
+from ppeconv.experiment.parts import Parts
 from ppeconv.layers.parameters import NORMS
 from ppeconv.registry import BACKBONES
 
@@ -340,7 +340,7 @@ def test_shipped_cifar_configs_build(name):
     config = ppeconv.config.with_values(
         ppeconv.config.load(name), {"Arch.class_num": 10, "Infer.image_shape": [3, 32, 32]}
     )
-    model, reports = build_model(config)
+    model, reports = Parts(config).model()
     assert len(reports) == len(config.operators)
     model.eval()
     assert model(paddle.randn(CIFAR)).shape == [1, 10]

@@ -10,8 +10,8 @@ from functools import partialmethod
 import pytest
 import tqdm
 
-from ppeconv.deployment import images
 from ppeconv.engine import progress
+from ppeconv.experiment import Experiment
 from tests.runs import call, trained_run
 
 pty = pytest.importorskip("pty", reason="this system has no pseudo-terminals")
@@ -65,7 +65,7 @@ def test_evaluation_says_how_far_it_is(tmp_path, monkeypatch, capsys):
         assert f"[Eval][Epoch 1][Iter: {batch}/4]ips: " in log
     said = call(capsys, "eval", "--run", run.path)[1]
     assert said.index("[Eval][Iter: 1/4]ips: ") < said.index("[Eval][Iter: 4/4]") < said.index("[Eval][Avg]top1: ")
-    list(images.batches(run.config(), "test", head="[Eval][int8]"))
+    list(Experiment.open(run.path).parts.plain_images("test", head="[Eval][int8]"))
     assert "[Eval][int8][Iter: 12/12]" in capsys.readouterr().out
 
 

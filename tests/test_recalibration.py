@@ -16,7 +16,7 @@ import ppeconv
 from ppeconv import UserError, backend, create_model, create_operator, recalibrate, replace_pool
 from ppeconv import config as configs
 from ppeconv.cli.main import main
-from ppeconv.engine.setup import build_model
+from ppeconv.experiment.parts import Parts
 from ppeconv.recalibration.base import Recalibration, RecalibrationSlot
 from ppeconv.recalibration.eca import adapted_kernel
 from ppeconv.registry import HEADS, RECALIBRATIONS, placed
@@ -280,7 +280,7 @@ def test_together_with_an_operator(order):
     sections = {section.name: section.model_dump() for section in config.operators}
     listed = [sections[name] for name in order]
     config = configs.with_values(config, {"Operator": listed, "Arch.class_num": 10, "Infer.image_shape": [3, 32, 32]})
-    model, reports = build_model(config)
+    model, reports = Parts(config).model()
     convolutions, blocks = (reports[order.index(name)] for name in ("SPConv", "SE"))
     assert (len(convolutions.replaced), len(blocks.rows)) == (18, 9)
     alone = ppeconv.parameter_count(create_model("ResNet20", operator="SPConv"))

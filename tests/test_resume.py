@@ -16,7 +16,9 @@ from ppeconv import UserError
 from ppeconv.backend import cpu_name
 from ppeconv.engine import checkpoint, files
 from ppeconv.engine.run import Run
-from ppeconv.engine.train import train
+from ppeconv.experiment import Experiment
+from ppeconv.experiment.parts import Parts
+from ppeconv.experiment.training import train
 from tests.runs import digits_config, trained_run
 
 ROOT = Path(__file__).parent.parent
@@ -321,11 +323,11 @@ def test_another_network_is_refused(tmp_path):
         tmp_path, f"Global.checkpoints={run.path}", "Global.overwrite=true", name="lenet_conv_digits"
     )
     with pytest.raises(UserError, match=r"of another network.*Global.pretrained_model"):
-        train(config, Run(tmp_path / "other"))
+        train(Parts(config), Run(tmp_path / "other"))
 
 
 def test_plain_paddle_reads_the_weights(whole):
-    model = whole.load_model()
+    model = Experiment.open(whole.path).model
     loaded = paddle.load(str(whole.path / "best_model.pdparams"))
     missing, unexpected = model.set_state_dict(loaded)
     assert not missing

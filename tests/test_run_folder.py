@@ -19,6 +19,7 @@ from ppeconv.engine.lock import Lock
 from ppeconv.engine.resume import Checkpoints
 from ppeconv.engine.run import Run
 from ppeconv.engine.trainer import Progress
+from ppeconv.experiment import Experiment
 from tests.runs import call, trained_run
 
 NAME = "lenet_spconv_digits"
@@ -202,7 +203,7 @@ def test_an_evaluation_that_is_not_a_number_ends_the_run(loss, tmp_path, capsys,
 
 def test_weights_that_are_not_numbers_are_not_saved(finished, tmp_path):
     """The loss of the step before them was one."""
-    run, model = Run(tmp_path), finished.load_model()
+    run, model = Run(tmp_path), Experiment.open(finished.path).model
     trainer = SimpleNamespace(model=model, progress=Progress(2, 3, 7))
     model.parameters()[0].set_value(paddle.full_like(model.parameters()[0], float("nan")))
     with pytest.raises(UserError, match=r"features.0.weight is no longer finite after epoch 2, batch 3, step 7"):

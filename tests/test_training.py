@@ -19,9 +19,10 @@ from ppeconv.engine.listener import Listener
 from ppeconv.engine.losses import CombinedLoss
 from ppeconv.engine.results import COLUMNS, curves
 from ppeconv.engine.schedules import scaled
-from ppeconv.engine.setup import build_optimizer
 from ppeconv.engine.step import Supervised
 from ppeconv.engine.trainer import Trainer
+from ppeconv.experiment import Experiment
+from ppeconv.experiment.parts import Parts
 from ppeconv.registry import LOSSES, OPTIMIZERS, SCHEDULES
 from tests.runs import digits_config, trained_run
 
@@ -250,9 +251,9 @@ def test_scaling_multiplies_the_whole_curve(name, arguments):
 def test_learning_rate_for_another_number_of_images_per_update():
     batch, freq = "DataLoader.Train.sampler.batch_size=48", "Global.update_freq=2"
     config = digits_config("unused", batch, freq, "Global.auto_scale_lr=32")
-    assert build_optimizer(config, create_model("LeNet"), 10).get_lr() == pytest.approx(3 * 2e-3)
+    assert Parts(config).optimizer(create_model("LeNet"), 10).get_lr() == pytest.approx(3 * 2e-3)
     config = digits_config("unused", batch, freq)
-    assert build_optimizer(config, create_model("LeNet"), 10).get_lr() == pytest.approx(2e-3)
+    assert Parts(config).optimizer(create_model("LeNet"), 10).get_lr() == pytest.approx(2e-3)
 
 
 @pytest.mark.parametrize("name", ["Constant", "Cosine", "Linear", "Step", "Piecewise"])
@@ -306,7 +307,7 @@ def test_clipping_bounds_the_norm_of_all_gradients():
 
 def test_optimizer_from_a_config():
     config = digits_config("unused")
-    optimizer = build_optimizer(config, create_model("LeNet"), 10)
+    optimizer = Parts(config).optimizer(create_model("LeNet"), 10)
     assert isinstance(optimizer, paddle.optimizer.Adam)
     assert optimizer.get_lr() == pytest.approx(2e-3)
 
@@ -344,7 +345,7 @@ def test_run_folder(tmp_path):
     plain = paddle.load(str(run.path / "latest.pdparams"))
     assert all(isinstance(value, paddle.Tensor) for value in plain.values())
     assert plain.keys() == create_model("LeNet", operator="SPConv").state_dict().keys()
-    assert run.config().Arch.class_num == 10
+    assert Experiment.open(run.path).config.Arch.class_num == 10
 
 
 def records(run, side):
@@ -459,7 +460,7 @@ def test_a_teacher_of_other_classes_or_images_is_refused(tmp_path):
     ]:
         with pytest.raises(UserError, match=words):
             trained_run(tmp_path / "student", losses, *overrides, name="lenet_conv_digits")
-    renamed = with_values(teacher.config(), {"Infer.class_names": list("jihgfedcba")})
+    renamed = with_values(Experiment.open(teacher.path).config, {"Infer.class_names": list("jihgfedcba")})
     (teacher.path / "config.yaml").write_text(dump(renamed), encoding="utf-8")
     with pytest.raises(UserError, match=r"knows the classes .*'j', 'i'.*; take a teacher of the same classes"):
         trained_run(tmp_path / "student", losses, name="lenet_conv_digits")

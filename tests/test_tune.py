@@ -8,6 +8,7 @@ from ppeconv import UserError, create_model, create_operator, deploy
 from ppeconv.deployment import tune as tuning
 from ppeconv.deployment.export import export
 from ppeconv.deployment.tune import forms_of, tune
+from ppeconv.experiment import Experiment
 from tests.runs import call, trained_run
 
 
@@ -73,7 +74,9 @@ def test_export_command(tmp_path, capsys):
     assert code == 0
     assert "median of one call on paddle, batch size 2, threads 1" in text
     forms = yaml.safe_load((run.path / "inference" / "inference.yml").read_text("utf-8"))["forms"]
-    operators = [name for name, layer in run.load_model().named_sublayers() if type(layer).__name__ == "SPConv"]
+    operators = [
+        name for name, layer in Experiment.open(run.path).model.named_sublayers() if type(layer).__name__ == "SPConv"
+    ]
     assert list(forms) == operators
     for layer, form in forms.items():
         (line,) = [line for line in text.splitlines() if "ms; " in line and layer in line]

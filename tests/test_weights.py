@@ -20,8 +20,9 @@ from ppeconv import UserError, create_model
 from ppeconv.cli.main import main
 from ppeconv.engine import checkpoint
 from ppeconv.engine.run import Run
-from ppeconv.engine.train import train
 from ppeconv.engine.weights import load_weights, read_weights
+from ppeconv.experiment.parts import Parts
+from ppeconv.experiment.training import train
 from tests.runs import call, digits_config, trained_run
 
 safetensors = pytest.importorskip("safetensors.numpy", reason="safetensors is not installed")
@@ -303,7 +304,7 @@ def test_a_training_says_how_its_start_was_understood(tmp_path, capsys):
     wrapped = {"state_dict": {f"module.{name}": value.astype("float16") for name, value in arrays_of(source).items()}}
     start = saved(tmp_path, wrapped)
     config = digits_config(tmp_path / "runs", f"Global.pretrained_model={start}", name="lenet_conv_digits")
-    train(config, Run(tmp_path / "run"))
+    train(Parts(config), Run(tmp_path / "run"))
     text = capsys.readouterr().out
     assert "10 of the network's 10 arrays loaded; taken from 'state_dict'; without the 'module.'" in text
     code, text, error = call(capsys, "eval", "-c", "lenet_conv_digits", "-o", f"Global.pretrained_model={start}")

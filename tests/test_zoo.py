@@ -17,8 +17,8 @@ import pytest
 from ppeconv import UserError
 from ppeconv.engine.evaluator import evaluate
 from ppeconv.engine.losses import CombinedLoss
-from ppeconv.engine.setup import build_model, make_batches
 from ppeconv.engine.weights import load_weights
+from ppeconv.experiment.parts import Parts
 from ppeconv.zoo.record import Record
 from ppeconv.zoo.rows import chosen, read_jobs
 
@@ -38,14 +38,14 @@ def test_rows_have_names_of_their_own():
 
 @pytest.mark.parametrize("job", [job for job in JOBS if job.seed == job.row.seeds[0]], ids=lambda job: job.name)
 def test_every_row_is_a_valid_config_with_its_seed(job):
-    config = job.config()
+    config = job.experiment().config
     assert config.Global.seed == job.seed
     assert (config.Global.epochs == 30) == (job.row.table == "long")
 
 
 def test_rows_of_a_table_are_trained_alike():
     for table in {job.row.table for job in JOBS} - {"lenet"}:
-        recipes = [job.config() for job in JOBS if job.row.table == table]
+        recipes = [job.experiment().config for job in JOBS if job.row.table == table]
         for part in ("Optimizer", "DataLoader", "Loss"):
             assert len({repr(getattr(config, part)) for config in recipes}) == 1, (table, part)
 
@@ -125,9 +125,10 @@ def test_two_queues_at_once_share_the_rows_and_a_killed_one_loses_none(queue):
     from ppeconv import config as configs
 
     config = configs.parse(record.config)
-    model, _ = build_model(config)
+    parts = Parts(config)
+    model, _ = parts.model()
     load_weights(model, weights, complete=True)
-    result = evaluate(model, make_batches(config, "test"), CombinedLoss(config.Loss.Eval), [1], 10)
+    result = evaluate(model, parts.batches("test"), CombinedLoss(config.Loss.Eval), [1], 10)
     assert result.top1 == pytest.approx(record.last_top1, abs=1e-9)
 
 
@@ -167,6 +168,6 @@ def test_a_record_of_another_layout_is_refused(tmp_path):
 
 
 def test_held_out_images_choose_the_recipe_not_the_test_set():
-    config = chosen(JOBS, ["resnet20"])[0].config()
+    config = chosen(JOBS, ["resnet20"])[0].experiment().config
     assert "val_ratio" not in config.DataLoader.Eval.dataset.arguments
     assert np.isclose(config.Loss.Train[0]["CELoss"]["epsilon"], 0.1)

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import paddle
+from paddle import nn
+from paddle.optimizer import Optimizer
 
-from ppeconv import backend, counting
-from ppeconv import config as configs
+from ppeconv import backend
 from ppeconv.benchmark.turns import Contestant, take_turns
-from ppeconv.engine.losses import CombinedLoss
-from ppeconv.engine.setup import build_model, build_optimizer, with_data_facts
+from ppeconv.counting import Counts
 from ppeconv.engine.step import Supervised
 
 
@@ -34,24 +34,13 @@ class TrainingSpeed:
     """Stock Paddle's time divided by the fast layers'."""
 
 
-def make_step(config: str, overrides: Sequence[str], batch_size: int | None, layers: str) -> Callable[[], Any]:
-    """A training step of a config's network on one fixed random batch.
-
-    Args:
-        config: file or name of the config.
-        overrides: `Section.key=value`.
-        batch_size: images; the config's own when None.
-        layers: "onednn", or "paddle" for a process in which nothing of ppeconv touches Paddle's layers or memory.
-    """
-    if layers == "onednn":
-        backend.select("onednn")
-    settings = with_data_facts(configs.load(config, overrides))
-    paddle.seed(settings.Global.seed)
-    model, _ = build_model(settings)
-    optimizer, step = build_optimizer(settings, model, 1000), Supervised(CombinedLoss(settings.Loss.Train))
-    draw, size = np.random.default_rng(0), batch_size or settings.DataLoader.Train.sampler.batch_size
-    images = paddle.to_tensor(draw.standard_normal((size, *settings.Infer.image_shape)).astype("float32"))
-    labels = paddle.to_tensor(draw.integers(0, settings.Arch.class_num, (size, 1)))
+def training_step(
+    model: nn.Layer, optimizer: Optimizer, loss: nn.Layer, image_shape: Sequence[int], class_num: int, batch_size: int
+) -> Callable[[], None]:
+    """A training step of a network on one fixed random batch."""
+    draw, step = np.random.default_rng(0), Supervised(loss)
+    images = paddle.to_tensor(draw.standard_normal((batch_size, *image_shape)).astype("float32"))
+    labels = paddle.to_tensor(draw.integers(0, class_num, (batch_size, 1)))
     model.train()
 
     def run() -> None:
@@ -63,25 +52,28 @@ def make_step(config: str, overrides: Sequence[str], batch_size: int | None, lay
 
 
 def training_speed(
-    config: str, overrides: Sequence[str] = (), *, batch_size: int | None = None, rounds: int = 5, times: int = 2
+    name: str, counts: Counts, make: str, arguments: Mapping[str, Any], *, batch_size: int, rounds: int, times: int
 ) -> TrainingSpeed:
-    """Both ways of training a config's network, in turns, `rounds` times `times` timed steps each.
+    """Both ways of training a network, in turns, `rounds` times `times` timed steps each.
+
+    Args:
+        name: the config's.
+        counts: the network's.
+        make: "module:function" that returns a training step in a process of its own, given `arguments`, the batch size
+            and "onednn", or "paddle" where nothing of ppeconv may touch Paddle's layers or memory, as `layers`.
+        batch_size: images.
 
     Raises UserError where the fast layers do not work on this machine.
     """
-    settings = with_data_facts(configs.load(config, overrides))
-    model, _ = build_model(settings)
-    counts = counting.count(model, [1, *settings.Infer.image_shape])
-    task = {"config": config, "overrides": list(overrides), "batch_size": batch_size}
+    task = {**arguments, "batch_size": batch_size}
     contestants = {
         layers: Contestant(
-            {"make": "ppeconv.benchmark.training:make_step", "arguments": {**task, "layers": layers}},
+            {"make": make, "arguments": {**task, "layers": layers}},
             environment={backend.MKL_VARIABLE: None},
         )
         for layers in ("onednn", "paddle")
     }
     taken = take_turns(contestants, rounds, times)
     ours, stock = (statistics.median(taken[layers]) for layers in ("onednn", "paddle"))
-    size = batch_size or settings.DataLoader.Train.sampler.batch_size
-    rates = 1000 * size / ours, 1000 * size / stock
-    return TrainingSpeed(config, counts.params, counts.macs, size, ours, stock, *rates, stock / ours)
+    rates = 1000 * batch_size / ours, 1000 * batch_size / stock
+    return TrainingSpeed(name, counts.params, counts.macs, batch_size, ours, stock, *rates, stock / ours)

@@ -94,26 +94,26 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _training(arguments: argparse.Namespace) -> list[Any]:
-    from ppeconv.benchmark.training import training_speed
+    from ppeconv.experiment.speed import speed_of_training
 
     if any(source == "run" for source, _ in arguments.networks):
         raise UserError("--train measures networks of configs; give -c instead of --run")
     turns = {"rounds": arguments.rounds, "times": arguments.times}
     return [
-        training_speed(config, arguments.override, batch_size=batch_size, **turns)
+        speed_of_training(config, arguments.override, batch_size=batch_size, **turns)
         for _, config in arguments.networks
         for batch_size in each(arguments.batch_sizes, [None])
     ]
 
 
 def _inference(arguments: argparse.Namespace) -> list[Any]:
-    from ppeconv.benchmark import networks
     from ppeconv.benchmark.inference import BATCH_SIZES, inference_speed
     from ppeconv.benchmark.lanes import warning
+    from ppeconv.experiment import speed
 
     trained = all(source == "run" for source, _ in arguments.networks)
     runtimes = _runtimes(each(arguments.runtime, ["paddle"]), trained)
-    make = {"config": networks.of_config, "run": networks.of_run}
+    make = {"config": speed.of_config, "run": speed.of_run}
     compared = [make[source](name, arguments.override) for source, name in arguments.networks]
     for network in compared:
         if uneven := network.uneven_convolutions(arguments.form):

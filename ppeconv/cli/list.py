@@ -90,14 +90,14 @@ def backbone_counts(name: str) -> str:
 
 def config_counts(name: str) -> str:
     """The network of a config; its data set says how many classes there are."""
-    from ppeconv import config as configs
     from ppeconv.counting import count
-    from ppeconv.engine.setup import build_model, with_data_facts
     from ppeconv.errors import UserError
+    from ppeconv.experiment import Experiment
 
     try:
-        config = with_data_facts(configs.load(name))
+        parts = Experiment(name).parts.filled()
     except UserError as error:
         return f"not counted: {error}"
-    counts = count(build_model(config)[0], [1, *config.Infer.image_shape])
-    return f"{counts.params:,} parameters, {counts.macs:,} MACs at {config.Infer.image_shape}"
+    shape = parts.config.Infer.image_shape
+    counts = count(parts.model()[0], [1, *shape])
+    return f"{counts.params:,} parameters, {counts.macs:,} MACs at {shape}"

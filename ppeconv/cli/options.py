@@ -15,8 +15,7 @@ from ppeconv.schema.values import from_yaml
 from ppeconv.schema.wording import words
 
 if TYPE_CHECKING:
-    from ppeconv.config import Config
-    from ppeconv.engine.run import Run
+    from ppeconv.experiment import Experiment
 
 
 class CommandParser(argparse.ArgumentParser):
@@ -93,20 +92,13 @@ def add_trained(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def trained(arguments: argparse.Namespace) -> tuple[Run, Config]:
-    """The run folder and the config, with data facts, that the options mean."""
-    from ppeconv import config as configs
-    from ppeconv.engine.run import Run, with_classes_of
-    from ppeconv.engine.setup import with_data_facts
-    from ppeconv.engine.weights import weight_file
+def trained(arguments: argparse.Namespace) -> Experiment:
+    """The experiment whose trained network the options mean."""
+    from ppeconv.experiment import Experiment
 
     if arguments.run:
-        run = Run(arguments.run)
-        return run, with_classes_of(run, run.config(arguments.override))
-    config = configs.load(arguments.config, arguments.override)
-    run = Run.of(config, arguments.config)
-    source = Run(weight_file(config.Global.pretrained_model or run.path).parent)
-    return run, with_data_facts(with_classes_of(source, config))
+        return Experiment.open(arguments.run, arguments.override)
+    return Experiment(arguments.config, arguments.override)
 
 
 def name_unreadable(problems: Sequence[str]) -> int:

@@ -22,13 +22,11 @@ def parser() -> argparse.ArgumentParser:
 
 def run(arguments: argparse.Namespace) -> None:
     """Train."""
-    from ppeconv import config as configs
-    from ppeconv.engine.run import Run
-    from ppeconv.engine.train import train
+    from ppeconv.experiment import Experiment
 
-    config = configs.load(arguments.config, arguments.override)
+    experiment = Experiment(arguments.config, arguments.override)
     try:
-        train(config, Run.of(config, arguments.config))
+        experiment.train()
     except Stopped as stopped:
         stopped.advice = f"go on with: {_again(arguments)}"
         raise

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from ppeconv.config.files import find, read, shipped
+from ppeconv.config.files import find, inherit, read, shipped
 from ppeconv.config.overrides import assign, override
 from ppeconv.config.relations import check_relations
 from ppeconv.config.sections import FORMAT, Config
@@ -15,17 +16,27 @@ from ppeconv.schema import Section, check, keys_at
 from ppeconv.schema.values import to_yaml
 from ppeconv.surgery.rules import Places, Rules
 
-__all__ = ["Config", "dump", "find", "load", "parse", "shipped", "with_values"]
+__all__ = ["Config", "dump", "find", "load", "parse", "plain", "shipped", "with_values"]
 
 _RULES = {OPERATORS: Rules, RECALIBRATIONS: Places, HEADS: Section}
 """What `Operator.rules` may say, by the kind of thing that is put into the network."""
 
 
-def load(name: str, overrides: Sequence[str] = ()) -> Config:
-    """The config of that path, or of that name among the shipped ones, with `Section.key=value` overrides."""
-    values = read(find(name))
+def load(source: str | Path | Mapping[str, Any], overrides: Sequence[str] | Mapping[str, Any] = ()) -> Config:
+    """The config of a file, of a name among the shipped ones, or of sections as a mapping.
+
+    Args:
+        source: where from; a mapping may have a `_base_`, as a file may.
+        overrides: `Section.key=value` texts, or values by dotted key.
+    """
+    return parse(plain(source, overrides))
+
+
+def plain(source: str | Path | Mapping[str, Any], overrides: Sequence[str] | Mapping[str, Any] = ()) -> dict[str, Any]:
+    """What `load` checks, before the check."""
+    values = inherit(source) if isinstance(source, Mapping) else read(find(str(source)))
     override(values, overrides, lambda path: keys_at(Config, path))
-    return parse(values)
+    return values
 
 
 def parse(values: Mapping[str, Any]) -> Config:

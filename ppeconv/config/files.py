@@ -30,6 +30,11 @@ def read(path: Path) -> dict[str, Any]:
     return copied(_read(path, (), {}))
 
 
+def inherit(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values on top of those of their `_base_` files, which are paths from here or shipped configs."""
+    return copied(_on_bases(dict(copied(values)), Path("the mapping"), (), {}))
+
+
 def _read(path: Path, above: tuple[Path, ...], known: dict[Path, dict[str, Any]]) -> dict[str, Any]:
     """`above` are the files that named it, `known` what was read before."""
     place = path.resolve()
@@ -46,11 +51,17 @@ def _read(path: Path, above: tuple[Path, ...], known: dict[Path, dict[str, Any]]
         raise UserError(f"cannot read the config {path}{named_by}: {error}") from None
     if not isinstance(values, dict):
         raise UserError(f"{path} should hold sections such as Global and Arch; got {type(values).__name__}")
+    known[place] = _on_bases(values, path, (*above, place), known)
+    return known[place]
+
+
+def _on_bases(
+    values: dict[str, Any], path: Path, above: tuple[Path, ...], known: dict[Path, dict[str, Any]]
+) -> dict[str, Any]:
     merged: dict[str, Any] = {}
     for base in _bases(values.pop("_base_", []), path):
-        merged = merge(merged, _read(base, (*above, place), known))
-    known[place] = merge(merged, values)
-    return known[place]
+        merged = merge(merged, _read(base, above, known))
+    return merge(merged, values)
 
 
 def _bases(names: Any, path: Path) -> Iterator[Path]:

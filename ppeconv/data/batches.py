@@ -14,7 +14,7 @@ import paddle
 from paddle import Tensor
 from paddle.io import BatchSampler, DataLoader, Dataset
 
-from ppeconv.data.datasets import ArraySet, FileSet
+from ppeconv.data.datasets import DataSet
 from ppeconv.data.transforms import Normalize, Operation, Transform
 from ppeconv.errors import UserError
 from ppeconv.registry import TRANSFORMS
@@ -77,7 +77,7 @@ class Batches:
 
     def __init__(
         self,
-        dataset: ArraySet | FileSet,
+        dataset: DataSet,
         pipeline: Pipeline,
         batch_size: int,
         *,

@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 
 from ppeconv.data.classes import absent
-from ppeconv.data.datasets import ArraySet, FileSet
+from ppeconv.data.datasets import DataSet, FileSet
 from ppeconv.data.images import image_problem
 from ppeconv.errors import UserError
 
@@ -17,7 +17,7 @@ _DECODE_AT_MOST = 20_000
 _NAMED = 20
 
 
-def look_at(datasets: Sequence[ArraySet | FileSet]) -> list[str]:
+def look_at(datasets: Sequence[DataSet]) -> list[str]:
     """What there is to say of training and evaluation data, in lines; unreadable files are raised as a UserError."""
     sides = list(zip(datasets, ("training", "evaluation"), strict=True))
     lines = [_classes(dataset, split) for dataset, split in sides]
@@ -26,7 +26,7 @@ def look_at(datasets: Sequence[ArraySet | FileSet]) -> list[str]:
     return [line for line in (*lines, _imbalance(datasets[0]), _overlap(*datasets), _open_files(datasets)) if line]
 
 
-def _open_files(datasets: Sequence[ArraySet | FileSet]) -> str:
+def _open_files(datasets: Sequence[DataSet]) -> str:
     paths = [path for dataset in datasets if isinstance(dataset, FileSet) for path in dataset.paths]
     decode = len(paths) <= _DECODE_AT_MOST
     with ThreadPoolExecutor() as pool:
@@ -39,7 +39,7 @@ def _open_files(datasets: Sequence[ArraySet | FileSet]) -> str:
     return f"{len(paths)} image files {'decoded' if decode else 'opened (headers only)'}" if paths else ""
 
 
-def _classes(dataset: ArraySet | FileSet, split: str) -> str:
+def _classes(dataset: DataSet, split: str) -> str:
     counts, names = np.bincount(dataset.labels, minlength=len(dataset.class_names)), dataset.class_names
     few, many = int(counts.argmin()), int(counts.argmax())
     text = f"{split} data: {len(dataset)} images, {np.count_nonzero(counts)} of {len(names)} classes present"
@@ -48,7 +48,7 @@ def _classes(dataset: ArraySet | FileSet, split: str) -> str:
     return f"{text}, from {counts[few]} ({names[few]}) to {counts[many]} ({names[many]}) images each"
 
 
-def _imbalance(dataset: ArraySet | FileSet) -> str:
+def _imbalance(dataset: DataSet) -> str:
     counts = np.bincount(dataset.labels, minlength=len(dataset.class_names))
     if counts.max() >= 3 * counts.min() > 0:
         return (
@@ -58,7 +58,7 @@ def _imbalance(dataset: ArraySet | FileSet) -> str:
     return ""
 
 
-def _overlap(training: ArraySet | FileSet, evaluation: ArraySet | FileSet) -> str:
+def _overlap(training: DataSet, evaluation: DataSet) -> str:
     both = {*getattr(training, "paths", ())} & {*getattr(evaluation, "paths", ())}
     if not both:
         return ""

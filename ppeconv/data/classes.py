@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ppeconv.data.datasets import ArraySet, FileSet
+from ppeconv.data.datasets import DataSet
 from ppeconv.errors import UserError, nearest
 
 _NAMED = 20
@@ -15,7 +15,7 @@ _SPARSE = 100
 """Classes are not counted from labels of which only one in so many occurs."""
 
 
-def check_labels(dataset: ArraySet | FileSet, split: str, class_num: int) -> None:
+def check_labels(dataset: DataSet, split: str, class_num: int) -> None:
     """Raise a UserError for a label outside 0 to class_num - 1."""
     lowest, highest = int(dataset.labels.min()), int(dataset.labels.max())
     if lowest < 0 or highest >= class_num:
@@ -26,7 +26,7 @@ def check_labels(dataset: ArraySet | FileSet, split: str, class_num: int) -> Non
         )
 
 
-def class_names(dataset: ArraySet | FileSet, class_num: int | None) -> list[str]:
+def class_names(dataset: DataSet, class_num: int | None) -> list[str]:
     """The names of a network's classes: those of its training data, numbers for `class_num` beyond them."""
     names = list(dataset.class_names)
     if class_num is not None and class_num < len(names):
@@ -39,7 +39,7 @@ def class_names(dataset: ArraySet | FileSet, class_num: int | None) -> list[str]
     return names[:class_num] + [str(label) for label in range(len(names), class_num or 0)]
 
 
-def match_classes(dataset: ArraySet | FileSet, names: Sequence[str], split: str) -> None:
+def match_classes(dataset: DataSet, names: Sequence[str], split: str) -> None:
     """Make the labels of a data set mean `names`, the classes of the network.
 
     Classes of the same name are the same. A list file that does not name its classes numbers them, so they are those
@@ -64,7 +64,7 @@ def match_classes(dataset: ArraySet | FileSet, names: Sequence[str], split: str)
     dataset.class_names, dataset.numbered = list(names), False
 
 
-def absent(dataset: ArraySet | FileSet, split: str) -> str:
+def absent(dataset: DataSet, split: str) -> str:
     """A warning that names the classes without an image; "" where all have some."""
     missing = set(range(len(dataset.class_names))) - set(dataset.labels.tolist())
     names = [dataset.class_names[label] for label in sorted(missing)]

@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Protocol
 
 import numpy as np
 
@@ -21,6 +21,32 @@ from ppeconv.registry import DATASETS
 
 Images = np.ndarray | list[np.ndarray]
 """uint8 [N, H, W, C], or a list of [H, W, C] where sizes differ."""
+
+
+class DataSet(Protocol):
+    """What training and evaluation ask of a data set."""
+
+    class_names: list[str]
+    labels: np.ndarray
+    """int64 [N], positions in `class_names`."""
+    numbered: bool
+    """Whether `class_names` are numbers because the classes have no names."""
+    left_out: str
+    """Which files in its folders are none of its images, in a sentence; "" where all are."""
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """[H, W, C] of an image, or a size to try the transforms on where sizes differ."""
+
+    def __len__(self) -> int: ...
+
+    def read(self, indices: np.ndarray) -> Images:
+        """The images at these positions."""
+
+
+def data_root(folder: str | None = None) -> Path:
+    """Folder of the data sets: the one given, else $PPECONV_DATA, else `dataset`."""
+    return Path(folder or os.environ.get("PPECONV_DATA") or "dataset").expanduser()
 
 
 class ArraySet:

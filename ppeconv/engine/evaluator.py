@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import paddle
@@ -24,6 +24,8 @@ class Evaluation:
     """Share of images whose label is among the k best, for each k asked for; k is clipped to the class count."""
     confusion: np.ndarray
     """[classes, classes] counts: row the label, column the prediction."""
+    unreadable: list[str] = field(default_factory=list)
+    """What is wrong with each image that could not be read and was left out."""
 
     @property
     def top1(self) -> float:
@@ -80,4 +82,5 @@ def evaluate(
     if not count:
         raise UserError(f"none of the {len(batches.dataset)} images can be read")
     shares = {k: float(hit / count) for k, hit in zip(topk, hits, strict=True)}
-    return Evaluation(float(total / count), shares, confusion)
+    unreadable = [batches.unreadable[position] for position in sorted(batches.unreadable)]
+    return Evaluation(float(total / count), shares, confusion, unreadable)

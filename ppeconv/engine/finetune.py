@@ -11,21 +11,9 @@ from paddle import nn
 
 from ppeconv.backbones.external import PADDLE_VISION
 from ppeconv.backbones.protocol import offers
-from ppeconv.config import Config
-from ppeconv.engine.weights import read_weights, weight_file
 from ppeconv.errors import UserError, nearest
 from ppeconv.layers.parameters import NORMS
 from ppeconv.registry import BACKBONES
-
-
-def starting_weights(config: Config) -> Path | None:
-    """The readable weight file that a run starts from, or None; ImageNet weights are fetched by Paddle."""
-    named = config.Global.pretrained_model or config.Arch.pretrained
-    if not named:
-        return None
-    file = _imagenet_weights(config.Arch.name) if named is True else weight_file(named)
-    read_weights(file)
-    return file
 
 
 def freeze(model: nn.Layer, patterns: Sequence[str]) -> str:
@@ -53,7 +41,8 @@ def freeze(model: nn.Layer, patterns: Sequence[str]) -> str:
 _FAMILIES = "densenet", "inceptionv3", "mobilenetv1", "mobilenetv2", "mobilenetv3", "resnet", "squeezenet", "vgg"
 
 
-def _imagenet_weights(name: str) -> Path:
+def imagenet_weights(name: str) -> Path:
+    """The file of a network's ImageNet weights, fetched by Paddle."""
     from paddle.utils.download import get_weights_path_from_url
 
     families = [importlib.import_module(f"paddle.vision.models.{family}") for family in _FAMILIES]

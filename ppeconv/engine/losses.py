@@ -30,12 +30,37 @@ class CELoss(nn.Layer):
         return F.cross_entropy(logits, smooth, soft_label=True)
 
 
+class Teacher(nn.Layer):
+    """A trained network, and what is known of its training.
+
+    Args:
+        network: images [N, C, H, W] -> logits [N, classes].
+        name: what messages call it.
+        image_shape: [C, H, W] of the images it was trained on.
+        class_names: its classes, in its order.
+    """
+
+    def __init__(
+        self,
+        network: nn.Layer,
+        name: str,
+        image_shape: Sequence[int] | None = None,
+        class_names: Sequence[str] | None = None,
+    ):
+        super().__init__()
+        self.network, self.name = network, name
+        self.image_shape, self.class_names = image_shape, class_names
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.network(images)
+
+
 @LOSSES.register
 class DistillLoss(nn.Layer):
     """Cross entropy against the softened predictions of a trained network, arXiv 1503.02531.
 
     Args:
-        teacher: run folder of the trained network, or, from Python, the network itself.
+        teacher: run folder of the trained network; from Python, the network itself, or a `Teacher`.
         temperature: divides both networks' logits; the loss is multiplied by its square.
     """
 
@@ -43,29 +68,27 @@ class DistillLoss(nn.Layer):
         super().__init__()
         self.weight, self.temperature = weight, temperature
         if isinstance(teacher, str):
-            from ppeconv.engine.run import Run
-
-            self.name, run = f"the teacher {teacher}", Run(teacher)
-            self.trained_on, teacher = run.config().Infer, run.load_model()
-        else:
-            self.name, self.trained_on = f"the teacher {type(teacher).__name__}", None
+            raise UserError(f"DistillLoss takes the teacher's network; ppeconv.Experiment opens run folders: {teacher}")
+        if not isinstance(teacher, Teacher):
+            teacher = Teacher(teacher, f"the teacher {type(teacher).__name__}")
         teacher.eval()
         object.__setattr__(self, "teacher", teacher)  # not a sub-layer: neither trained nor saved
 
     def require_fit(self, classes: Sequence[str], shape: Sequence[int]) -> None:
         """Raise a UserError unless the teacher takes images [C, H, W] of that shape and tells those classes apart."""
-        if self.trained_on and self.trained_on.image_shape != list(shape):
+        teacher, name = self.teacher, self.teacher.name
+        if teacher.image_shape and teacher.image_shape != list(shape):
             raise UserError(
-                f"{self.name} was trained on images of {self.trained_on.image_shape}, and these are {list(shape)}; "
-                "take a teacher of the same data and transforms"
+                f"{name} was trained on images of {teacher.image_shape}, and these are {list(shape)}; take a teacher "
+                "of the same data and transforms"
             )
-        scores = list(require_fit(self.teacher, shape, self.name).shape)
+        scores = list(require_fit(teacher.network, shape, name).shape)
         if scores != [1, len(classes)]:
-            raise UserError(f"{self.name} gives {scores[1:]} scores for an image, and there are {len(classes)} classes")
-        if self.trained_on and self.trained_on.class_names != list(classes):
+            raise UserError(f"{name} gives {scores[1:]} scores for an image, and there are {len(classes)} classes")
+        if teacher.class_names and teacher.class_names != list(classes):
             raise UserError(
-                f"{self.name} knows the classes {self.trained_on.class_names[:10]}, and these are "
-                f"{list(classes)[:10]}; take a teacher of the same classes in the same order"
+                f"{name} knows the classes {teacher.class_names[:10]}, and these are {list(classes)[:10]}; take a "
+                "teacher of the same classes in the same order"
             )
 
     def forward(self, logits: Tensor, labels: Tensor, images: Tensor) -> Tensor:

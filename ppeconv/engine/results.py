@@ -52,6 +52,20 @@ class Results(Listener):
         self.rows = state["rows"]
 
 
+def read_results(file: Path) -> list[dict[str, float | None]]:
+    """The rows of a table that `Results` wrote; none where it is not there yet."""
+    if not file.is_file():
+        return []
+    with open(file, encoding="utf-8", newline="") as stream:
+        return [{name: _number(name, text) for name, text in row.items()} for row in csv.DictReader(stream)]
+
+
+def _number(column: str, text: str) -> float | None:
+    if not text:
+        return None
+    return int(text) if column == "epoch" else float(text)
+
+
 def curves(rows: list[dict[str, float | None]]) -> Figure:
     """Loss, top-1 and learning rate over the epochs, the best one marked."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg

@@ -16,6 +16,7 @@ from paddle import nn
 from ppeconv import backend
 from ppeconv.engine import checkpoint, distributed
 from ppeconv.engine.listener import EpochRecord, Listener, StepRecord
+from ppeconv.engine.lock import Lock
 from ppeconv.engine.run import Run
 from ppeconv.engine.trainer import Trainer
 from ppeconv.errors import UserError
@@ -131,6 +132,45 @@ def _lack(prefix: Path) -> str | None:
     if all(_file(prefix, suffix).is_file() for suffix in _SUFFIXES):
         return None
     return f"{prefix} holds weights alone; a new training starts from them with Global.pretrained_model"
+
+
+def find_start(run: Run, lock: Lock, target: str | None, overwrite: bool) -> Start | None:
+    """The checkpoint to go on from, or None for a fresh run; nothing of an earlier run or of the user's is in its way.
+
+    Args:
+        run, lock: where it is to be trained.
+        target: `Global.checkpoints`, see `find_checkpoint`.
+        overwrite: whether what an earlier run wrote there may go.
+
+    Raises:
+        UserError: another training is under way in the folder, a checkpoint is missing or damaged, or the folder holds
+            what the run would overwrite.
+    """
+    if run.path.is_dir():
+        lock.take()
+    run.require_names()
+    start = find_checkpoint(target, run) if target else None
+    if overwrite or run.is_new or (start is not None and start.is_in(run)):
+        return start
+    elsewhere = "or write elsewhere with -o Global.output_dir=DIR"
+    if not run.exists:
+        raise UserError(
+            f"{run.path} is not empty and holds no run, as it has no config.yaml; "
+            + ("go on from its checkpoints with -o Global.checkpoints=auto, " if run.checkpoints() else "")
+            + "delete what an earlier run may have written there, and nothing else, with -o Global.overwrite=true, "
+            + elsewhere
+        )
+    if target != "auto":
+        raise UserError(
+            f"{run.path} already holds a run; resume it with -o Global.checkpoints=auto, start anew with "
+            f"-o Global.overwrite=true, {elsewhere}"
+        )
+    if run.checkpoints():
+        raise UserError(
+            f"{run.path} holds best weights but no checkpoint to go on from; start from them in another folder "
+            f"with -o Global.pretrained_model={run.best} Global.output_dir=DIR, or anew with -o Global.overwrite=true"
+        )
+    return start
 
 
 def bring_best(run: Run, start: Start) -> bool:

@@ -1,4 +1,4 @@
-"""The run folder: everything about one training run, and the way back from it to its network."""
+"""The run folder: everything about one training run."""
 
 from __future__ import annotations
 
@@ -6,15 +6,9 @@ import os
 import re
 from pathlib import Path
 
-from paddle import nn
-
-from ppeconv import config as configs
-from ppeconv.config import Config
 from ppeconv.engine import checkpoint, files
 from ppeconv.engine.lock import Lock
-from ppeconv.engine.log import logger
-from ppeconv.engine.setup import build_model
-from ppeconv.engine.weights import load_weights, weight_file
+from ppeconv.engine.log import log_to
 from ppeconv.errors import UserError
 
 _FOLDERS = "vdl", "vdl/train", "vdl/eval", "vdl/width"
@@ -36,11 +30,6 @@ class Run:
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
-
-    @classmethod
-    def of(cls, config: Config, name: str) -> Run:
-        """The run that a config of that name trains into."""
-        return cls(Path(config.Global.output_dir) / Path(name).stem)
 
     @property
     def exists(self) -> bool:
@@ -111,30 +100,20 @@ class Run:
     def _entries(self) -> list[Path]:
         return sorted(self.path.iterdir()) if self.path.is_dir() else []
 
-    def config(self, overrides: list[str] | tuple[str, ...] = ()) -> Config:
-        """The config it was trained with, data facts filled in."""
+    def saved_config(self) -> Path:
+        """The file of the config it was trained with, data facts filled in."""
         if not self.exists:
             raise UserError(f"{self.path} is not a run folder: it has no config.yaml")
-        return configs.load(str(self.path / "config.yaml"), overrides)
+        return self.path / "config.yaml"
 
-    def load_model(self, config: Config | None = None) -> nn.Layer:
-        """The trained network in eval mode, with the weights that the config names, else the best ones."""
-        config = config or self.config()
-        model, _ = build_model(config)
-        file = weight_file(config.Global.pretrained_model or self.path)
-        logger.info(load_weights(model, file, complete=True))
-        model.eval()
-        return model
-
-
-def with_classes_of(run: Run, config: Config) -> Config:
-    """The config with the class names of the run whose weights it goes on with: its network has them in that order."""
-    names, given = run.config().Infer.class_names if run.exists else None, config.Infer.class_names
-    if not names or given == names:
-        return config
-    if given and sorted(given) == sorted(names):
-        raise UserError(
-            f"Infer.class_names are those of {run.path} in another order, and its network has them in this one: "
-            f"{', '.join(names)}; leave Infer.class_names out"
-        )
-    return config if given else configs.with_values(config, {"Infer.class_names": names})
+    def open(self, config: str, lock: Lock, clear: bool) -> None:
+        """Make the folder, locked and cleared of an older run, write the config into it and start the log."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock.take()
+            if clear:
+                self.clear()
+            files.write_whole(self.path / "config.yaml", config.encode())
+            log_to(self.path / "train.log")
+        except OSError as error:
+            raise UserError(f"cannot write the run folder {self.path}: {error.strerror}") from None

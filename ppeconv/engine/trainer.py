@@ -57,6 +57,14 @@ class Precision:
         return paddle.amp.auto_cast(level=self.level) if self.scaler else nullcontext()
 
 
+def mixed_precision(device: str, level: str, scale_loss: float, dynamic: bool) -> Precision:
+    """Mixed precision of the section AMP; a UserError on a CPU."""
+    if device == "cpu":
+        raise UserError("AMP.use_amp needs a GPU: Paddle's CPU kernels train in float32 only; set AMP.use_amp to false")
+    scaler = paddle.amp.GradScaler(init_loss_scaling=scale_loss, use_dynamic_loss_scaling=dynamic)
+    return Precision(level, scaler)
+
+
 class Trainer:
     """Trains a network, epoch by epoch.
 

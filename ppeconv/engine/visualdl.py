@@ -6,12 +6,13 @@ import contextlib
 import io
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ppeconv.data.datasets import DataSet
 from ppeconv.engine.listener import EpochRecord, Listener, StepRecord
 from ppeconv.engine.trainer import Trainer
 
@@ -87,3 +88,12 @@ class VisualDL(Listener):
     def _close(self) -> None:
         for writer in self.writers.values():
             writer.close()
+
+
+def samples(dataset: DataSet, names: Sequence[str], count: int = 8) -> dict[str, np.ndarray]:
+    """Images [H, W, C] spread evenly over a data set, by number and class."""
+    numbers = np.linspace(0, len(dataset) - 1, min(count, len(dataset))).astype(int)
+    labels = [names[dataset.labels[number]] for number in numbers]
+    return {
+        f"{number} {label}": image for number, label, image in zip(numbers, labels, dataset.read(numbers), strict=True)
+    }

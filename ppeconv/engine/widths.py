@@ -3,31 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import paddle.nn.functional as F
 from paddle import Tensor, nn
 
 from ppeconv.anywidth import calibrate, set_width
-from ppeconv.config import Config
-from ppeconv.config.sections import AnyWidthSection
 from ppeconv.data.batches import Batches
 from ppeconv.engine.losses import auxiliary_loss
-from ppeconv.engine.setup import make_batches
 from ppeconv.engine.step import Backward, step_generator
 from ppeconv.errors import UserError
 
-SAMPLERS: dict[str, Callable[[np.random.Generator, AnyWidthSection], Sequence[float]]] = {
-    "k-width": lambda rng, section: section.widths,
-    "n-random": lambda rng, section: rng.uniform(section.min_width, 1, section.samples),
-    "one-per-interval": lambda rng, section: (
-        section.min_width + (1 - section.min_width) * (np.arange(section.samples) + rng.random(section.samples))
-        / section.samples
+
+@dataclass(frozen=True)
+class Widths:
+    """Which widths a step trains: those listed, or random ones from [min_width, 1]."""
+
+    widths: Sequence[float] = (1.0, 0.75, 0.5, 0.25)
+    min_width: float = 0.25
+    samples: int = 4
+    """Widths of a step with random ones."""
+
+
+SAMPLERS: dict[str, Callable[[np.random.Generator, Widths], Sequence[float]]] = {
+    "k-width": lambda rng, of: of.widths,
+    "n-random": lambda rng, of: rng.uniform(of.min_width, 1, of.samples),
+    "one-per-interval": lambda rng, of: (
+        of.min_width + (1 - of.min_width) * (np.arange(of.samples) + rng.random(of.samples)) / of.samples
     ),
-    "sandwich": lambda rng, section: [
-        1.0, section.min_width, *rng.uniform(section.min_width, 1, section.samples - 2)
-    ],
-}  # fmt: skip
+    "sandwich": lambda rng, of: [1.0, of.min_width, *rng.uniform(of.min_width, 1, of.samples - 2)],
+}
 """The widths of one step: those of the config, drawn evenly from [min_width, 1], one from each of as many equal
 intervals, or the widest, the narrowest and others drawn between them (arXiv 1903.05134)."""
 
@@ -35,25 +42,34 @@ intervals, or the widest, the narrowest and others drawn between them (arXiv 190
 class AnyWidthStep:
     """A forward and a backward pass at each width of the step, widest first; gradients add up.
 
-    With `distill` only the widest learns from the labels, the others from its predictions in the same step (inplace
-    distillation, arXiv 1903.05134). Random widths depend on the seed and the step alone.
+    Random widths depend on the seed and the step alone.
+
+    Args:
+        loss: called as those of `ppeconv.engine.losses`.
+        kind: of the network, see `ppeconv.anywidth.make_anywidth`.
+        sampling: one of SAMPLERS.
+        distill: only the widest learns from the labels, the others from its predictions in the same step (inplace
+            distillation, arXiv 1903.05134).
+        widths: what `Widths` takes.
     """
 
-    def __init__(self, loss: nn.Layer, section: AnyWidthSection):
-        self.loss, self.section = loss, section
-        sandwich = section.sampling == "sandwich"
-        if section.samples < (2 if sandwich else 1):
-            raise UserError(f"AnyWidth.samples should be at least 2 for the sandwich rule; got {section.samples}")
-        if section.kind == "snet" and section.sampling != "k-width":
-            raise UserError(f"an S-Net has norms for its own widths only; AnyWidth.sampling is {section.sampling!r}")
+    def __init__(
+        self, loss: nn.Layer, *, kind: str = "awn", sampling: str = "k-width", distill: bool = False, **widths: Any
+    ):
+        self.loss, self.sampling, self.distill, self.widths = loss, sampling, distill, Widths(**widths)
+        samples = self.widths.samples
+        if samples < (2 if sampling == "sandwich" else 1):
+            raise UserError(f"AnyWidth.samples should be at least 2 for the sandwich rule; got {samples}")
+        if kind == "snet" and sampling != "k-width":
+            raise UserError(f"an S-Net has norms for its own widths only; AnyWidth.sampling is {sampling!r}")
 
     def __call__(self, model: nn.Layer, images: Tensor, labels: Tensor, backward: Backward) -> tuple[Tensor, Tensor]:
-        widths = SAMPLERS[self.section.sampling](step_generator(), self.section)
+        widths = SAMPLERS[self.sampling](step_generator(), self.widths)
         widest: tuple[Tensor, Tensor] | None = None
         for width in sorted(map(float, widths), reverse=True):
             with set_width(model, width):
                 logits = model(images)
-            if widest and self.section.distill:
+            if widest and self.distill:
                 loss = F.cross_entropy(logits, F.softmax(widest[1].detach()), soft_label=True)
             else:
                 loss = self.loss(logits, labels, images)
@@ -63,10 +79,7 @@ class AnyWidthStep:
         return widest
 
 
-def calibrate_for(model: nn.Layer, config: Config, widths: Sequence[float], batches: Batches | None = None) -> None:
-    """Give a US-Net its statistics at these widths, from the first training images; other networks have theirs."""
-    section = config.AnyWidth
-    if section and section.kind == "usnet":
-        batches = batches or make_batches(config, "train")
-        enough = -(-section.calibration_images // batches.batch_size)
-        calibrate(model, [images for images, _ in batches.epoch(stop=enough)], widths)
+def calibrate_on(model: nn.Layer, batches: Batches, images: int, widths: Sequence[float]) -> None:
+    """Give a US-Net its statistics at these widths, from about so many of the first images."""
+    enough = -(-images // batches.batch_size)
+    calibrate(model, [batch for batch, _ in batches.epoch(stop=enough)], widths)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -75,7 +76,10 @@ def same_name(one: Any, other: Any) -> bool:
 
 
 def copied(value: Any) -> Any:
-    """The value with what it shares in several places written out, so that a change in one place changes no other."""
+    """The value with what it shares in several places written out, so that a change in one place changes no other.
+
+    Tuples become lists and paths texts, as YAML has neither.
+    """
     return _copied(value, [_MOST])
 
 
@@ -83,8 +87,8 @@ def _copied(value: Any, left: list[int]) -> Any:
     left[0] -= 1
     if left[0] < 0:
         raise OverflowError(f"holds more than {_MOST:,} values once its anchors are written out")
-    if isinstance(value, dict):
+    if isinstance(value, Mapping):
         return {key: _copied(inner, left) for key, inner in value.items()}
-    if isinstance(value, list):
+    if isinstance(value, (list, tuple)):
         return [_copied(inner, left) for inner in value]
-    return value
+    return os.fspath(value) if isinstance(value, os.PathLike) else value

@@ -17,16 +17,13 @@ import paddle
 
 import ppeconv
 from ppeconv.anywidth import count_width, narrow
-from ppeconv.config import Config
 from ppeconv.counting import count
 from ppeconv.engine import checkpoint
 from ppeconv.engine.evaluator import evaluate
-from ppeconv.engine.losses import CombinedLoss
 from ppeconv.engine.run import Run
-from ppeconv.engine.setup import build_model, make_batches, open_dataset
 from ppeconv.engine.weights import load_weights, write_weights
-from ppeconv.engine.widths import calibrate_for
 from ppeconv.errors import UserError
+from ppeconv.experiment.parts import Parts
 from ppeconv.zoo.rows import Job, known_images
 
 FORMAT = 1
@@ -91,11 +88,11 @@ def keep(job: Job, run: Run, root: Path, source: str) -> Record:
     """Write what is kept of a finished run below the checkout `root`; the record last, as it says that all is there."""
     folder = root / "ppeconv" / "zoo" / job.folder
     folder.mkdir(parents=True, exist_ok=True)
-    config = run.config()
+    parts = Parts.of_run(run)
     table = root / "docs" / "results" / f"{job.name}.csv"
     table.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(run.path / "results.csv", table)
-    model, _ = build_model(config)
+    model, _ = parts.model()
     load_weights(model, run.latest.with_name("latest.pdparams"), complete=True)
     model.eval()
     digest = None
@@ -103,18 +100,19 @@ def keep(job: Job, run: Run, root: Path, source: str) -> Record:
         file = folder / "weights.safetensors"
         write_weights(model, file)
         digest = hashlib.sha256(file.read_bytes()).hexdigest()
-    record = _record(job, run, config, model, source, digest)
+    record = _record(job, run, parts, model, source, digest)
     record.write(folder)
     return record
 
 
-def _record(job: Job, run: Run, config: Config, model: paddle.nn.Layer, source: str, digest: str | None) -> Record:
+def _record(job: Job, run: Run, parts: Parts, model: paddle.nn.Layer, source: str, digest: str | None) -> Record:
+    config = parts.config
     with open(run.path / "results.csv", encoding="utf-8") as file:
         epochs = list(csv.DictReader(file))
     best = max(epochs, key=lambda epoch: float(epoch["eval_top1"] or 0))
     counts = count(model, [1, *config.Infer.image_shape])
     states = checkpoint.read(run.latest.with_name("latest.pdstates"))
-    images = hashlib.sha256(open_dataset(config, "test").arrays[0].tobytes()).hexdigest()
+    images = hashlib.sha256(parts.dataset("test").arrays[0].tobytes()).hexdigest()
     return Record(
         job.row.name,
         job.row.table,
@@ -132,16 +130,16 @@ def _record(job: Job, run: Run, config: Config, model: paddle.nn.Layer, source: 
         versions(),
         states["listeners"]["Checkpoints"]["computed_by"],
         config.model_dump(),
-        _widths(config, model) if config.AnyWidth else [],
+        _widths(parts, model) if config.AnyWidth else [],
         digest,
     )
 
 
-def _widths(config: Config, model: paddle.nn.Layer) -> list[dict[str, float]]:
+def _widths(parts: Parts, model: paddle.nn.Layer) -> list[dict[str, float]]:
     """The accuracy-width curve of an any-width network."""
-    batches, loss = make_batches(config, "test"), CombinedLoss(config.Loss.Eval)
+    config, batches, loss = parts.config, parts.batches("test"), parts.loss("Eval")
     widths = np.linspace(config.AnyWidth.min_width, 1, WIDTHS).round(4).tolist()
-    calibrate_for(model, config, widths)
+    parts.calibrate(model, widths)
     rows = []
     for width in widths:
         network = narrow(model, width)

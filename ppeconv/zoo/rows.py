@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
-from ppeconv import config as configs
-from ppeconv.config import Config
-from ppeconv.config.files import find, merge, read
-from ppeconv.config.overrides import override
 from ppeconv.errors import UserError, nearest
-from ppeconv.schema import Section, check, keys_at, values
+from ppeconv.schema import Section, check, values
+
+if TYPE_CHECKING:
+    from ppeconv.experiment import Experiment
 
 ROWS = Path(__file__).with_name("rows.yaml")
 
@@ -52,13 +51,13 @@ class Job(Section):
         """Of its record, from the package's folder of records."""
         return Path(self.row.name) / f"seed{self.seed}"
 
-    def config(self) -> Config:
-        """The config that is trained."""
-        merged = read(find(self.row.config))
-        if self.row.schedule:
-            merged = merge(merged, read(find(f"_base_/schedules/{self.row.schedule}.yaml")))
-        override(merged, [*self.row.overrides, f"Global.seed={self.seed}"], lambda path: keys_at(Config, path))
-        return configs.parse(merged)
+    def experiment(self, folder: Path | None = None, overrides: Sequence[str] = ()) -> Experiment:
+        """What is trained, into a folder, with further settings behind those of the row."""
+        from ppeconv.experiment import Experiment
+
+        schedule = [f"_base_/schedules/{self.row.schedule}.yaml"] if self.row.schedule else []
+        settings = [*self.row.overrides, f"Global.seed={self.seed}", *overrides]
+        return Experiment({"_base_": [self.row.config, *schedule]}, settings, folder=folder)
 
 
 def read_jobs(file: Path = ROWS) -> list[Job]:

@@ -1,0 +1,155 @@
+"""The Python API."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from paddle import nn
+
+from ppeconv import config as configs
+from ppeconv.config import Config
+from ppeconv.deployment.export import Form, as_targets
+from ppeconv.deployment.sweep import WidthRow
+from ppeconv.engine import distributed
+from ppeconv.engine.evaluator import Evaluation
+from ppeconv.engine.log import log_to
+from ppeconv.engine.results import read_results
+from ppeconv.engine.run import Run
+from ppeconv.engine.setup import select_backend, select_device
+from ppeconv.engine.weights import weight_file, write_weights
+from ppeconv.errors import UserError
+from ppeconv.experiment import evaluation, export, training
+from ppeconv.experiment.export import Measured
+from ppeconv.experiment.parts import Parts
+
+_NAME = "experiment"
+"""Of the run folder where nothing else has a name."""
+
+
+class Experiment:
+    """A network, its data and how it is trained, from training to prediction.
+
+    Args:
+        config: a config's file, the name of a shipped one, or its sections as a mapping.
+        overrides: config values by dotted key, such as {"Global.epochs": 2}, or `Section.key=value` texts.
+        folder: of the run; not given, <Global.output_dir>/<name of the config>, for a mapping "experiment".
+
+    Raises:
+        UserError: the config has a mistake.
+    """
+
+    def __init__(
+        self,
+        config: str | Path | Mapping[str, Any],
+        overrides: Mapping[str, Any] | Sequence[str] = (),
+        *,
+        folder: str | Path | None = None,
+    ):
+        self._finished = False
+        self.parts = Parts(configs.load(config, overrides))
+        name = _NAME if isinstance(config, Mapping) else Path(config).stem
+        self.run = Run(folder or Path(self.config.Global.output_dir) / name)
+
+    @classmethod
+    def open(cls, folder: str | Path, overrides: Mapping[str, Any] | Sequence[str] = ()) -> Experiment:
+        """The experiment of a run folder, to evaluate, export or predict with what was trained there."""
+        experiment = cls.__new__(cls)
+        experiment._finished = True
+        experiment.run = Run(folder)
+        experiment.parts = Parts.of_run(experiment.run, overrides).with_classes_of(experiment.run)
+        return experiment
+
+    @property
+    def config(self) -> Config:
+        """The whole config, checked."""
+        return self.parts.config
+
+    def train(self) -> list[dict[str, float | None]]:
+        """Train into the run folder, or go on with what Global.checkpoints names; returns `history`.
+
+        Raises:
+            UserError: before anything is written, where config, weights or data have a mistake or the folder holds a
+                run already.
+        """
+        training.train(self.parts, self.run)
+        self.__dict__.pop("model", None)
+        self.__dict__.pop("trained", None)
+        return self.history
+
+    @property
+    def history(self) -> list[dict[str, float | None]]:
+        """A row for each epoch trained so far, with the columns of `results.csv`; None where not evaluated."""
+        return read_results(self.run.path / "results.csv")
+
+    @cached_property
+    def trained(self) -> Parts:
+        """The parts as they were trained: data facts filled in, classes those of the weights."""
+        if self._finished:
+            return self.parts
+        source = Run(weight_file(self.config.Global.pretrained_model or self.run.path).parent)
+        return self.parts.with_classes_of(source).filled()
+
+    @cached_property
+    def model(self) -> nn.Layer:
+        """The trained network in eval mode, with the weights of Global.pretrained_model, else the run's best ones."""
+        return self.trained.trained_model(self.run)
+
+    def evaluate(self) -> Evaluation:
+        """Evaluate on all evaluation images that can be read; also writes `per_class.csv` and `confusion.png`."""
+        parts = self.trained
+        select_backend(parts.config.Global.cpu_backend, select_device(parts.config.Global.device))
+        distributed.join()
+        log_to()
+        return evaluation.evaluate(parts, self.run, self.model)
+
+    def evaluate_widths(self, widths: Sequence[float] | None = None, threads: int = 1) -> list[WidthRow]:
+        """Evaluate, count and time an any-width network at several widths; also writes `width.csv` and `width.png`.
+
+        Args:
+            widths: in (0, 1]; ten from AnyWidth.min_width to 1 when not given.
+            threads: CPU threads of the latency.
+        """
+        if not self.config.AnyWidth:
+            raise UserError(f"{self.config.Arch.name} of {self.run.path} has one width; use evaluate()")
+        log_to()
+        return evaluation.evaluate_widths(self.trained, self.run, self.model, widths, threads)
+
+    def export(
+        self,
+        to: str | Sequence[str] = ("paddle",),
+        *,
+        form: Form = "deployed",
+        widths: Sequence[float] | None = None,
+        tune: bool = False,
+        batch_size: int = 1,
+        threads: int = 1,
+    ) -> Path:
+        """Write the trained network for prediction into Global.save_inference_dir, else `<run>/inference`.
+
+        Args:
+            to: one runtime or several: "paddle", "onednn", "onnx", "int8", "openvino".
+            form: "deployed", with batch norms folded and operators in their inference form, or "trained".
+            widths: of an any-width network: one is exported as the network, several into a folder each.
+            tune: measure the forms of operators that have several and export each layer in its fastest.
+            batch_size: images in a call when tuning.
+            threads: CPU threads of what is measured.
+
+        Returns:
+            The folder.
+
+        Raises:
+            UserError: the exported network would not compute the same, or a package is missing; nothing is changed.
+        """
+        if tune and form != "deployed":
+            raise UserError("--tune chooses among inference forms, and the trained form is layer by layer as trained")
+        log_to()
+        measured = Measured(batch_size, threads)
+        return export.export(self.trained, self.run, self.model, as_targets(to), form, widths, tune, measured)
+
+    def save_weights(self, file: str | Path) -> None:
+        """Write the trained weights alone, as `.safetensors` or `.pdparams`."""
+        log_to()
+        write_weights(self.model, Path(file))

@@ -1,0 +1,385 @@
+"""From a config to the parts of a run: data, network, losses, optimizer, listeners, and the trainer of them all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from copy import copy
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from paddle import nn
+
+from ppeconv.anywidth import make_anywidth
+from ppeconv.backbones.external import is_external
+from ppeconv.backbones.initial import initialise
+from ppeconv.config import Config, load, with_values
+from ppeconv.config.sections import SplitSection
+from ppeconv.data.batches import Batches, Pipeline
+from ppeconv.data.classes import check_labels, class_names, match_classes
+from ppeconv.data.datasets import DataSet, data_root
+from ppeconv.data.transforms import Operation, sized
+from ppeconv.deployment.images import BATCH, plain_batches
+from ppeconv.engine import distributed
+from ppeconv.engine.average import WeightAverage
+from ppeconv.engine.evaluator import Evaluation, evaluate
+from ppeconv.engine.finetune import imagenet_weights
+from ppeconv.engine.fit import require_fit
+from ppeconv.engine.listener import Listener
+from ppeconv.engine.log import LogLines, ProgressBar, logger
+from ppeconv.engine.losses import CombinedLoss, Teacher
+from ppeconv.engine.mixing import Mixed
+from ppeconv.engine.progress import shows_bars
+from ppeconv.engine.results import Results
+from ppeconv.engine.resume import Checkpoints
+from ppeconv.engine.run import Run
+from ppeconv.engine.schedules import scaled
+from ppeconv.engine.step import Supervised
+from ppeconv.engine.trainer import Precision, Strategy, Trainer, mixed_precision
+from ppeconv.engine.weights import load_weights, read_weights, weight_file
+from ppeconv.engine.widths import AnyWidthStep, calibrate_on
+from ppeconv.errors import UserError
+from ppeconv.extras import installed
+from ppeconv.models.create import apply_operator, create_backbone
+from ppeconv.registry import BACKBONES, DATASETS, LOSSES, OPTIMIZERS, SCHEDULES
+from ppeconv.surgery.report import Report
+
+CALIBRATION_IMAGES = 256
+"""Training images from which the ranges of int8 are taken."""
+
+
+class OwnNetwork:
+    """A network that was made in Python, not by a config; a config's operators are put into it once.
+
+    Args:
+        layer: [N, C, H, W] -> [N, classes].
+    """
+
+    def __init__(self, layer: nn.Layer):
+        self.layer = layer
+        self.reports: list[Report] | None = None
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a config describes, made when it is asked for.
+
+    Args:
+        config: is all there is to know of it, but for what Python gives itself:
+        network: in place of that of the section Arch.
+        sets: "train" and "test", in place of the data sets of the section DataLoader.
+    """
+
+    config: Config
+    network: OwnNetwork | None = None
+    sets: Mapping[str, DataSet] = field(default_factory=dict)
+
+    @classmethod
+    def of_run(cls, run: Run, overrides: Sequence[str] = (), **given: Any) -> Parts:
+        """Those of the config that a run was trained with, data facts filled in."""
+        return cls(load(str(run.saved_config()), overrides), **given)
+
+    # data
+
+    def filled(self) -> Parts:
+        """With class count, class names and image shape filled in from the data set, where not given."""
+        config, facts = self.config, {}
+        dataset = self._as_it_is("train") if None in (config.Infer.image_shape, config.Infer.class_names) else None
+        shape = config.Infer.image_shape
+        if shape is None:
+            shape = facts["Infer.image_shape"] = Pipeline(self.transforms("test")).output_shape(dataset.shape)
+        if config.Infer.class_names is None:
+            facts["Infer.class_names"] = class_names(dataset, config.Arch.class_num)
+        if config.Arch.class_num is None:
+            facts["Arch.class_num"] = len(facts.get("Infer.class_names") or config.Infer.class_names)
+        known = {"in_channels": shape[0], "image_size": shape[1]}
+        if not is_external(config.Arch.name):
+            facts |= {
+                f"Arch.{key}": value
+                for key, value in known.items()
+                if key not in config.Arch.arguments and BACKBONES.accepts(config.Arch.name, key)
+            }
+        return replace(self, config=with_values(config, facts))
+
+    def with_classes_of(self, run: Run) -> Parts:
+        """With the class names of the run whose weights it goes on with: its network has them in that order."""
+        given = self.config.Infer.class_names
+        names = Parts.of_run(run).config.Infer.class_names if run.exists else None
+        if not names or given == names:
+            return self
+        if given and sorted(given) == sorted(names):
+            raise UserError(
+                f"Infer.class_names are those of {run.path} in another order, and its network has them in this one: "
+                f"{', '.join(names)}; leave Infer.class_names out"
+            )
+        return self if given else replace(self, config=with_values(self.config, {"Infer.class_names": names}))
+
+    def dataset(self, split: str) -> DataSet:
+        """The data set of "train" or "test", its labels those of the config's class names.
+
+        Large arrays are read only when used.
+        """
+        dataset, names = self._as_it_is(split), self.config.Infer.class_names
+        if names == []:
+            raise UserError("Infer.class_names is empty, which suits only what needs no data; leave it out")
+        if names:
+            match_classes(dataset, names, "training" if split == "train" else "evaluation")
+        return dataset
+
+    def transforms(self, split: str) -> list[Operation]:
+        """The transforms of "train" or "test", each with its size."""
+        return sized(self._side(split).dataset.transform_ops, self.config.DataLoader.image_size)
+
+    def batches(self, split: str, skip_unreadable: bool = False) -> Batches:
+        """Training or evaluation batches, their labels checked against the number of classes."""
+        section, expected = self._side(split), self.config.Infer.image_shape
+        dataset, pipeline = self.dataset(split), Pipeline(self.transforms(split))
+        shape = pipeline.output_shape(dataset.shape)  # transforms that do not fit are refused now, not in the run
+        if split == "test" and shape != expected:
+            raise UserError(
+                f"Infer.image_shape is {expected}, and the evaluation images are {shape} after their transforms; "
+                "leave it out, and it follows from them"
+            )
+        batches = Batches(
+            dataset,
+            pipeline,
+            section.sampler.batch_size,
+            shuffle=section.sampler.shuffle,
+            drop_last=section.sampler.drop_last,
+            seed=self.config.Global.seed,
+            num_workers=section.loader.num_workers,
+            rank=distributed.rank(),
+            processes=distributed.size(),
+            skip_unreadable=skip_unreadable,
+        )
+        check_labels(dataset, split, self.config.Arch.class_num)
+        return batches
+
+    def plain_images(self, split: str, count: int | None = None, head: str | None = None) -> Iterator[Any]:
+        """Real images of "train" or "test" as prediction sees them, see `plain_batches`."""
+        pipeline = Pipeline(self.prediction_facts()["transform_ops"])
+        yield from plain_batches(self.dataset(split), pipeline, self.config.Global.seed, count, head)
+
+    def some_test_images(self) -> np.ndarray | None:
+        """A batch of the test images, or None where the data set is not on this machine."""
+        try:
+            return next(self.plain_images("test", BATCH), (None, None))[0]
+        except UserError:
+            return None
+
+    def calibration_images(self, head: str | None = None) -> Iterator[np.ndarray]:
+        """Batches of training images from which the ranges of int8 are taken."""
+        return (images for images, _ in self.plain_images("train", CALIBRATION_IMAGES, head))
+
+    def prediction_facts(self) -> dict[str, Any]:
+        """The part of `inference.yml` that comes from the run: classes and transforms."""
+        config, operations = self.config, self.transforms("test")
+        resized = any(name in ("CenterCrop", "Resize") for operation in operations for name in operation)
+        resize = [] if resized else [{"Resize": {"size": config.Infer.image_shape[1:]}}]
+        return {
+            "class_names": config.Infer.class_names,
+            "transform_ops": [*resize, *operations],
+            "arch": config.Arch.name,
+            "operators": [section.name for section in config.operators],
+        }
+
+    def _side(self, split: str) -> SplitSection:
+        return self.config.DataLoader.Train if split == "train" else self.config.DataLoader.Eval
+
+    def _as_it_is(self, split: str) -> DataSet:
+        if split in self.sets:
+            return copy(self.sets[split])
+        section = self._side(split).dataset
+        return DATASETS.create(section.name, data_root(self.config.Global.data_root), split, **section.arguments)
+
+    # network
+
+    def model(self) -> tuple[nn.Layer, list[Report]]:
+        """The network, data facts filled in before, and what each operator changed."""
+        if self.network is None:
+            section = self.config.Arch
+            model = create_backbone(section.name, init="paddle", class_num=section.class_num, **self._arch_arguments())
+            return self._converted(model)
+        if self.network.reports is None:
+            _, self.network.reports = self._converted(self.network.layer)
+        return self.network.layer, self.network.reports
+
+    def _converted(self, model: nn.Layer) -> tuple[nn.Layer, list[Report]]:
+        """A backbone with the operators and at the widths of the config."""
+        config, reports = self.config, []
+        scores = require_fit(model, config.Infer.image_shape)
+        if self.network and list(getattr(scores, "shape", [])) != [1, config.Arch.class_num]:
+            raise UserError(
+                f"{type(model).__name__} should give {config.Arch.class_num} scores for an image, one for each class; "
+                f"it gave {f'shape {scores.shape}' if hasattr(scores, 'shape') else type(scores).__name__} for 1 image"
+            )
+        size = [1, *config.Infer.image_shape]
+        for section in config.operators:
+            model, report = apply_operator(model, section.choice, section.rules, input_size=size)
+            reports.append(report)
+        initialise(model, config.Arch.name, config.Arch.init)
+        if section := config.AnyWidth:
+            conversion = section.model_dump(include={"kind", "widths", "min_width", "divisor", "whole"})
+            make_anywidth(model, **conversion, input_size=size)
+        return model, reports
+
+    def _arch_arguments(self) -> dict[str, Any]:
+        """The backbone's arguments, with the width that an any-width network starts from."""
+        arguments, wide = self.config.Arch.arguments, self.config.AnyWidth and self.config.AnyWidth.base_width
+        if wide and "width" in arguments:
+            raise UserError("Arch.width and AnyWidth.base_width mean the same; give one of them")
+        return arguments | {"width": wide} if wide else arguments
+
+    def starting_weights(self) -> Path | None:
+        """The readable weight file that a run starts from, or None; ImageNet weights are fetched by Paddle."""
+        named = self.config.Global.pretrained_model or self.config.Arch.pretrained
+        if not named:
+            return None
+        file = imagenet_weights(self.config.Arch.name) if named is True else weight_file(named)
+        read_weights(file)
+        return file
+
+    def trained_model(self, run: Run) -> nn.Layer:
+        """The network in eval mode, with the weights that the config names, else the best ones of a run."""
+        model, _ = self.model()
+        file = weight_file(self.config.Global.pretrained_model or run.path)
+        logger.info(load_weights(model, file, complete=True))
+        model.eval()
+        return model
+
+    def calibrate(self, model: nn.Layer, widths: Sequence[float], batches: Batches | None = None) -> None:
+        """Give a US-Net its statistics at these widths, from the first training images; other networks have theirs."""
+        section = self.config.AnyWidth
+        if section and section.kind == "usnet":
+            calibrate_on(model, batches or self.batches("train"), section.calibration_images, widths)
+
+    # training
+
+    def trainer(
+        self, run: Run, model: nn.Layer, batches: Batches, eval_batches: Batches, precision: Precision
+    ) -> Trainer:
+        """The trainer of the config, with everything that listens to it."""
+        settings, names = self.config.Global, self.config.Infer.class_names
+        strategy = self.strategy()
+        strategy.loss.require_fit(names, batches.image_shape)
+        eval_loss = self.loss("Eval").require_fit(names, eval_batches.image_shape)
+
+        def evaluation() -> Evaluation:
+            self.calibrate(model, [1.0], batches)
+            head = f"[Eval][Epoch {trainer.progress.epoch + 1}]"
+            return evaluate(model, eval_batches, eval_loss, self.topk, self.config.Arch.class_num, head)
+
+        trainer = Trainer(
+            model,
+            self.optimizer(model, -(-len(batches) // settings.update_freq)),
+            strategy,
+            batches,
+            evaluation,
+            epochs=settings.epochs,
+            max_steps=settings.max_steps,
+            eval_interval=settings.eval_interval,
+            update_freq=settings.update_freq,
+            average=WeightAverage(model, settings.ema) if settings.ema else None,
+            early_stop=settings.early_stop,
+            precision=precision,
+            listeners=self.listeners(run, eval_batches) if distributed.is_first() else [],
+        )
+        return trainer
+
+    def loss(self, side: str) -> CombinedLoss:
+        """The losses of "Train" or "Eval", their teachers read from the run folders that the config names."""
+        return CombinedLoss(list(map(_with_teachers, getattr(self.config.Loss, side))))
+
+    def strategy(self) -> Strategy:
+        """How a batch becomes gradients: plain, on mixtures of images, or at several widths."""
+        loss, mixtures = self.loss("Train"), self.config.DataLoader.Train.dataset.batch_transform_ops
+        if section := self.config.AnyWidth:
+            if mixtures:
+                raise UserError("AnyWidth trains on plain images; leave batch_transform_ops out")
+            return AnyWidthStep(
+                loss, **section.model_dump(include={"kind", "sampling", "widths", "min_width", "samples", "distill"})
+            )
+        return Mixed(loss, mixtures) if mixtures else Supervised(loss)
+
+    def optimizer(self, model: nn.Layer, steps_per_epoch: int) -> Any:
+        """The optimizer over a network's parameters, with its schedule."""
+        section = self.config.Optimizer
+        steps, rates = steps_per_epoch * self.config.Global.epochs, scaled(section.lr.arguments, self.lr_factor)
+        schedule = SCHEDULES.create(section.lr.name, steps_per_epoch, steps, **rates)
+        return OPTIMIZERS.create(section.name, schedule, model, **section.arguments)
+
+    def precision(self, device: str) -> Precision:
+        """Mixed precision as the config asks for it."""
+        section = self.config.AMP
+        if not section.use_amp:
+            return Precision()
+        return mixed_precision(device, section.level, section.scale_loss, section.use_dynamic_loss_scaling)
+
+    def listeners(self, run: Run, eval_batches: Batches) -> list[Listener]:
+        """All that listens to a run; the checkpoints last."""
+        settings = self.config.Global
+        listeners: list[Listener] = [
+            LogLines(settings.print_batch_step, self.config.Optimizer.lr.name),
+            Results(run.path / "results.csv"),
+        ]
+        if shows_bars():
+            listeners.append(ProgressBar())
+        if self.writes_visualdl:
+            from ppeconv.engine.visualdl import VisualDL, samples
+
+            pictures = samples(eval_batches.dataset, self.config.Infer.class_names)
+            listeners.append(VisualDL(run.path / "vdl", self._hparams(), pictures, every=10))
+        return [*listeners, Checkpoints(run, settings.save_interval, settings.save_step_interval)]
+
+    @property
+    def writes_visualdl(self) -> bool:
+        """Whether a run logs for VisualDL: it is asked for, and installed."""
+        return self.config.Global.use_visualdl and installed("visualdl")
+
+    @property
+    def topk(self) -> list[int]:
+        """The k of the top-k accuracies, at most the number of classes."""
+        return sorted({min(k, self.config.Arch.class_num) for k in self.config.Metric.topk} | {1})
+
+    @property
+    def images_per_update(self) -> int:
+        """Training images, of all processes, whose gradients make one update."""
+        batch_size = self.config.DataLoader.Train.sampler.batch_size
+        return batch_size * distributed.size() * self.config.Global.update_freq
+
+    @property
+    def lr_factor(self) -> float:
+        """What the learning rates of the config are multiplied by."""
+        base = self.config.Global.auto_scale_lr
+        return self.images_per_update / base if base else 1.0
+
+    def _hparams(self) -> dict[str, Any]:
+        """Settings that tell runs apart."""
+        config, section = self.config, self.config.AnyWidth
+        operators = "+".join(f"{section.name}{section.arguments or ''}" for section in config.operators)
+        return {
+            "arch": config.Arch.name,
+            "operator": operators or "none",
+            "anywidth": f"{section.kind}, {section.sampling}" if section else "none",
+            "optimizer": config.Optimizer.name,
+            "learning_rate": str(config.Optimizer.lr.arguments.get("learning_rate", "")),
+            "batch_size": config.DataLoader.Train.sampler.batch_size,
+            "epochs": config.Global.epochs,
+            "seed": config.Global.seed,
+        }
+
+
+def _with_teachers(entry: Mapping[str, Mapping[str, Any] | None]) -> dict[str, dict[str, Any]]:
+    """A loss of a config, the run folder of a teacher replaced by its network."""
+    return {name: {**(own or {}), **_teacher(name, own or {})} for name, own in entry.items()}
+
+
+def _teacher(loss: str, arguments: Mapping[str, Any]) -> dict[str, Teacher]:
+    folder = arguments.get("teacher") if LOSSES.accepts(loss, "teacher") else None
+    if not isinstance(folder, str):
+        return {}
+    run = Run(folder)
+    parts = Parts.of_run(run)
+    facts = parts.config.Infer
+    return {"teacher": Teacher(parts.trained_model(run), f"the teacher {folder}", facts.image_shape, facts.class_names)}

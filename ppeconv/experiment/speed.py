@@ -1,0 +1,61 @@
+"""What `ppeconv.benchmark` measures, made of configs and runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import paddle
+
+from ppeconv import backend, counting
+from ppeconv.benchmark.networks import Images, Network
+from ppeconv.benchmark.training import TrainingSpeed, training_speed, training_step
+from ppeconv.experiment.experiment import Experiment
+
+
+def of_config(name: str, overrides: Sequence[str] = ()) -> Network:
+    """The untrained network of a config: its file, or its name among the shipped ones."""
+    parts = Experiment(name, overrides).parts.filled()
+    config = parts.config
+    paddle.seed(config.Global.seed)
+    return Network(name, parts.model()[0], list(config.Infer.image_shape), config.Arch.class_num)
+
+
+def of_run(folder: str, overrides: Sequence[str] = ()) -> Network:
+    """The trained network of a run folder; an any-width one at its full width."""
+    experiment = Experiment.open(folder, overrides)
+    parts, config, model = experiment.parts, experiment.config, experiment.model
+    parts.calibrate(model, [1.0])
+    images = Images(parts.some_test_images, parts.calibration_images)
+    return Network(folder, model, list(config.Infer.image_shape), config.Arch.class_num, images)
+
+
+def make_step(config: str, overrides: Sequence[str], batch_size: int | None, layers: str) -> Callable[[], None]:
+    """A training step of a config's network on one fixed random batch.
+
+    Args:
+        config: file or name of the config.
+        overrides: `Section.key=value`.
+        batch_size: images; the config's own when None.
+        layers: "onednn", or "paddle" for a process in which nothing of ppeconv touches Paddle's layers or memory.
+    """
+    if layers == "onednn":
+        backend.select("onednn")
+    parts = Experiment(config, overrides).parts.filled()
+    settings = parts.config
+    paddle.seed(settings.Global.seed)
+    model, _ = parts.model()
+    size = batch_size or settings.DataLoader.Train.sampler.batch_size
+    shape, classes = settings.Infer.image_shape, settings.Arch.class_num
+    return training_step(model, parts.optimizer(model, 1000), parts.loss("Train"), shape, classes, size)
+
+
+def speed_of_training(
+    config: str, overrides: Sequence[str] = (), *, batch_size: int | None = None, rounds: int = 5, times: int = 2
+) -> TrainingSpeed:
+    """Both ways of training a config's network, see `training_speed`; the config's own batch size when None."""
+    parts = Experiment(config, overrides).parts.filled()
+    counts = counting.count(parts.model()[0], [1, *parts.config.Infer.image_shape])
+    size = batch_size or parts.config.DataLoader.Train.sampler.batch_size
+    task = {"config": config, "overrides": list(overrides)}
+    make = f"{make_step.__module__}:{make_step.__name__}"
+    return training_speed(config, counts, make, task, batch_size=size, rounds=rounds, times=times)
