@@ -25,6 +25,7 @@ _HOMES = {
     "replace_pool": "surgery.placement",
     "count": "counting",
     "parameter_count": "layers.parameters",
+    "Experiment": "experiment",
     "InProcess": "deployment.in_process",
     "Predictor": "deployment.predictor",
     "deploy": "deployment.rewrite",
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from ppeconv.deployment.predictor import Predictor
     from ppeconv.deployment.rewrite import deploy
     from ppeconv.errors import UserError
+    from ppeconv.experiment import Experiment
     from ppeconv.layers.parameters import parameter_count
     from ppeconv.models.create import create_backbone, create_model, create_operator, list_backbones, list_operators
     from ppeconv.registry import (

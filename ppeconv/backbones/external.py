@@ -1,4 +1,4 @@
-"""Any network of paddle.vision or paddleclas, by its name there."""
+"""Networks that no file here defines: those of paddle.vision and paddleclas, by their names there, and Python's own."""
 
 from __future__ import annotations
 
@@ -18,16 +18,24 @@ from paddle import nn
 from ppeconv.errors import UserError, nearest
 from ppeconv.extras import install_hint
 
-PADDLE_VISION, PADDLECLAS = "paddle.vision.", "paddleclas."
+PADDLE_VISION, PADDLECLAS, PYTHON = "paddle.vision.", "paddleclas.", "python."
 
 
 def is_external(name: str) -> bool:
-    """Whether the name is one of another library's: `paddle.vision.resnext50_32x4d`, `paddleclas.ResNeXt50_32x4d`."""
-    return name.startswith((PADDLE_VISION, PADDLECLAS))
+    """Whether the name is another library's, such as `paddle.vision.resnext50_32x4d` or `paddleclas.ResNeXt50_32x4d`.
+
+    `python.<class>` is what a config says of a network that a Python program has given itself.
+    """
+    return name.startswith((PADDLE_VISION, PADDLECLAS, PYTHON))
 
 
 def create_external(name: str, *, class_num: int = 1000, **arguments: Any) -> nn.Layer:
     """The network of that name, without weights; `arguments` are passed on as they are."""
+    if name.startswith(PYTHON):
+        raise UserError(
+            f"the network {name.removeprefix(PYTHON)} came from Python, and no config can make it; give it again: "
+            f"ppeconv.Experiment(..., model={name.removeprefix(PYTHON)}())"
+        )
     with _quiet():
         if name.startswith(PADDLE_VISION):
             build = partial(_builder(_paddle_vision(), name, PADDLE_VISION), num_classes=class_num)

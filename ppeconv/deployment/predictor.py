@@ -1,4 +1,4 @@
-"""Classification of images with an exported network; the exported folder is all it needs."""
+"""Classification of images; of an exported network its folder is all that is needed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from ppeconv.data.batches import Pipeline
 from ppeconv.data.found import images_of
-from ppeconv.deployment.inputs import Input, as_list, name_of, pixels
+from ppeconv.data.inputs import Input, as_list, name_of, pixels
 from ppeconv.deployment.manifest import FILE, Manifest, read_manifest
 from ppeconv.deployment.precision import Precision
 from ppeconv.deployment.runtimes import open_runtime
@@ -28,35 +28,28 @@ class Prediction:
     """Softmax probabilities."""
 
 
-class Predictor:
+class Classifier:
     """Images in, classes out.
 
     An image is a file, or an array of uint8 from 0 to 255 in the order RGB, [H, W, 3], or grey, [H, W] or [H, W, 1]
-    (OpenCV reads BGR: give `image[..., ::-1]`), or an image of Pillow; of any size. Resizing and normalisation are done
-    here as in the evaluation of the training.
+    (OpenCV reads BGR: give `image[..., ::-1]`), or an image of Pillow; of any size.
 
     Args:
-        folder: what `tools/export.py` wrote.
-        threads, device, precision: see `PaddleRuntime`.
-        runtime: one of RUNTIMES; not given, the first of these that the folder holds.
-
-    Raises:
-        UserError: the folder is damaged, or what it says does not fit together.
+        runtime: float32 [N, C, H, W] -> [N, classes].
+        pipeline: the transforms of an image.
+        channels: of the images, 1 or 3.
+        class_names: the network's classes.
     """
 
     def __init__(
         self,
-        folder: str | Path,
-        threads: int | None = None,
-        device: str = "cpu",
-        runtime: str | None = None,
-        precision: Precision = "float32",
+        runtime: Callable[[np.ndarray], np.ndarray],
+        pipeline: Pipeline,
+        channels: int,
+        class_names: Sequence[str],
     ):
-        self.folder = Path(folder)
-        manifest = read_manifest(self.folder)
-        self.input_shape, self.class_names = manifest.input_shape, manifest.class_names
-        self.pipeline = _pipeline(manifest, self.folder)
-        self.runtime = open_runtime(self.folder, runtime, threads, device, precision)
+        self.runtime, self.pipeline = runtime, pipeline
+        self.channels, self.class_names = channels, class_names
 
     def predict(
         self,
@@ -82,7 +75,7 @@ class Predictor:
 
     def probabilities(self, images: Input | Iterable[Input]) -> np.ndarray:
         """[N, classes] for one or several images, see the class."""
-        return self._softmax([pixels(image, self.input_shape[0]) for image in as_list(images)])
+        return self._softmax([pixels(image, self.channels) for image in as_list(images)])
 
     def _predictions(
         self,
@@ -95,7 +88,7 @@ class Predictor:
             names, arrays = [], []
             for image in images[start : start + batch_size]:
                 try:
-                    arrays.append(pixels(image, self.input_shape[0]))
+                    arrays.append(pixels(image, self.channels))
                     names.append(name_of(image))
                 except UserError as error:
                     if unreadable is None:
@@ -111,13 +104,49 @@ class Predictor:
         if not images:
             return np.zeros((0, len(self.class_names)), np.float32)
         logits = self.runtime(self.pipeline(images))
+        self._check(logits)
+        powers = np.exp(logits - logits.max(1, keepdims=True))
+        return powers / powers.sum(1, keepdims=True)
+
+    def _check(self, logits: np.ndarray) -> None:
+        """Raise a UserError where there is not a score for each class."""
+
+
+class Predictor(Classifier):
+    """An exported network that classifies images, see `Classifier`.
+
+    Resizing and normalisation are done here as in the evaluation of the training.
+
+    Args:
+        folder: what `tools/export.py` wrote.
+        threads, device, precision: see `PaddleRuntime`.
+        runtime: one of RUNTIMES; not given, the first of these that the folder holds.
+
+    Raises:
+        UserError: the folder is damaged, or what it says does not fit together.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        threads: int | None = None,
+        device: str = "cpu",
+        runtime: str | None = None,
+        precision: Precision = "float32",
+    ):
+        self.folder = Path(folder)
+        manifest = read_manifest(self.folder)
+        self.input_shape = manifest.input_shape
+        pipeline = _pipeline(manifest, self.folder)
+        opened = open_runtime(self.folder, runtime, threads, device, precision)
+        super().__init__(opened, pipeline, self.input_shape[0], manifest.class_names)
+
+    def _check(self, logits: np.ndarray) -> None:
         if logits.shape[1:] != (len(self.class_names),):
             raise UserError(
                 f"the network in {self.folder} has outputs of shape {list(logits.shape[1:])}, and its {FILE} names "
                 f"{len(self.class_names)} classes; make it again with tools/export.py"
             )
-        powers = np.exp(logits - logits.max(1, keepdims=True))
-        return powers / powers.sum(1, keepdims=True)
 
 
 def _pipeline(manifest: Manifest, folder: Path) -> Pipeline:

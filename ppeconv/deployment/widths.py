@@ -11,9 +11,9 @@ from paddle import nn
 from pydantic import BaseModel, ConfigDict, Field
 
 from ppeconv.anywidth import count_width, narrow
+from ppeconv.data.inputs import Input, as_list
 from ppeconv.deployment.export import as_targets, export
 from ppeconv.deployment.facts import Facts, read_facts
-from ppeconv.deployment.inputs import Input, as_list
 from ppeconv.deployment.latency import median_ms
 from ppeconv.deployment.precision import Precision
 from ppeconv.deployment.predictor import Prediction, Predictor

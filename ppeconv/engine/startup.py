@@ -23,9 +23,10 @@ def import_paddle() -> None:
     warnings.filterwarnings("ignore", module="paddle")
     if not installed("paddle"):
         raise UserError(f"PaddlePaddle is not installed; {install_hint('cpu')}; for a GPU build {install_hint('gpu')}")
+    handlers = list(logging.getLogger().handlers)
     with contextlib.redirect_stderr(io.StringIO()), _own_handler(signal.SIGTERM):
         importlib.import_module("paddle").disable_signal_handler()
-    logging.getLogger().handlers.clear()  # Paddle shows every library's notes on the screen
+    logging.getLogger().handlers[:] = handlers  # Paddle shows every library's notes on the screen
 
 
 @contextlib.contextmanager

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from paddle import nn
 
-from ppeconv import config as configs
-from ppeconv.config import Config
+from ppeconv.config import Config, parse
+from ppeconv.data.batches import Pipeline
+from ppeconv.data.given import given_sets
+from ppeconv.data.inputs import Input
 from ppeconv.deployment.export import Form, as_targets
+from ppeconv.deployment.predictor import Classifier, Prediction
+from ppeconv.deployment.runtime import EagerRuntime
 from ppeconv.deployment.sweep import WidthRow
 from ppeconv.engine import distributed
 from ppeconv.engine.evaluator import Evaluation
@@ -23,43 +27,68 @@ from ppeconv.engine.weights import weight_file, write_weights
 from ppeconv.errors import UserError
 from ppeconv.experiment import evaluation, export, training
 from ppeconv.experiment.export import Measured
-from ppeconv.experiment.parts import Parts
-
-_NAME = "experiment"
-"""Of the run folder where nothing else has a name."""
+from ppeconv.experiment.own import described
+from ppeconv.experiment.parts import OwnNetwork, Parts
 
 
 class Experiment:
     """A network, its data and how it is trained, from training to prediction.
 
+    Whatever is not given is that of the config. Messages, files and results are those of the command line.
+
     Args:
-        config: a config's file, the name of a shipped one, or its sections as a mapping.
+        config: a config's file, the name of a shipped one, or its sections as a mapping, which may have a `_base_`. A
+            mapping without one, or none at all, needs to say of one's own data only what differs from `RECIPE`.
         overrides: config values by dotted key, such as {"Global.epochs": 2}, or `Section.key=value` texts.
-        folder: of the run; not given, <Global.output_dir>/<name of the config>, for a mapping "experiment".
+        model: a network of one's own, images [N, C, H, W] -> scores [N, classes]. It is this one that is trained: it
+            starts from the weights it has, operators of the config are put into it, and it has the best weights
+            afterwards.
+        data: data of one's own, (training data, evaluation data), see `ppeconv.data.given.GivenSet`: each a pair
+            (images, labels), or an object with len() and [index] that gives (image, label).
+        class_names: of that data; numbers when not given.
+        folder: of the run; not given, <Global.output_dir>/<name of the config>, or the network's class.
 
     Raises:
-        UserError: the config has a mistake.
+        UserError: the config has a mistake, or model or data are none.
     """
 
     def __init__(
         self,
-        config: str | Path | Mapping[str, Any],
+        config: str | Path | Mapping[str, Any] | None = None,
         overrides: Mapping[str, Any] | Sequence[str] = (),
         *,
+        model: nn.Layer | None = None,
+        data: tuple[Any, Any] | None = None,
+        class_names: Sequence[str] | None = None,
         folder: str | Path | None = None,
     ):
         self._finished = False
-        self.parts = Parts(configs.load(config, overrides))
-        name = _NAME if isinstance(config, Mapping) else Path(config).stem
+        self.parts = _parts(config, overrides, model, data, class_names)
+        if isinstance(config, (str, Path)):
+            name = Path(config).stem
+        else:
+            name = type(model).__name__ if model is not None else self.config.Arch.name
         self.run = Run(folder or Path(self.config.Global.output_dir) / name)
 
     @classmethod
-    def open(cls, folder: str | Path, overrides: Mapping[str, Any] | Sequence[str] = ()) -> Experiment:
-        """The experiment of a run folder, to evaluate, export or predict with what was trained there."""
+    def open(
+        cls,
+        folder: str | Path,
+        overrides: Mapping[str, Any] | Sequence[str] = (),
+        *,
+        model: nn.Layer | None = None,
+        data: tuple[Any, Any] | None = None,
+        class_names: Sequence[str] | None = None,
+    ) -> Experiment:
+        """The experiment of a run folder, to evaluate, export or predict with what was trained there.
+
+        A network of one's own is given again, with any weights; so is the data, where it is asked for.
+        """
         experiment = cls.__new__(cls)
         experiment._finished = True
         experiment.run = Run(folder)
-        experiment.parts = Parts.of_run(experiment.run, overrides).with_classes_of(experiment.run)
+        parts = _parts(experiment.run.saved_config(), overrides, model, data, class_names)
+        experiment.parts = parts.with_classes_of(experiment.run)
         return experiment
 
     @property
@@ -149,7 +178,32 @@ class Experiment:
         measured = Measured(batch_size, threads)
         return export.export(self.trained, self.run, self.model, as_targets(to), form, widths, tune, measured)
 
+    def predict(self, images: Input | Iterable[Input], topk: int = 5, batch_size: int = 32) -> list[Prediction]:
+        """The best classes of each image, by the trained network in this process; `Predictor` runs an exported one.
+
+        Args:
+            images: one or several, of any size: files, uint8 arrays or images of Pillow, see `Classifier`.
+            topk: classes of each.
+            batch_size: images in a call of the network.
+        """
+        facts, model = self.trained.prediction_facts(), self.model
+        pipeline, shape = Pipeline(facts["transform_ops"]), self.trained.config.Infer.image_shape
+        classifier = Classifier(EagerRuntime(model), pipeline, shape[0], facts["class_names"])
+        return list(classifier.predict(images, topk, batch_size))
+
     def save_weights(self, file: str | Path) -> None:
         """Write the trained weights alone, as `.safetensors` or `.pdparams`."""
         log_to()
         write_weights(self.model, Path(file))
+
+
+def _parts(
+    config: str | Path | Mapping[str, Any] | None,
+    overrides: Mapping[str, Any] | Sequence[str],
+    model: nn.Layer | None,
+    data: tuple[Any, Any] | None,
+    class_names: Sequence[str] | None,
+) -> Parts:
+    sets = {} if data is None else given_sets(data, class_names)
+    values = described(config, overrides, model, sets)
+    return Parts(parse(values), None if model is None else OwnNetwork(model), sets)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from paddle import nn
+from paddle import Tensor, nn
 
 from ppeconv.anywidth import make_anywidth
 from ppeconv.backbones.external import is_external
@@ -209,11 +209,8 @@ class Parts:
         """A backbone with the operators and at the widths of the config."""
         config, reports = self.config, []
         scores = require_fit(model, config.Infer.image_shape)
-        if self.network and list(getattr(scores, "shape", [])) != [1, config.Arch.class_num]:
-            raise UserError(
-                f"{type(model).__name__} should give {config.Arch.class_num} scores for an image, one for each class; "
-                f"it gave {f'shape {scores.shape}' if hasattr(scores, 'shape') else type(scores).__name__} for 1 image"
-            )
+        if self.network:
+            _require_scores(type(model).__name__, scores, config.Arch.class_num)
         size = [1, *config.Infer.image_shape]
         for section in config.operators:
             model, report = apply_operator(model, section.choice, section.rules, input_size=size)
@@ -368,6 +365,13 @@ class Parts:
             "epochs": config.Global.epochs,
             "seed": config.Global.seed,
         }
+
+
+def _require_scores(name: str, scores: Any, class_num: int) -> None:
+    """Raise a UserError unless that is what a network of so many classes gives for one image."""
+    gave = f"a tensor of {list(scores.shape)}" if isinstance(scores, Tensor) else f"a {type(scores).__name__}"
+    if gave != f"a tensor of {[1, class_num]}":
+        raise UserError(f"{name} should give [N, {class_num}] scores, one for each class; for 1 image it gave {gave}")
 
 
 def _with_teachers(entry: Mapping[str, Mapping[str, Any] | None]) -> dict[str, dict[str, Any]]:

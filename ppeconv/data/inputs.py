@@ -1,4 +1,4 @@
-"""What a predictor is given as images."""
+"""What Python gives as images: files, arrays, images of Pillow."""
 
 from __future__ import annotations
 
