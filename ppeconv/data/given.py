@@ -108,7 +108,9 @@ def _labels(values: Iterable[Any], what: str) -> np.ndarray:
     try:
         labels = np.asarray([np.asarray(value).reshape(()) for value in values])
     except ValueError:
-        labels = np.zeros((0, 2))
+        labels = np.zeros((1, 2))
+    if not len(labels):
+        return np.zeros(0, np.int64)
     if labels.ndim != 1 or labels.dtype.kind not in "iu" or (labels < 0).any():
         raise UserError(f"the {what} labels should be one integer from 0 for each image; got {_described(values)}")
     return labels.astype(np.int64)

@@ -48,7 +48,8 @@ def imagenet_weights(name: str) -> Path:
     families = [importlib.import_module(f"paddle.vision.models.{family}") for family in _FAMILIES]
     known = {key: value for family in families for key, value in family.model_urls.items()}
     key = name.removeprefix(PADDLE_VISION).removeprefix("models.")
-    key = offers(BACKBONES.get(name)).imagenet_weights if key == name else key
+    if BACKBONES.knows(name):
+        key = offers(BACKBONES.get(name)).imagenet_weights
     if key not in known:
         ours = [entry for entry in BACKBONES.names() if offers(BACKBONES.get(entry)).imagenet_weights]
         raise UserError(

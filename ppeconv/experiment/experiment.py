@@ -204,6 +204,8 @@ def _parts(
     data: tuple[Any, Any] | None,
     class_names: Sequence[str] | None,
 ) -> Parts:
+    if class_names is not None and data is None:
+        raise UserError("class_names go with data; those of a config's data set are the override 'Infer.class_names'")
     sets = {} if data is None else given_sets(data, class_names)
     values = described(config, overrides, model, sets)
     return Parts(parse(values), None if model is None else OwnNetwork(model), sets)
