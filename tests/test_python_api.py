@@ -89,6 +89,8 @@ def test_a_run_is_opened_with_the_network_and_the_data_again(trained, capsys):
     again = Experiment.open(folder, model=small_network(1), data=DATA)
     assert again.history == history
     assert again.evaluate().top1 == expected
+    same = Experiment.open(folder, model=experiment.model, data=DATA)
+    assert same.evaluate().top1 == expected, "the operators are in it, and are not put in again"
     with pytest.raises(UserError, match=r"network Sequential came from Python.*model=Sequential\(\)"):
         Experiment.open(folder).evaluate()
     with pytest.raises(UserError, match=r"test data of this config came from Python; give them again"):

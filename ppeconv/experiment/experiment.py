@@ -28,7 +28,7 @@ from ppeconv.errors import UserError
 from ppeconv.experiment import evaluation, export, training
 from ppeconv.experiment.export import Measured
 from ppeconv.experiment.own import described
-from ppeconv.experiment.parts import OwnNetwork, Parts
+from ppeconv.experiment.parts import Parts
 
 
 class Experiment:
@@ -208,4 +208,4 @@ def _parts(
         raise UserError("class_names go with data; those of a config's data set are the override 'Infer.class_names'")
     sets = {} if data is None else given_sets(data, class_names)
     values = described(config, overrides, model, sets)
-    return Parts(parse(values), None if model is None else OwnNetwork(model), sets)
+    return Parts(parse(values), model, sets)

@@ -47,18 +47,8 @@ from ppeconv.surgery.report import Report
 
 CALIBRATION_IMAGES = 256
 """Training images from which the ranges of int8 are taken."""
-
-
-class OwnNetwork:
-    """A network that was made in Python, not by a config; a config's operators are put into it once.
-
-    Args:
-        layer: [N, C, H, W] -> [N, classes].
-    """
-
-    def __init__(self, layer: nn.Layer):
-        self.layer = layer
-        self.reports: list[Report] | None = None
+_CONVERTED = "_ppeconv_converted"
+"""Where a network of one's own says which sections were put into it, and the reports on that."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +62,7 @@ class Parts:
     """
 
     config: Config
-    network: OwnNetwork | None = None
+    network: nn.Layer | None = None
     sets: Mapping[str, DataSet] = field(default_factory=dict)
 
     @classmethod
@@ -200,17 +190,20 @@ class Parts:
         if self.network is None:
             section = self.config.Arch
             model = create_backbone(section.name, init="paddle", class_num=section.class_num, **self._arch_arguments())
+            require_fit(model, self.config.Infer.image_shape)
             return self._converted(model)
-        if self.network.reports is None:
-            _, self.network.reports = self._converted(self.network.layer)
-        return self.network.layer, self.network.reports
+        scores = require_fit(self.network, self.config.Infer.image_shape)
+        _require_scores(type(self.network).__name__, scores, self.config.Arch.class_num)
+        wanted = repr((self.config.operators, self.config.AnyWidth))
+        done, reports = getattr(self.network, _CONVERTED, ("", []))
+        if done != wanted:
+            _, reports = self._converted(self.network)
+            setattr(self.network, _CONVERTED, (wanted, reports))
+        return self.network, reports
 
     def _converted(self, model: nn.Layer) -> tuple[nn.Layer, list[Report]]:
-        """A backbone with the operators and at the widths of the config."""
+        """A network with the operators and at the widths of the config."""
         config, reports = self.config, []
-        scores = require_fit(model, config.Infer.image_shape)
-        if self.network:
-            _require_scores(type(model).__name__, scores, config.Arch.class_num)
         size = [1, *config.Infer.image_shape]
         for section in config.operators:
             model, report = apply_operator(model, section.choice, section.rules, input_size=size)
