@@ -6,7 +6,7 @@ import paddle.nn.functional as F
 import pytest
 
 from ppeconv import UserError, create_operator
-from ppeconv.operators.parts import pooled, shuffle
+from ppeconv.operators.parts import average_pool, shuffle
 
 CLOSE = {"rtol": 1e-4, "atol": 1e-5}
 
@@ -171,7 +171,7 @@ def test_means_over_the_border_count_the_padding_where_the_published_code_does()
 
 def test_an_incomplete_window_is_the_mean_of_its_pixels():
     """What SPConv, CompConv and OctaveConv pool by their stride, at odd sizes."""
-    assert (pooled(paddle.ones([1, 1, 5, 4]), (2, 2)) == paddle.ones([1, 1, 3, 2])).all()
+    assert (average_pool(paddle.ones([1, 1, 5, 4]), (2, 2)) == paddle.ones([1, 1, 3, 2])).all()
 
 
 def test_shuffle_unit_v2():

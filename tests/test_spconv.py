@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ppeconv import UserError, create_operator
-from ppeconv.operators.parts import reframe
+from ppeconv.operators.parts import crop_or_pad
 from ppeconv.operators.spconv import SPConv, representative_channels
 
 
@@ -95,7 +95,7 @@ def test_branches_see_the_pixels_under_the_kernels_centre(padding, stride):
     centre[:, :, 2, 2] = np.random.randn(4, 4)
     layer.gwc.weight.set_value(centre)
     x = paddle.randn([1, 8, 11, 11])
-    framed = reframe(x, layer.margin)[:, :4, ::stride, ::stride]
+    framed = crop_or_pad(x, layer.margin)[:, :4, ::stride, ::stride]
     expected = F.conv2d(framed, paddle.to_tensor(centre[:, :, 2:3, 2:3]))
     np.testing.assert_allclose(layer.gwc(x[:, :4]).numpy(), expected.numpy(), rtol=1e-5, atol=1e-5)
 

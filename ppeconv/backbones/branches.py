@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import paddle
 from paddle import Tensor, nn
 
-from ppeconv.backbones.layers import conv_norm
+from ppeconv.backbones.layers import ConvNormAct
 from ppeconv.recalibration.base import RecalibrationSlot
 
 
@@ -32,7 +32,7 @@ def chain(inputs: int, *steps: Sequence[object]) -> nn.Sequential:
     """Convolutions with batch norm and ReLU one after the other, each (outputs, kernel[, stride[, padding]])."""
     layers = []
     for outputs, *shape in steps:
-        layers.append(conv_norm(inputs, outputs, *shape))
+        layers.append(ConvNormAct(inputs, outputs, *shape))
         inputs = outputs
     return nn.Sequential(*layers)
 

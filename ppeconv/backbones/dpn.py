@@ -10,7 +10,7 @@ from typing import Literal
 import paddle
 from paddle import Tensor, nn
 
-from ppeconv.backbones.layers import Staged, conv_norm, linear_classifier
+from ppeconv.backbones.layers import ConvNormAct, Staged, linear_classifier
 from ppeconv.domains import Channels, Classes, ShareOrNone
 from ppeconv.recalibration.base import RecalibrationSlot
 from ppeconv.registry import BACKBONES
@@ -71,7 +71,7 @@ class DPN68(Staged):
         dropout: ShareOrNone = 0.0,
     ):
         small = stem == "cifar"
-        first: list[nn.Layer] = [conv_norm(in_channels, 10, 3, 1 if small else 2)]
+        first: list[nn.Layer] = [ConvNormAct(in_channels, 10, 3, 1 if small else 2)]
         first += [] if small else [nn.MaxPool2D(3, 2, 1)]
         stages, inputs = [], 10
         for stage, (depth, dense) in enumerate(zip((3, 4, 12, 3), (16, 32, 32, 64), strict=True)):

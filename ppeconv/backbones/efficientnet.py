@@ -11,7 +11,7 @@ from typing import Literal
 import paddle
 from paddle import Tensor, nn
 
-from ppeconv.backbones.layers import Staged, conv_norm, linear_classifier
+from ppeconv.backbones.layers import ConvNormAct, Staged, linear_classifier
 from ppeconv.backbones.width import make_divisible
 from ppeconv.domains import Channels, Classes, Multiplier, ShareOrNone
 from ppeconv.recalibration.se import SE
@@ -50,10 +50,10 @@ class MBConv(nn.Layer):
         super().__init__()
         hidden = inputs * expansion
         self.path = nn.Sequential(
-            *([conv_norm(inputs, hidden, 1, act=nn.Swish)] if expansion > 1 else []),
-            conv_norm(hidden, hidden, kernel, stride, groups=hidden, act=nn.Swish),
+            *([ConvNormAct(inputs, hidden, 1, act=nn.Swish)] if expansion > 1 else []),
+            ConvNormAct(hidden, hidden, kernel, stride, groups=hidden, act=nn.Swish),
             SE(hidden, hidden=max(1, inputs // 4), activation="swish"),
-            conv_norm(hidden, outputs, 1, act=None),
+            ConvNormAct(hidden, outputs, 1, act=None),
         )
         self.residual = stride == 1 and inputs == outputs
         self.drop = DropPath(drop)
@@ -93,7 +93,7 @@ class EfficientNetB0(Staged):
         total = sum(row[-1] for row in rows)
         inputs = make_divisible(32 * width, 8)
         stages: list[list[nn.Layer]] = [
-            [conv_norm(in_channels, inputs, 3, 2 if stem == "imagenet" else 1, act=nn.Swish)]
+            [ConvNormAct(in_channels, inputs, 3, 2 if stem == "imagenet" else 1, act=nn.Swish)]
         ]
         built = 0
         for expansion, kernel, stride, base, repeats in rows:
@@ -105,5 +105,5 @@ class EfficientNetB0(Staged):
                 stages[-1].append(MBConv(inputs, outputs, expansion, kernel, step, drop_path * built / total))
                 inputs, built = outputs, built + 1
         last = make_divisible(1280 * width, 8)
-        stages[-1].append(conv_norm(inputs, last, 1, act=nn.Swish))
+        stages[-1].append(ConvNormAct(inputs, last, 1, act=nn.Swish))
         super().__init__(stages, linear_classifier(last, class_num, dropout))

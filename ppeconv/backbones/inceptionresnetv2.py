@@ -9,7 +9,7 @@ import paddle.nn.functional as F
 from paddle import Tensor, nn
 
 from ppeconv.backbones.branches import Branches, chain, pool_chain
-from ppeconv.backbones.layers import Staged, conv_norm, linear_classifier
+from ppeconv.backbones.layers import ConvNormAct, Staged, linear_classifier
 from ppeconv.domains import Channels, Classes, ShareOrNone
 from ppeconv.recalibration.base import RecalibrationSlot
 from ppeconv.registry import BACKBONES
@@ -57,8 +57,8 @@ class InceptionResNetV2(Staged):
 
     def __init__(self, *, class_num: Classes = 1000, in_channels: Channels = 3, dropout: ShareOrNone = 0.2):
         stages = [
-            [conv_norm(in_channels, 32, 3, 2, 0), conv_norm(32, 32, 3, 1, 0), conv_norm(32, 64, 3)],
-            [nn.MaxPool2D(3, 2), conv_norm(64, 80, 1), conv_norm(80, 192, 3, 1, 0)],
+            [ConvNormAct(in_channels, 32, 3, 2, 0), ConvNormAct(32, 32, 3, 1, 0), ConvNormAct(32, 64, 3)],
+            [nn.MaxPool2D(3, 2), ConvNormAct(64, 80, 1), ConvNormAct(80, 192, 3, 1, 0)],
             [
                 nn.MaxPool2D(3, 2),
                 Branches(
@@ -72,7 +72,7 @@ class InceptionResNetV2(Staged):
             ],
             [
                 Branches(
-                    conv_norm(320, 384, 3, 2, 0),
+                    ConvNormAct(320, 384, 3, 2, 0),
                     chain(320, (256, 1), (256, 3), (384, 3, 2, 0)),
                     nn.MaxPool2D(3, 2),
                 ),
@@ -87,7 +87,7 @@ class InceptionResNetV2(Staged):
                 ),
                 *[_block8(0.2) for _ in range(9)],
                 _block8(1.0, activated=False),
-                conv_norm(2080, 1536, 1),
+                ConvNormAct(2080, 1536, 1),
             ],
         ]
         super().__init__(stages, linear_classifier(1536, class_num, dropout))

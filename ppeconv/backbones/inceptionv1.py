@@ -10,7 +10,7 @@ from typing import Literal
 from paddle import nn
 
 from ppeconv.backbones.branches import Branches
-from ppeconv.backbones.layers import Staged, conv_norm, linear_classifier
+from ppeconv.backbones.layers import ConvNormAct, Staged, linear_classifier
 from ppeconv.domains import Channels, Classes, ShareOrNone
 from ppeconv.registry import BACKBONES
 
@@ -57,7 +57,7 @@ class InceptionV1(Staged):
     ):
         def conv(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Sequential:
             if batch_norm:
-                return conv_norm(inputs, outputs, kernel, stride)
+                return ConvNormAct(inputs, outputs, kernel, stride)
             return nn.Sequential(nn.Conv2D(inputs, outputs, kernel, stride, kernel // 2), nn.ReLU())
 
         def module(inputs: int, widths: tuple[int, ...]) -> Branches:

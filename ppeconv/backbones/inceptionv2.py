@@ -10,7 +10,7 @@ from typing import Literal
 from paddle import nn
 
 from ppeconv.backbones.branches import Branches, chain, pool_chain
-from ppeconv.backbones.layers import Staged, conv_norm, linear_classifier
+from ppeconv.backbones.layers import ConvNormAct, Staged, linear_classifier
 from ppeconv.domains import Channels, Classes, ShareOrNone
 from ppeconv.registry import BACKBONES
 
@@ -54,9 +54,9 @@ class InceptionV2(Staged):
         dropout: ShareOrNone = 0.2,
     ):
         if stem == "imagenet":
-            first = [conv_norm(in_channels, 64, 7, 2), _pool(), conv_norm(64, 64, 1), conv_norm(64, 192, 3)]
+            first = [ConvNormAct(in_channels, 64, 7, 2), _pool(), ConvNormAct(64, 64, 1), ConvNormAct(64, 192, 3)]
         else:
-            first = [conv_norm(in_channels, 192, 3)]
+            first = [ConvNormAct(in_channels, 192, 3)]
         stages: list[list[nn.Layer]] = [first]
         channels = 192
         for index, modules in enumerate(_MODULES):

@@ -8,7 +8,7 @@ from __future__ import annotations
 from paddle import nn
 
 from ppeconv.backbones.branches import Branches, chain, pool_chain
-from ppeconv.backbones.layers import Staged, conv_norm, linear_classifier
+from ppeconv.backbones.layers import ConvNormAct, Staged, linear_classifier
 from ppeconv.domains import Channels, Classes, ShareOrNone
 from ppeconv.registry import BACKBONES
 
@@ -29,24 +29,24 @@ class InceptionV4(Staged):
     def __init__(self, *, class_num: Classes = 1000, in_channels: Channels = 3, dropout: ShareOrNone = 0.2):
         stages = [
             [
-                conv_norm(in_channels, 32, 3, 2, 0),
-                conv_norm(32, 32, 3, 1, 0),
-                conv_norm(32, 64, 3),
+                ConvNormAct(in_channels, 32, 3, 2, 0),
+                ConvNormAct(32, 32, 3, 1, 0),
+                ConvNormAct(32, 64, 3),
             ],
             [
-                Branches(nn.MaxPool2D(3, 2), conv_norm(64, 96, 3, 2, 0)),
+                Branches(nn.MaxPool2D(3, 2), ConvNormAct(64, 96, 3, 2, 0)),
                 Branches(
                     chain(160, (64, 1), (96, 3, 1, 0)),
                     chain(160, (64, 1), (64, (1, 7)), (64, (7, 1)), (96, 3, 1, 0)),
                 ),
             ],
             [
-                Branches(conv_norm(192, 192, 3, 2, 0), nn.MaxPool2D(3, 2)),
+                Branches(ConvNormAct(192, 192, 3, 2, 0), nn.MaxPool2D(3, 2)),
                 *[_module_a() for _ in range(4)],
             ],
             [
                 Branches(
-                    conv_norm(384, 384, 3, 2, 0),
+                    ConvNormAct(384, 384, 3, 2, 0),
                     chain(384, (192, 1), (224, 3), (256, 3, 2, 0)),
                     nn.MaxPool2D(3, 2),
                 ),
@@ -95,4 +95,4 @@ def _module_c() -> Branches:
 
 
 def _cross(inputs: int) -> Branches:
-    return Branches(conv_norm(inputs, 256, (1, 3)), conv_norm(inputs, 256, (3, 1)))
+    return Branches(ConvNormAct(inputs, 256, (1, 3)), ConvNormAct(inputs, 256, (3, 1)))

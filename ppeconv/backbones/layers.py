@@ -7,23 +7,32 @@ from collections.abc import Callable, Sequence
 from paddle import Tensor, nn
 
 
-def conv_norm(
-    inputs: int,
-    outputs: int,
-    kernel: int | Sequence[int],
-    stride: int = 1,
-    padding: int | Sequence[int] | None = None,
-    groups: int = 1,
-    act: Callable[[], nn.Layer] | None = nn.ReLU,
-) -> nn.Sequential:
-    """A convolution without bias, a batch norm and an activation; padded so that stride 1 keeps the size."""
-    if padding is None:
-        padding = kernel // 2 if isinstance(kernel, int) else [side // 2 for side in kernel]
-    return nn.Sequential(
-        nn.Conv2D(inputs, outputs, kernel, stride, padding, groups=groups, bias_attr=False),
-        nn.BatchNorm2D(outputs),
-        *([act()] if act else []),
-    )
+class ConvNormAct(nn.Sequential):
+    """A convolution without bias, a batch norm and an activation; padded so that stride 1 keeps the size.
+
+    Args:
+        inputs, outputs, kernel, stride, groups: of the convolution.
+        padding: half the kernel when not given.
+        act: makes the activation; None leaves it out.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        kernel: int | Sequence[int],
+        stride: int = 1,
+        padding: int | Sequence[int] | None = None,
+        groups: int = 1,
+        act: Callable[[], nn.Layer] | None = nn.ReLU,
+    ):
+        if padding is None:
+            padding = kernel // 2 if isinstance(kernel, int) else [side // 2 for side in kernel]
+        super().__init__(
+            nn.Conv2D(inputs, outputs, kernel, stride, padding, groups=groups, bias_attr=False),
+            nn.BatchNorm2D(outputs),
+            *([act()] if act else []),
+        )
 
 
 class Trunk(nn.Layer):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from paddle import Tensor, nn
 
-from ppeconv.backbones.layers import Trunk, conv_norm
+from ppeconv.backbones.layers import ConvNormAct, Trunk
 from ppeconv.domains import Channels, Classes, Pixels
 from ppeconv.errors import UserError
 from ppeconv.recalibration.base import RecalibrationSlot
@@ -28,7 +28,7 @@ class FaceBottleneck(nn.Layer):
             _conv(inputs, hidden, 1),
             _conv(hidden, hidden, 3, stride, hidden),
             RecalibrationSlot(hidden),
-            conv_norm(hidden, outputs, 1, act=None),
+            ConvNormAct(hidden, outputs, 1, act=None),
         )
         self.residual = stride == 1 and inputs == outputs
 
@@ -72,7 +72,7 @@ class MobileFaceNet(Trunk):
         stages[-1].append(_conv(inputs, 512, 1))
         super().__init__(stages)
         self.gdc = GDC(512, size=[image_size // 16] * 2)
-        self.embed = nn.Sequential(*conv_norm(512, embedding, 1, act=None), nn.Flatten())
+        self.embed = nn.Sequential(*ConvNormAct(512, embedding, 1, act=None), nn.Flatten())
         self.classifier = nn.Identity() if class_num is None else nn.Linear(embedding, class_num)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -80,4 +80,4 @@ class MobileFaceNet(Trunk):
 
 
 def _conv(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Sequential:
-    return conv_norm(inputs, outputs, kernel, stride, groups=groups, act=lambda: nn.PReLU(outputs))
+    return ConvNormAct(inputs, outputs, kernel, stride, groups=groups, act=lambda: nn.PReLU(outputs))

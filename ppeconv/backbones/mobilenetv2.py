@@ -10,7 +10,7 @@ from typing import Literal
 
 from paddle import Tensor, nn
 
-from ppeconv.backbones.layers import conv_norm, linear_classifier
+from ppeconv.backbones.layers import ConvNormAct, linear_classifier
 from ppeconv.backbones.width import make_divisible, scaled
 from ppeconv.domains import Channels, Classes, Multiplier, ShareOrNone
 from ppeconv.recalibration.base import RecalibrationSlot
@@ -26,8 +26,8 @@ class InvertedResidual(nn.Layer):
     def __init__(self, inputs: int, outputs: int, stride: int, expansion: int):
         super().__init__()
         hidden = inputs * expansion
-        expand = [conv_norm(inputs, hidden, 1, act=nn.ReLU6)] if expansion > 1 else []
-        depthwise = conv_norm(hidden, hidden, 3, stride, groups=hidden, act=nn.ReLU6)
+        expand = [ConvNormAct(inputs, hidden, 1, act=nn.ReLU6)] if expansion > 1 else []
+        depthwise = ConvNormAct(hidden, hidden, 3, stride, groups=hidden, act=nn.ReLU6)
         depthwise.add_sublayer("recalibration", RecalibrationSlot(hidden))
         self.conv = nn.Sequential(
             *expand,
@@ -78,14 +78,14 @@ class MobileNetV2(nn.Layer):
 
         small = stem == "cifar"
         inputs = channels(32)
-        layers: list[nn.Layer] = [conv_norm(in_channels, inputs, 3, 1 if small else 2, act=nn.ReLU6)]
+        layers: list[nn.Layer] = [ConvNormAct(in_channels, inputs, 3, 1 if small else 2, act=nn.ReLU6)]
         for expansion, base, repeats, stride in _BLOCKS:
             for index in range(repeats):
                 step = stride if index == 0 and not (small and base == 24) else 1
                 layers.append(InvertedResidual(inputs, channels(base), step, expansion))
                 inputs = channels(base)
         last = channels(1280, max(1.0, width))
-        self.features = nn.Sequential(*layers, conv_norm(inputs, last, 1, act=nn.ReLU6))
+        self.features = nn.Sequential(*layers, ConvNormAct(inputs, last, 1, act=nn.ReLU6))
         self.pool = nn.AdaptiveAvgPool2D(1)
         self.classifier = linear_classifier(last, class_num, dropout)
 

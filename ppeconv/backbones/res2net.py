@@ -10,7 +10,7 @@ from typing import Literal
 import paddle
 from paddle import Tensor, nn
 
-from ppeconv.backbones.layers import conv_norm
+from ppeconv.backbones.layers import ConvNormAct
 from ppeconv.backbones.resnet import ResNet
 from ppeconv.domains import Channels, Classes, Multiplier, Scales
 from ppeconv.recalibration.base import RecalibrationSlot
@@ -38,11 +38,11 @@ class Res2Block(nn.Layer):
     ):
         super().__init__()
         width = max(1, planes * split_width // 64) * cardinality
-        self.reduce = conv_norm(inputs, width * scale, 1)
-        self.chain = nn.LayerList([conv_norm(width, width, 3, stride, groups=cardinality) for _ in range(scale - 1)])
+        self.reduce = ConvNormAct(inputs, width * scale, 1)
+        self.chain = nn.LayerList([ConvNormAct(width, width, 3, stride, groups=cardinality) for _ in range(scale - 1)])
         self.carries = downsample is None
         self.keep = nn.Identity() if self.carries else nn.AvgPool2D(3, stride, 1, exclusive=False)
-        self.expand = conv_norm(width * scale, planes * self.expansion, 1, act=None)
+        self.expand = ConvNormAct(width * scale, planes * self.expansion, 1, act=None)
         self.recalibration = RecalibrationSlot(planes * self.expansion)
         self.downsample = downsample
         self.relu = nn.ReLU()

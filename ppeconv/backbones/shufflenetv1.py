@@ -12,7 +12,7 @@ import paddle
 import paddle.nn.functional as F
 from paddle import Tensor, nn
 
-from ppeconv.backbones.layers import Staged, conv_norm
+from ppeconv.backbones.layers import ConvNormAct, Staged
 from ppeconv.backbones.width import scaled
 from ppeconv.domains import Channels, Classes, Multiplier
 from ppeconv.errors import UserError
@@ -41,10 +41,10 @@ class ShuffleBlockV1(nn.Layer):
         super().__init__()
         inner, added = outputs // 4, outputs - inputs if stride == 2 else outputs
         self.strided, self.groups = stride == 2, groups
-        self.reduce = conv_norm(inputs, inner, 1, groups=first_groups)
+        self.reduce = ConvNormAct(inputs, inner, 1, groups=first_groups)
         self.expand = nn.Sequential(
-            conv_norm(inner, inner, 3, stride, groups=inner, act=None),
-            conv_norm(inner, added, 1, groups=groups, act=None),
+            ConvNormAct(inner, inner, 3, stride, groups=inner, act=None),
+            ConvNormAct(inner, added, 1, groups=groups, act=None),
         )
         self.recalibration = RecalibrationSlot(added)
         self.pool = nn.AvgPool2D(3, 2, 1, exclusive=False)
@@ -94,7 +94,7 @@ class ShuffleNetV1(Staged):
                 f"are multiples of it; got {widths} from width={width:g} behind stem_channels={stem_channels}"
             )
         small = stem == "cifar"
-        first: list[nn.Layer] = [conv_norm(in_channels, stem_channels, 3, 1 if small else 2)]
+        first: list[nn.Layer] = [ConvNormAct(in_channels, stem_channels, 3, 1 if small else 2)]
         first += [] if small else [nn.MaxPool2D(3, 2, 1)]
         stages, inputs = [first], stem_channels
         for stage, (depth, outputs) in enumerate(zip((4, 8, 4), widths, strict=True)):

@@ -10,7 +10,7 @@ from typing import Literal
 import paddle
 from paddle import Tensor, nn
 
-from ppeconv.backbones.layers import Staged, conv_norm
+from ppeconv.backbones.layers import ConvNormAct, Staged
 from ppeconv.domains import Channels, Classes
 from ppeconv.layers.shuffle import channel_shuffle
 from ppeconv.recalibration.base import RecalibrationSlot
@@ -34,12 +34,12 @@ class ShuffleBlockV2(nn.Layer):
         self.strided = stride == 2
         if self.strided:
             self.left = nn.Sequential(
-                conv_norm(inputs, inputs, 3, 2, groups=inputs, act=None), conv_norm(inputs, half, 1)
+                ConvNormAct(inputs, inputs, 3, 2, groups=inputs, act=None), ConvNormAct(inputs, half, 1)
             )
         self.right = nn.Sequential(
-            conv_norm(inputs if self.strided else half, half, 1),
-            conv_norm(half, half, 3, stride, groups=half, act=None),
-            conv_norm(half, half, 1),
+            ConvNormAct(inputs if self.strided else half, half, 1),
+            ConvNormAct(half, half, 3, stride, groups=half, act=None),
+            ConvNormAct(half, half, 1),
         )
         self.recalibration = RecalibrationSlot(half)
 
@@ -74,7 +74,7 @@ class ShuffleNetV2(Staged):
     ):
         small = stem == "cifar"
         base, last = _CHANNELS[width]
-        first: list[nn.Layer] = [conv_norm(in_channels, 24, 3, 1 if small else 2)]
+        first: list[nn.Layer] = [ConvNormAct(in_channels, 24, 3, 1 if small else 2)]
         first += [] if small else [nn.MaxPool2D(3, 2, 1)]
         stages, inputs = [first], 24
         for stage, depth in enumerate((4, 8, 4)):
@@ -83,5 +83,5 @@ class ShuffleNetV2(Staged):
                 [ShuffleBlockV2(inputs, outputs, 2), *[ShuffleBlockV2(outputs, outputs, 1) for _ in range(depth - 1)]]
             )
             inputs = outputs
-        stages[-1].append(conv_norm(inputs, last, 1))
+        stages[-1].append(ConvNormAct(inputs, last, 1))
         super().__init__(stages, nn.Linear(last, class_num))

@@ -9,7 +9,7 @@ from itertools import pairwise
 
 from paddle import Tensor, nn
 
-from ppeconv.backbones.layers import Staged, conv_norm, linear_classifier
+from ppeconv.backbones.layers import ConvNormAct, Staged, linear_classifier
 from ppeconv.domains import Channels, Classes, ShareOrNone
 from ppeconv.recalibration.base import RecalibrationSlot
 from ppeconv.registry import BACKBONES
@@ -33,7 +33,7 @@ class XceptionBlock(nn.Layer):
         self.path = nn.Sequential(*layers, *([nn.MaxPool2D(3, stride, 1)] if stride > 1 else []))
         self.recalibration = RecalibrationSlot(widths[-1])
         same = stride == 1 and widths[0] == widths[-1]
-        self.shortcut = nn.Identity() if same else conv_norm(widths[0], widths[-1], 1, stride, act=None)
+        self.shortcut = nn.Identity() if same else ConvNormAct(widths[0], widths[-1], 1, stride, act=None)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.shortcut(x) + self.recalibration(self.path(x))
@@ -54,7 +54,7 @@ class Xception(Staged):
 
     def __init__(self, *, class_num: Classes = 1000, in_channels: Channels = 3, dropout: ShareOrNone = 0.5):
         stages = [
-            [conv_norm(in_channels, 32, 3, 2, 0), conv_norm(32, 64, 3, 1, 0)],
+            [ConvNormAct(in_channels, 32, 3, 2, 0), ConvNormAct(32, 64, 3, 1, 0)],
             [XceptionBlock(64, 128, 128, stride=2, rectified=False)],
             [XceptionBlock(128, 256, 256, stride=2)],
             [XceptionBlock(256, 728, 728, stride=2), *[XceptionBlock(728, 728, 728, 728) for _ in range(8)]],

@@ -56,10 +56,10 @@ def fit_in(new: nn.Layer, training: bool, like: Sequence[Tensor], shared: Sequen
             layer._to_impl(device=_device(reference), dtype=kind, include_sublayers=False, floating_only=True)
 
 
-def nothing(like: nn.Layer) -> nn.Identity:
+def identity_like(layer: nn.Layer) -> nn.Identity:
     """What stands where a layer was, in its mode."""
     identity = nn.Identity()
-    fit_in(identity, like.training, [])
+    fit_in(identity, layer.training, [])
     return identity
 
 

@@ -9,7 +9,7 @@ from typing import Literal
 
 from paddle import Tensor, nn
 
-from ppeconv.backbones.layers import Staged, conv_norm, linear_classifier
+from ppeconv.backbones.layers import ConvNormAct, Staged, linear_classifier
 from ppeconv.backbones.width import make_divisible
 from ppeconv.domains import Channels, Classes, Multiplier, ShareOrNone
 from ppeconv.operators.ghostconv import GhostConv
@@ -46,7 +46,7 @@ class GhostBottleneck(nn.Layer):
         super().__init__()
         self.path = nn.Sequential(
             GhostConv(inputs, hidden, 1, bias_attr=False, inner="bn_relu"),
-            *([conv_norm(hidden, hidden, kernel, stride, groups=hidden, act=None)] if stride > 1 else []),
+            *([ConvNormAct(hidden, hidden, kernel, stride, groups=hidden, act=None)] if stride > 1 else []),
             *([SE(hidden, hidden=make_divisible(hidden / 4, 4), gate="hard_sigmoid")] if se else []),
             GhostConv(hidden, outputs, 1, bias_attr=False, inner="bn"),
         )
@@ -55,8 +55,8 @@ class GhostBottleneck(nn.Layer):
             nn.Identity()
             if same
             else nn.Sequential(
-                conv_norm(inputs, inputs, kernel, stride, groups=inputs, act=None),
-                conv_norm(inputs, outputs, 1, act=None),
+                ConvNormAct(inputs, inputs, kernel, stride, groups=inputs, act=None),
+                ConvNormAct(inputs, outputs, 1, act=None),
             )
         )
 
@@ -98,8 +98,8 @@ class GhostNet(Staged):
                 blocks.append(GhostBottleneck(inputs, channels(hidden), channels(outputs), kernel, stride, se))
                 inputs = channels(outputs)
             stages.append(blocks)
-        stages[0].insert(0, conv_norm(in_channels, channels(16), 3, 2 if stem == "imagenet" else 1))
+        stages[0].insert(0, ConvNormAct(in_channels, channels(16), 3, 2 if stem == "imagenet" else 1))
         last = channels(960)
-        stages[-1].append(conv_norm(inputs, last, 1))
+        stages[-1].append(ConvNormAct(inputs, last, 1))
         expand = [nn.Linear(last, 1280), nn.ReLU()]
         super().__init__(stages, nn.Sequential(*expand, *linear_classifier(1280, class_num, dropout)))

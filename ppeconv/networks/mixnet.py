@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 
 from paddle import Tensor, nn
 
-from ppeconv.backbones.layers import Staged, conv_norm, linear_classifier
+from ppeconv.backbones.layers import ConvNormAct, Staged, linear_classifier
 from ppeconv.backbones.width import make_divisible
 from ppeconv.domains import Channels, Classes, ShareOrNone
 from ppeconv.operators.mixconv import MixConv
@@ -57,10 +57,10 @@ class MixBlock(nn.Layer):
         mixed = MixConv(hidden, hidden, 3, stride, 1, groups=hidden, bias_attr=False, kernel_sizes=list(kernels))
         activation = "swish" if act is nn.Swish else "relu"
         self.path = nn.Sequential(
-            conv_norm(inputs, hidden, 1, groups=expand_groups, act=act),
+            ConvNormAct(inputs, hidden, 1, groups=expand_groups, act=act),
             nn.Sequential(mixed, nn.BatchNorm2D(hidden), act()),
             *([SE(hidden, hidden=max(1, int(inputs * share)), activation=activation)] if share else []),
-            conv_norm(hidden, outputs, 1, groups=project_groups, act=None),
+            ConvNormAct(hidden, outputs, 1, groups=project_groups, act=None),
         )
         self.residual = stride == 1 and inputs == outputs
 
@@ -74,7 +74,7 @@ class _First(nn.Layer):
     def __init__(self, channels: int):
         super().__init__()
         self.path = nn.Sequential(
-            conv_norm(channels, channels, 3, groups=channels), conv_norm(channels, channels, 1, act=None)
+            ConvNormAct(channels, channels, 3, groups=channels), ConvNormAct(channels, channels, 1, act=None)
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -108,7 +108,7 @@ class MixNet(Staged):
     ):
         inputs = make_divisible(self.first * self.multiplier, 8)
         stages: list[list[nn.Layer]] = [
-            [conv_norm(in_channels, inputs, 3, 2 if stem == "imagenet" else 1), _First(inputs)]
+            [ConvNormAct(in_channels, inputs, 3, 2 if stem == "imagenet" else 1), _First(inputs)]
         ]
         for row in self.rows:
             *_, stride, _, base, share, repeats = row
@@ -119,7 +119,7 @@ class MixNet(Staged):
                 act = nn.Swish if share else nn.ReLU
                 stages[-1].append(MixBlock(inputs, outputs, row, stride if index == 0 else 1, act))
                 inputs = outputs
-        stages[-1].append(conv_norm(inputs, 1536, 1))
+        stages[-1].append(ConvNormAct(inputs, 1536, 1))
         super().__init__(stages, linear_classifier(1536, class_num, dropout))
 
 

@@ -12,7 +12,7 @@ from ppeconv.domains import Channels
 from ppeconv.geometry import ConvGeometry
 from ppeconv.operators.base import ConvOperator
 from ppeconv.operators.cost import Cost
-from ppeconv.operators.parts import Between, followed, host_conv, pointwise
+from ppeconv.operators.parts import Between, host_conv, pointwise, with_norm_act
 from ppeconv.registry import OPERATORS
 from ppeconv.schema.declaration import OwnArguments, Paper
 
@@ -83,6 +83,6 @@ def _path_width(geometry: ConvGeometry, own: AggregatedConv.Arguments) -> int:
 
 def _narrow(geometry: ConvGeometry, channels: int, groups: int, between: Between) -> nn.Sequential:
     return nn.Sequential(
-        followed(pointwise(geometry.in_channels, channels), channels, between),
-        followed(host_conv(geometry, channels, channels, groups), channels, between),
+        with_norm_act(pointwise(geometry.in_channels, channels), channels, between),
+        with_norm_act(host_conv(geometry, channels, channels, groups), channels, between),
     )

@@ -10,7 +10,7 @@ from ppeconv.domains import Divisor
 from ppeconv.geometry import ConvGeometry
 from ppeconv.operators.base import ConvOperator
 from ppeconv.operators.cost import Cost
-from ppeconv.operators.parts import Between, followed, host_conv, pointwise
+from ppeconv.operators.parts import Between, host_conv, pointwise, with_norm_act
 from ppeconv.registry import OPERATORS
 from ppeconv.schema.declaration import OwnArguments, Paper
 
@@ -41,8 +41,8 @@ class BottleneckConv(ConvOperator):
     def build(self, geometry: ConvGeometry, own: Arguments) -> None:
         middle = ceil(geometry.out_channels / own.reduction)
         self.convs = nn.Sequential(
-            followed(pointwise(geometry.in_channels, middle), middle, own.between),
-            followed(host_conv(geometry, middle, middle), middle, own.between),
+            with_norm_act(pointwise(geometry.in_channels, middle), middle, own.between),
+            with_norm_act(host_conv(geometry, middle, middle), middle, own.between),
             pointwise(middle, geometry.out_channels, bias=geometry.bias),
         )
 

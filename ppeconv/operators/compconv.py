@@ -15,7 +15,7 @@ from ppeconv.domains import Channels
 from ppeconv.geometry import ConvGeometry
 from ppeconv.operators.base import ConvOperator
 from ppeconv.operators.cost import Cost
-from ppeconv.operators.parts import centre_margin, host_conv, pooled, reframe, same_conv, shuffle
+from ppeconv.operators.parts import average_pool, centre_margin, crop_or_pad, host_conv, same_conv, shuffle
 from ppeconv.registry import OPERATORS
 from ppeconv.schema.declaration import OwnArguments, Paper
 
@@ -80,7 +80,7 @@ class CompConv(ConvOperator):
         if self.depth == 0:
             return units[0]
         *small, tail = units
-        copies = pooled(reframe(x[:, : sum(self.copies)], self.margin), self.geometry.stride)
+        copies = average_pool(crop_or_pad(x[:, : sum(self.copies)], self.margin), self.geometry.stride)
         parts = [tail, small[-1]]
         for index, copied in enumerate(copies.split(self.copies, axis=1) if self.copies else [], 2):
             parts += [copied, small[-index]]

@@ -35,7 +35,7 @@ class Cost(NamedTuple):
 
     @classmethod
     def between(cls, channels: int, kind: Between) -> Cost:
-        """What `parts.followed` puts behind a convolution."""
+        """What `parts.with_norm_act` puts behind a convolution."""
         return cls() if kind == "none" else cls.norm(channels)
 
     @classmethod

@@ -9,7 +9,7 @@ from paddle import Tensor, nn
 from ppeconv.geometry import ConvGeometry
 from ppeconv.operators.base import ConvOperator
 from ppeconv.operators.cost import Cost
-from ppeconv.operators.parts import Between, followed, host_conv, pointwise
+from ppeconv.operators.parts import Between, host_conv, pointwise, with_norm_act
 from ppeconv.registry import OPERATORS
 from ppeconv.schema.declaration import OwnArguments, Paper
 
@@ -43,7 +43,7 @@ class DepthwiseSeparableConv(ConvOperator):
         else:
             first, channels = pointwise(inputs, outputs), outputs
             second = host_conv(geometry, outputs, outputs, outputs, geometry.bias)
-        self.convs = nn.Sequential(followed(first, channels, own.between), second)
+        self.convs = nn.Sequential(with_norm_act(first, channels, own.between), second)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.convs(x)

@@ -13,7 +13,7 @@ from ppeconv.domains import Channels, OddKernelSide
 from ppeconv.geometry import ConvGeometry
 from ppeconv.operators.base import ConvOperator
 from ppeconv.operators.cost import Cost
-from ppeconv.operators.parts import Between, followed, host_conv
+from ppeconv.operators.parts import Between, host_conv, with_norm_act
 from ppeconv.registry import OPERATORS
 from ppeconv.schema.declaration import OwnArguments, Paper
 
@@ -52,7 +52,7 @@ class GhostConv(ConvOperator):
         self.ghosts = self.intrinsic * (own.ratio - 1)
         bias = geometry.bias and own.inner == "none"
         primary = host_conv(geometry, geometry.in_channels, self.intrinsic, bias=bias)
-        self.primary = followed(primary, self.intrinsic, own.inner)
+        self.primary = with_norm_act(primary, self.intrinsic, own.inner)
         if self.ghosts:
             cheap = nn.Conv2D(
                 self.intrinsic,
@@ -62,7 +62,7 @@ class GhostConv(ConvOperator):
                 groups=self.intrinsic,
                 bias_attr=None if bias else False,
             )
-            self.cheap = followed(cheap, self.ghosts, own.inner)
+            self.cheap = with_norm_act(cheap, self.ghosts, own.inner)
 
     def forward(self, x: Tensor) -> Tensor:
         intrinsic = self.primary(x)

@@ -13,7 +13,7 @@ from ppeconv.errors import Unsupported
 from ppeconv.geometry import ConvGeometry
 from ppeconv.operators.base import ConvOperator
 from ppeconv.operators.cost import Cost
-from ppeconv.operators.parts import CentredConv, CentredPool, followed, host_conv, pointwise, same_conv
+from ppeconv.operators.parts import CentredConv, CentredPool, host_conv, pointwise, same_conv, with_norm_act
 from ppeconv.registry import OPERATORS
 from ppeconv.schema.declaration import OwnArguments, Paper
 
@@ -128,7 +128,7 @@ def _kernel_branch(geometry: ConvGeometry, form: Form, reduced: int, outputs: in
     inputs, bias = geometry.in_channels, geometry.bias
     if form == "naive":
         return host_conv(geometry, inputs, outputs, bias=bias)
-    reduce = followed(pointwise(inputs, reduced), reduced)
+    reduce = with_norm_act(pointwise(inputs, reduced), reduced)
     return nn.Sequential(reduce, host_conv(geometry, reduced, outputs, bias=bias))
 
 
@@ -136,11 +136,11 @@ def _large_branch(geometry: ConvGeometry, form: Form, reduced: int, outputs: int
     inputs, bias = geometry.in_channels, geometry.bias
     if form == "naive":
         return CentredConv(geometry, inputs, outputs, _larger(geometry.kernel_size), bias=bias)
-    reduce = followed(pointwise(inputs, reduced), reduced)
+    reduce = with_norm_act(pointwise(inputs, reduced), reduced)
     if form == "reduced":
         large = CentredConv(geometry, reduced, outputs, _larger(geometry.kernel_size), bias=bias)
         return nn.Sequential(reduce, large)
-    first = followed(same_conv(geometry, reduced, outputs, (3, 3)), outputs)
+    first = with_norm_act(same_conv(geometry, reduced, outputs, (3, 3)), outputs)
     return nn.Sequential(reduce, first, host_conv(geometry, outputs, outputs, bias=bias))
 
 

@@ -11,7 +11,7 @@ from ppeconv.errors import Unsupported
 from ppeconv.geometry import ConvGeometry
 from ppeconv.operators.base import ConvOperator
 from ppeconv.operators.cost import Cost
-from ppeconv.operators.parts import Between, CentredConv, followed, same_conv
+from ppeconv.operators.parts import Between, CentredConv, same_conv, with_norm_act
 from ppeconv.registry import OPERATORS
 from ppeconv.schema.declaration import OwnArguments, Paper
 
@@ -59,7 +59,7 @@ class KernelReplaceConv(ConvOperator):
     def build(self, geometry: ConvGeometry, own: Arguments) -> None:
         outputs = geometry.out_channels
         *convs, last = _stacked(geometry) if own.form == "stacked" else _asymmetric(geometry)
-        self.convs = nn.Sequential(*[followed(conv, outputs, own.between) for conv in convs], last)
+        self.convs = nn.Sequential(*[with_norm_act(conv, outputs, own.between) for conv in convs], last)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.convs(x)

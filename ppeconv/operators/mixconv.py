@@ -15,7 +15,7 @@ from ppeconv.geometry import ConvGeometry
 from ppeconv.layers.folding import Affine, folded, folded_inside
 from ppeconv.operators.base import ConvOperator
 from ppeconv.operators.cost import Cost
-from ppeconv.operators.parts import Between, CentredConv, followed, pointwise
+from ppeconv.operators.parts import Between, CentredConv, pointwise, with_norm_act
 from ppeconv.registry import OPERATORS
 from ppeconv.schema.declaration import OwnArguments, Paper
 
@@ -75,7 +75,7 @@ class MixConv(ConvOperator):
                 for size, share in zip(sizes, self.shares, strict=True)
             ]
         )
-        self.behind = followed(nn.Identity(), channels, own.between) if dense else nn.Identity()
+        self.behind = with_norm_act(nn.Identity(), channels, own.between) if dense else nn.Identity()
         self.pointwise = pointwise(channels, geometry.out_channels, bias=geometry.bias) if dense else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:

@@ -13,8 +13,8 @@ from ppeconv.geometry import ConvGeometry
 from ppeconv.operators.base import ConvOperator, copy_weights
 from ppeconv.operators.cost import Cost
 from ppeconv.operators.octaveflow import octave_passage
-from ppeconv.operators.octaves import Octaves, PooledConv, divided, enlarged, halved, merged
-from ppeconv.operators.parts import centre_margin, host_conv, pooled, reframe, same_conv
+from ppeconv.operators.octaves import Octaves, PooledConv, downsample, merge_octaves, split_octaves, upsample_like
+from ppeconv.operators.parts import average_pool, centre_margin, crop_or_pad, host_conv, same_conv
 from ppeconv.operators.passage import Passage
 from ppeconv.registry import OPERATORS
 from ppeconv.schema.declaration import OwnArguments, Paper
@@ -49,18 +49,18 @@ class OctaveCore(nn.Layer):
             return self.plain(x)
         high, low = x if self.low_in else (x, None)
         stride = self.geometry.stride
-        high = pooled(high, stride)
+        high = average_pool(high, stride)
         y_high = self.high_to_high(high)
         if self.low_to_high is not None:
             added = self.low_to_high(low)
-            y_high = y_high + (added if stride == (2, 2) else enlarged(added, high))
+            y_high = y_high + (added if stride == (2, 2) else upsample_like(added, high))
         if not self.low_out:
             return y_high
         parts = []
         if self.low_to_low is not None:
-            parts.append(self.low_to_low(pooled(low, stride)))
+            parts.append(self.low_to_low(average_pool(low, stride)))
         if self.high_to_low is not None:
-            parts.append(self.high_to_low(halved(high)))
+            parts.append(self.high_to_low(downsample(high)))
         return Octaves(y_high, sum(parts))
 
     def inherit(self, conv: nn.Conv2D) -> None:
@@ -153,7 +153,7 @@ class OctaveConv(ConvOperator):
     def forward(self, x: Tensor | Octaves) -> Tensor | Octaves:
         if self.two_tensor:
             return self.core(x)
-        return merged(self.core(divided(reframe(x, self.margin), self.core.low_in)))
+        return merge_octaves(self.core(split_octaves(crop_or_pad(x, self.margin), self.core.low_in)))
 
     def inherit(self, conv: nn.Conv2D) -> bool:
         self.core.inherit(conv)

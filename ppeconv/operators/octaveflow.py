@@ -15,7 +15,7 @@ from paddle import Tensor, nn
 
 from ppeconv.errors import UserError
 from ppeconv.layers.handover import hand_over
-from ppeconv.operators.octaves import Octaves, PooledConv, divided, merged
+from ppeconv.operators.octaves import Octaves, PooledConv, merge_octaves, split_octaves
 from ppeconv.operators.passage import Passage
 
 
@@ -63,7 +63,7 @@ class OctaveShortcut(nn.Layer):
         hand_over([layer], self)
 
     def forward(self, x: Tensor | Octaves) -> Tensor | Octaves:
-        return divided(self.layer(merged(x)), self.low)
+        return split_octaves(self.layer(merge_octaves(x)), self.low)
 
 
 def octave_passage(model: nn.Layer, alpha: float) -> Passage:

@@ -14,7 +14,7 @@ from paddle import Tensor, nn
 from ppeconv.geometry import ConvGeometry
 from ppeconv.layers.handover import hand_over
 from ppeconv.operators.base import copy_weights
-from ppeconv.operators.parts import pooled, spread
+from ppeconv.operators.parts import average_pool, upsample
 
 
 class Octaves(NamedTuple):
@@ -39,24 +39,24 @@ class PooledConv(nn.Conv2D):
         copy_weights(conv, self)
 
     def forward(self, x: Tensor) -> Tensor:
-        return super().forward(halved(x))
+        return super().forward(downsample(x))
 
 
-def halved(x: Tensor) -> Tensor:
+def downsample(x: Tensor) -> Tensor:
     """2x2 average pool; a last odd row or column is averaged alone."""
-    return pooled(x, (2, 2))
+    return average_pool(x, (2, 2))
 
 
-def enlarged(x: Tensor, like: Tensor) -> Tensor:
+def upsample_like(x: Tensor, like: Tensor) -> Tensor:
     """Twice the size by nearest neighbours, cut to the height and width of `like`."""
-    return spread(x, *like.shape[2:])
+    return upsample(x, *like.shape[2:])
 
 
-def divided(x: Tensor, low: int) -> Tensor | Octaves:
+def split_octaves(x: Tensor, low: int) -> Tensor | Octaves:
     """`x` with its last `low` channels at half the resolution."""
-    return Octaves(x[:, :-low], halved(x[:, -low:])) if low else x
+    return Octaves(x[:, :-low], downsample(x[:, -low:])) if low else x
 
 
-def merged(x: Tensor | Octaves) -> Tensor:
+def merge_octaves(x: Tensor | Octaves) -> Tensor:
     """One tensor of both resolutions, at the higher one."""
-    return paddle.concat([x.high, enlarged(x.low, x.high)], axis=1) if isinstance(x, Octaves) else x
+    return paddle.concat([x.high, upsample_like(x.low, x.high)], axis=1) if isinstance(x, Octaves) else x

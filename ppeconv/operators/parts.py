@@ -45,7 +45,7 @@ def pointwise(inputs: int, outputs: int, groups: int = 1, bias: bool = False) ->
     return nn.Conv2D(inputs, outputs, 1, groups=groups, bias_attr=None if bias else False)
 
 
-def followed(conv: nn.Layer, channels: int, between: Between = "bn_relu") -> nn.Layer:
+def with_norm_act(conv: nn.Layer, channels: int, between: Between = "bn_relu") -> nn.Layer:
     """`conv`, which writes `channels`, with a batch norm and a ReLU behind it."""
     behind = {"bn_relu": [nn.BatchNorm2D(channels), nn.ReLU()], "bn": [nn.BatchNorm2D(channels)], "none": []}[between]
     return nn.Sequential(conv, *behind) if behind else conv
@@ -66,7 +66,7 @@ class CentredConv(nn.Layer):
     ):
         super().__init__()
         margin = kernel_margin(geometry, kernel, dilation)
-        self.cut = [min(side, 0) for side in margin]
+        self.crop = [min(side, 0) for side in margin]
         self.conv = nn.Conv2D(
             inputs,
             outputs,
@@ -79,7 +79,7 @@ class CentredConv(nn.Layer):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.conv(reframe(x, self.cut))
+        return self.conv(crop_or_pad(x, self.crop))
 
 
 class CentredPool(nn.Layer):
@@ -95,7 +95,7 @@ class CentredPool(nn.Layer):
         self.pool = nn.MaxPool2D(*window) if kind == "max" else nn.AvgPool2D(*window, exclusive=exclusive)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.pool(reframe(x, self.margin))
+        return self.pool(crop_or_pad(x, self.margin))
 
 
 def kernel_margin(
@@ -121,21 +121,21 @@ def _reach(kernel: tuple[int, int], dilation: tuple[int, int]) -> tuple[int, int
     return dilation[0] * (kernel[0] - 1), dilation[1] * (kernel[1] - 1)
 
 
-def reframe(x: Tensor, margin: Sequence[int]) -> Tensor:
+def crop_or_pad(x: Tensor, margin: Sequence[int]) -> Tensor:
     """Zero-pad each side of [N, C, H, W] by `margin` pixels (top, bottom, left, right); cut where it is negative."""
     top, bottom, left, right = margin
     if min(margin) < 0:
-        x = x[:, :, _cut(top, bottom), _cut(left, right)]
+        x = x[:, :, _crop(top, bottom), _crop(left, right)]
     if max(margin) > 0:
         x = F.pad(x, [max(side, 0) for side in (left, right, top, bottom)])
     return x
 
 
-def _cut(before: int, after: int) -> slice:
+def _crop(before: int, after: int) -> slice:
     return slice(max(-before, 0), min(after, 0) or None)
 
 
-def spread(x: Tensor, height: int, width: int) -> Tensor:
+def upsample(x: Tensor, height: int, width: int) -> Tensor:
     """[N, C, h, w] to that height and width by the nearest neighbour: row i is row floor(i h / height).
 
     Not F.interpolate, which does not run with oneDNN in Paddle Inference 3.3.1.
@@ -145,7 +145,7 @@ def spread(x: Tensor, height: int, width: int) -> Tensor:
     return x.index_select(paddle.to_tensor(rows), 2).index_select(paddle.to_tensor(columns), 3)
 
 
-def pooled(x: Tensor, stride: tuple[int, int]) -> Tensor:
+def average_pool(x: Tensor, stride: tuple[int, int]) -> Tensor:
     """Average pool of kernel `stride`; an incomplete window at the border averages the pixels it has.
 
     Published codes pool 2x2 without padding and leave an odd last row or column out, which a convolution of stride 2
@@ -159,7 +159,7 @@ def block_diagonal(weight: Tensor, groups: int) -> list[Tensor]:
     return [rows.chunk(groups, axis=1)[group] for group, rows in enumerate(weight.chunk(groups, axis=0))]
 
 
-def share_out(channels: int, parts: int) -> list[int]:
+def split_evenly(channels: int, parts: int) -> list[int]:
     """`channels` in `parts` whole shares as equal as can be, the larger ones first."""
     share, rest = divmod(channels, parts)
     return [share + (part < rest) for part in range(parts)]

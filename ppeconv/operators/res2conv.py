@@ -12,7 +12,7 @@ from ppeconv.errors import Unsupported
 from ppeconv.geometry import ConvGeometry
 from ppeconv.operators.base import ConvOperator
 from ppeconv.operators.cost import Cost
-from ppeconv.operators.parts import Between, centre_margin, followed, pointwise, reframe, same_conv
+from ppeconv.operators.parts import Between, centre_margin, crop_or_pad, pointwise, same_conv, with_norm_act
 from ppeconv.registry import OPERATORS
 from ppeconv.schema.declaration import OwnArguments, Paper
 
@@ -56,7 +56,7 @@ class Res2Conv(ConvOperator):
 
     def build(self, geometry: ConvGeometry, own: Arguments) -> None:
         width, stride = _split_width(geometry, own), geometry.stride
-        self.reduce = followed(pointwise(geometry.in_channels, width * own.scale), width * own.scale, own.between)
+        self.reduce = with_norm_act(pointwise(geometry.in_channels, width * own.scale), width * own.scale, own.between)
         self.margin = centre_margin(geometry)
         self.strided = stride != (1, 1)
         self.keep = (
@@ -66,14 +66,16 @@ class Res2Conv(ConvOperator):
         )
         self.chain = nn.LayerList(
             [
-                followed(same_conv(geometry, width, width, stride=stride, groups=own.cardinality), width, own.between)
+                with_norm_act(
+                    same_conv(geometry, width, width, stride=stride, groups=own.cardinality), width, own.between
+                )
                 for _ in range(own.scale - 1)
             ]
         )
         self.expand = pointwise(width * own.scale, geometry.out_channels, bias=geometry.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        first, *others = reframe(self.reduce(x), self.margin).chunk(len(self.chain) + 1, axis=1)
+        first, *others = crop_or_pad(self.reduce(x), self.margin).chunk(len(self.chain) + 1, axis=1)
         outputs = [self.keep(first)]
         for index, part in enumerate(others):
             carried = index > 0 and not self.strided

@@ -14,11 +14,11 @@ from ppeconv.operators.cost import Cost
 from ppeconv.operators.parts import (
     CentredPool,
     centre_margin,
-    followed,
+    crop_or_pad,
     host_conv,
     pointwise,
-    reframe,
     shuffle,
+    with_norm_act,
 )
 from ppeconv.registry import OPERATORS
 from ppeconv.schema.declaration import OwnArguments, Paper
@@ -62,9 +62,9 @@ class ShuffleUnitV1(ConvOperator):
     def build(self, geometry: ConvGeometry, own: Arguments) -> None:
         inner, outputs = _widths(geometry)
         first, last = _groups(geometry, own)
-        self.first = followed(pointwise(geometry.in_channels, inner, first), inner)
+        self.first = with_norm_act(pointwise(geometry.in_channels, inner, first), inner)
         self.shuffle_groups = gcd(own.conv_groups, inner)
-        self.depthwise = followed(host_conv(geometry, inner, inner, inner), inner, "bn")
+        self.depthwise = with_norm_act(host_conv(geometry, inner, inner, inner), inner, "bn")
         self.last = pointwise(inner, outputs, last, bias=geometry.bias)
         self.shortcut = _shortcut(geometry)
         self.margin = centre_margin(geometry)
@@ -74,7 +74,7 @@ class ShuffleUnitV1(ConvOperator):
     def forward(self, x: Tensor) -> Tensor:
         branch = self.last(self.depthwise(shuffle(self.first(x), self.shuffle_groups)))
         if self.shortcut == "add":
-            return reframe(x, self.margin) + branch
+            return crop_or_pad(x, self.margin) + branch
         if self.shortcut == "concat":
             return paddle.concat([self.pool(x), branch], axis=1)
         return branch

@@ -10,7 +10,7 @@ from paddle import Tensor, nn
 from ppeconv.geometry import ConvGeometry
 from ppeconv.operators.base import ConvOperator
 from ppeconv.operators.cost import Cost
-from ppeconv.operators.parts import centre_margin, followed, host_conv, pointwise, reframe, shuffle
+from ppeconv.operators.parts import centre_margin, crop_or_pad, host_conv, pointwise, shuffle, with_norm_act
 from ppeconv.registry import OPERATORS
 from ppeconv.schema.declaration import Paper
 
@@ -44,12 +44,12 @@ class ShuffleUnitV2(ConvOperator):
         self.margin = centre_margin(geometry)
         if self.strided:
             self.left = nn.Sequential(
-                followed(host_conv(geometry, inputs, inputs, inputs), inputs, "bn"),
+                with_norm_act(host_conv(geometry, inputs, inputs, inputs), inputs, "bn"),
                 pointwise(inputs, self.passed, bias=bias),
             )
         self.right = nn.Sequential(
-            followed(pointwise(seen, right), right),
-            followed(host_conv(geometry, right, right, right), right, "bn"),
+            with_norm_act(pointwise(seen, right), right),
+            with_norm_act(host_conv(geometry, right, right, right), right, "bn"),
             pointwise(right, right, bias=bias),
         )
 
@@ -57,7 +57,7 @@ class ShuffleUnitV2(ConvOperator):
         if self.strided:
             left, right = self.left(x), self.right(x)
         else:
-            left, right = reframe(x[:, : self.passed], self.margin), self.right(x[:, self.passed :])
+            left, right = crop_or_pad(x[:, : self.passed], self.margin), self.right(x[:, self.passed :])
         return shuffle(paddle.concat([left, right], axis=1), 2)
 
     @classmethod

@@ -14,7 +14,7 @@ from ppeconv.domains import Channels
 from ppeconv.geometry import ConvGeometry
 from ppeconv.operators.base import ConvOperator
 from ppeconv.operators.cost import Cost
-from ppeconv.operators.parts import CentredConv, followed, pointwise
+from ppeconv.operators.parts import CentredConv, pointwise, with_norm_act
 from ppeconv.registry import OPERATORS
 from ppeconv.schema.declaration import OwnArguments, Paper
 
@@ -50,10 +50,10 @@ class SKConv(ConvOperator):
     def build(self, geometry: ConvGeometry, own: Arguments) -> None:
         channels = geometry.out_channels
         self.branches = nn.LayerList(
-            [followed(_branch(geometry, number), channels) for number in range(1, own.branches + 1)]
+            [with_norm_act(_branch(geometry, number), channels) for number in range(1, own.branches + 1)]
         )
         narrow = max(channels // own.reduction, own.min_width)
-        self.fuse = followed(pointwise(channels, narrow), narrow)
+        self.fuse = with_norm_act(pointwise(channels, narrow), narrow)
         self.select = nn.LayerList([pointwise(narrow, channels) for _ in range(own.branches)])
 
     def forward(self, x: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from ppeconv.layers import functional
 from ppeconv.layers.folding import Affine, dense, folded
 from ppeconv.operators.base import ConvOperator
 from ppeconv.operators.cost import Cost
-from ppeconv.operators.parts import centre_margin, host_conv, pooled, reframe
+from ppeconv.operators.parts import average_pool, centre_margin, crop_or_pad, host_conv
 from ppeconv.registry import OPERATORS
 from ppeconv.schema.declaration import OwnArguments, Paper
 
@@ -80,7 +80,7 @@ class SPConv(ConvOperator):
         self.margin = centre_margin(geometry)
 
     def forward(self, x: Tensor) -> Tensor:
-        centre = pooled(reframe(x, self.margin), self.geometry.stride)
+        centre = average_pool(crop_or_pad(x, self.margin), self.geometry.stride)
         u3 = self.bn3(self.gwc(x[:, : self.representative]) + self.pwc(centre[:, : self.representative]))
         u1 = self.bn1(self.redundant(centre[:, self.representative :]))
         return functional.softmax_blend(u3, u1)
@@ -138,7 +138,7 @@ class DeployedSPConv(nn.Layer):
         self.register_buffer("unscaled", paddle.to_tensor(unscaled.reshape(1, -1, 1, 1), "float32"))
 
     def forward(self, x: Tensor) -> Tensor:
-        centre = pooled(reframe(x, self.margin), self.stride)
+        centre = average_pool(crop_or_pad(x, self.margin), self.stride)
         u3 = self.gwc(x[:, : self.representative])
         if self.pwc is not None:
             u3 = u3 + self.pwc(centre[:, : self.representative])

@@ -16,7 +16,7 @@ from ppeconv.geometry import ConvGeometry
 from ppeconv.layers.folding import Affine, conv_of, folded
 from ppeconv.operators.base import ConvOperator
 from ppeconv.operators.cost import Cost
-from ppeconv.operators.parts import kernel_margin, reframe, share_out
+from ppeconv.operators.parts import crop_or_pad, kernel_margin, split_evenly
 from ppeconv.schema.declaration import Paper
 
 Form = Literal["concat", "sum"]
@@ -59,7 +59,7 @@ class FilterBank:
         starts = range(0, self.delta + 1, self.channel_stride)
         rings = range(self.rings if self.form == "concat" else 1)
         places = [(ring, start) for start in starts for ring in rings]
-        for (ring, start), filters in zip(places, share_out(self.geometry.out_channels, len(places)), strict=True):
+        for (ring, start), filters in zip(places, split_evenly(self.geometry.out_channels, len(places)), strict=True):
             if filters:
                 yield Secondary(ring, start, filters)
 
@@ -145,7 +145,7 @@ class VersatileFilters(ConvOperator):
         seen = x[:, use.start : use.start + self.bank.channels]
         kernel = weight[: use.filters, :, use.ring : use.ring + rows, use.ring : use.ring + columns]
         return F.conv2d(
-            reframe(seen, [min(side, 0) for side in margin]),
+            crop_or_pad(seen, [min(side, 0) for side in margin]),
             kernel,
             stride=self.geometry.stride,
             padding=[max(side, 0) for side in margin],
@@ -201,7 +201,7 @@ class DeployedVersatile(nn.Layer):
         outputs = []
         for index, (start, stop) in enumerate(self.seen):
             seen = x if stop - start == self.inputs else x[:, start:stop]
-            outputs.append(self.convs[index](reframe(seen, self.cut[index])))
+            outputs.append(self.convs[index](crop_or_pad(seen, self.cut[index])))
         y = outputs[0] if len(outputs) == 1 else paddle.concat(outputs, axis=1)
         return (y if self.order is None else y.index_select(self.order, 1)) + self.shift
 

@@ -10,9 +10,9 @@ from paddle import Tensor, nn
 from ppeconv import observe
 from ppeconv.backbones.protocol import offers
 from ppeconv.errors import UserError
-from ppeconv.layers.handover import nothing
+from ppeconv.layers.handover import identity_like
 from ppeconv.layers.parameters import float_type
-from ppeconv.operators.octaves import merged
+from ppeconv.operators.octaves import merge_octaves
 from ppeconv.surgery.images import usual_shape
 
 
@@ -35,12 +35,12 @@ class FeatureMaps(nn.Layer):
                 f"{type(model).__name__} has no feature maps to give: it has no method stages(x), or no attribute head "
                 "that names its classifier; all backbones of ppeconv but the LeNets have both"
             )
-        setattr(model, offered.head, nothing(model))
+        setattr(model, offered.head, identity_like(model))
         self.body, self.training = model, model.training
         self.channels, self.strides = self._measured()
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        return [merged(stage) for stage in self.body.stages(x)]
+        return [merge_octaves(stage) for stage in self.body.stages(x)]
 
     def _measured(self) -> tuple[list[int], list[int]]:
         """Channels and strides, from one image; a multiple of 32 pixels is small enough where the layers pad."""

@@ -10,7 +10,7 @@ from paddle import nn
 
 from ppeconv import observe
 from ppeconv.errors import UserError
-from ppeconv.layers.handover import hand_over, hand_over_hooks, nothing, refresh_weights
+from ppeconv.layers.handover import hand_over, hand_over_hooks, identity_like, refresh_weights
 from ppeconv.layers.parameters import parameter_count
 from ppeconv.layers.walk import exchange
 from ppeconv.operators.base import ConvOperator
@@ -67,7 +67,7 @@ def replace_conv(
         row.inherited = len(site.layers) == 1 and _inherits(layer, site.layers[0])
         for what in remarks(make, site, row.inherited, plan.passage):
             report.remark(what, row.path)
-        new |= {id(old): nothing(old) for old in site.succession} | {id(site.layers[-1]): layer}
+        new |= {id(old): identity_like(old) for old in site.succession} | {id(site.layers[-1]): layer}
     if dry_run:
         saved = sum(row.params_before - row.params_after for row in report.replaced)
         report.compare((before[0], None), (before[0] - saved, None))
