@@ -24,7 +24,7 @@ def _rule(words: str, holds: Callable[[Any], bool]) -> AfterValidator:
             raise ValueError(words)
         return value
 
-    check.words = words
+    check.words = words  # type: ignore[attr-defined]  # ppeconv.wording reads it
     return AfterValidator(check)
 
 

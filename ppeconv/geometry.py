@@ -8,7 +8,7 @@ from typing import Any
 
 from paddle import nn
 
-from ppeconv.errors import UserError
+from ppeconv.errors import Unsupported, UserError
 
 
 @dataclass(frozen=True)
@@ -81,9 +81,16 @@ class ConvGeometry:
         """One filter, or several, for each input channel on its own."""
         return self.groups == self.in_channels and self.groups > 1
 
+    @property
+    def margins(self) -> tuple[int, int, int, int]:
+        """The padding as (top, bottom, left, right), where it does not depend on the image."""
+        if isinstance(self.padding, str):
+            raise Unsupported(f"the padding of this convolution depends on the image: {self.padding!r}")
+        return self.padding
+
     def output_size(self, height: int, width: int) -> tuple[int, int]:
         """Output height and width for an input of `height` x `width` pixels."""
-        if self.padding == "SAME":
+        if isinstance(self.padding, str):
             return -(-height // self.stride[0]), -(-width // self.stride[1])
         top, bottom, left, right = self.padding
         return (
@@ -119,10 +126,10 @@ def pair(value: int | Sequence[int]) -> tuple[int, int]:
     """`3` and `[3, 5]` as (height, width)."""
     if isinstance(value, int):
         return value, value
-    values = tuple(int(side) for side in value)
-    if len(values) != 2:
+    if len(value) != 2:
         raise UserError(f"a kernel size, stride or dilation is one number or two; got {list(value)}")
-    return values
+    height, width = value
+    return int(height), int(width)
 
 
 def _steps(size: int, kernel: int, stride: int, dilation: int) -> int:
@@ -141,11 +148,12 @@ def _sides(padding: Any, kernel: tuple[int, int], stride: tuple[int, int]) -> tu
         return top, bottom, left, right
     if isinstance(padding, int):
         return (padding,) * 4
-    values = [tuple(side) if isinstance(side, (list, tuple)) else int(side) for side in padding]
+    values: list[Any] = [tuple(side) if isinstance(side, (list, tuple)) else int(side) for side in padding]
     if len(values) == 4 and isinstance(values[0], tuple):
         values = [side for axis in values[2:] for side in axis]
     if len(values) == 2 and not isinstance(values[0], tuple):
         return values[0], values[0], values[1], values[1]
     if len(values) == 4:
-        return tuple(values)
+        top, bottom, left, right = values
+        return top, bottom, left, right
     raise UserError(f"padding is one, two or four numbers, or a pair for each of the four axes; got {padding}")

@@ -14,11 +14,14 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar, overload
+
+from pydantic import BaseModel
 
 from ppeconv.errors import UserError, nearest
-from ppeconv.schema import Section, check, signature_schema
-from ppeconv.schema.declaration import OwnArguments
+from ppeconv.schema import check, signature_schema
+
+Entry = TypeVar("Entry", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,8 @@ class Choice:
     name: str
     make: Any
     """The class."""
-    own: OwnArguments
+    own: Any
+    """An instance of what the class declares."""
 
 
 class Registry:
@@ -43,16 +47,22 @@ class Registry:
     def __init__(self, kind: str, *packages: str):
         self.kind = kind
         self._packages = packages
-        self._entries: dict[str, Callable] = {}
+        self._entries: dict[str, Callable[..., Any]] = {}
         self._aliases: dict[str, str] = {}
 
-    def register(
-        self, target: Callable | None = None, *, name: str | None = None, aliases: tuple[str, ...] = ()
-    ) -> Callable:
+    @overload
+    def register(self, target: Entry) -> Entry: ...
+
+    @overload
+    def register(self, *, name: str | None = None, aliases: tuple[str, ...] = ()) -> Callable[[Entry], Entry]: ...
+
+    def register(self, target: Any = None, *, name: str | None = None, aliases: tuple[str, ...] = ()) -> Any:
         """Decorator: enter a class or function under its own name, or `name`, and any `aliases`."""
         if target is None:
-            return lambda target: self.register(target, name=name, aliases=aliases)
-        name = name or target.__name__
+            return lambda target: self._enter(target, name or target.__name__, aliases)
+        return self._enter(target, name or target.__name__, aliases)
+
+    def _enter(self, target: Entry, name: str, aliases: tuple[str, ...]) -> Entry:
         for key in (name, *aliases):
             known = self._entries.get(self._aliases.get(key.lower(), key))
             if known is not None and known is not target:
@@ -64,7 +74,7 @@ class Registry:
         self._entries[name] = target
         return target
 
-    def get(self, name: str) -> Callable:
+    def get(self, name: str) -> Any:
         """The entry of that name, in any letter case; an unknown name is an error that suggests near ones."""
         return self._entries[self.canonical(name)]
 
@@ -91,7 +101,7 @@ class Registry:
         """Names that match, each with the first line of its docstring."""
         return {name: (inspect.getdoc(self._entries[name]) or "").partition("\n")[0] for name in self.names(pattern)}
 
-    def schema(self, name: str) -> type[Section]:
+    def schema(self, name: str) -> type[BaseModel]:
         """What a user may set of the entry."""
         return _schema(self.get(name))
 
@@ -125,7 +135,7 @@ class Registry:
 
 
 @cache
-def _schema(entry: Any) -> type[Section]:
+def _schema(entry: Any) -> type[BaseModel]:
     return getattr(entry, "Arguments", None) or signature_schema(entry)
 
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
+from typing import TypeAlias
 
 import numpy as np
 import paddle
+from numpy.typing import ArrayLike
 from paddle import Tensor
 
 from ppeconv.backbones.width import make_divisible, scaled
 
-Selection = int | Tensor | None
+Selection: TypeAlias = "int | Tensor | None"
 """Active positions of an axis: all (None), the first so many, or those with these indices."""
 
 
@@ -50,7 +52,7 @@ class Channels:
 class Layout:
     """The channels along an axis: position p is number `index[p]` of `groups[group[p]]`."""
 
-    def __init__(self, groups: Sequence[Channels], group: Sequence[int], index: Sequence[int]):
+    def __init__(self, groups: Sequence[Channels], group: ArrayLike, index: ArrayLike):
         self.groups, self.group, self.index = list(groups), np.asarray(group), np.asarray(index)
 
     @classmethod

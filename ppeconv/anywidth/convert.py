@@ -97,7 +97,7 @@ def _layers_to_convert(model: nn.Layer) -> dict[nn.Layer, str]:
     """The layers with channels, each with its path; a UserError for one that cannot be cut."""
     if any(True for _ in any_width_layers(model)):
         raise UserError("this network runs at any width already; convert a network once")
-    names = {}
+    names: dict[nn.Layer, str] = {}
     for path, layer in model.named_sublayers():
         if type(layer) in (nn.Conv2D, nn.Linear, *_NORMS, ShortcutA):
             names.setdefault(layer, path)

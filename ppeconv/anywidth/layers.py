@@ -18,7 +18,7 @@ from ppeconv.geometry import ConvGeometry
 from ppeconv.layers.handover import hand_over
 
 
-class AnyWidthLayer:
+class AnyWidthLayer(nn.Layer):
     """What the layers of this package share: the channels they read and write, and their present width."""
 
     def lay_out(self, inputs: Layout, outputs: Layout) -> None:
@@ -57,12 +57,12 @@ class Weighted(AnyWidthLayer):
         new.weight, new.bias = layer.weight, layer.bias
         return new
 
-    @abstractmethod
     def active_weight(self) -> Tensor:
         """The weight as it is used at the present width."""
+        raise TypeError(f"{type(self).__name__} defines no active_weight()")
 
-    def active_bias(self) -> Tensor | None:
-        """The bias as it is used at the present width."""
+    def active_bias(self) -> Any:
+        """The bias as it is used at the present width, or None."""
         return None if self.bias is None else take(self.bias, self.active[1])
 
     def weights_in_use(self) -> int:

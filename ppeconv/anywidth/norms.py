@@ -67,7 +67,7 @@ class SharedBatchNorm(nn.BatchNorm2D, AnyWidthLayer):
         return norm
 
 
-class PrivateBatchNorm(nn.Layer, AnyWidthLayer):
+class PrivateBatchNorm(AnyWidthLayer):
     """A batch norm for each trained width, as S-Net has; each begins as the first channels of `norm`.
 
     [N, active channels, ...] -> the same. At a width between them the next wider one serves, cut to the active

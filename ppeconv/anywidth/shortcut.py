@@ -22,7 +22,7 @@ class PlacedShortcut(nn.Layer):
         return place(x[:, :, :: self.stride, :: self.stride], self.source)
 
 
-class AnyWidthShortcut(nn.Layer, AnyWidthLayer):
+class AnyWidthShortcut(AnyWidthLayer):
     """Shortcut A, [N, active inputs, H, W] -> [N, active outputs, H/stride, W/stride], its zeros not on both sides.
 
     With `spread`, as AWN needs it, an input goes to the first free output that is active only when the input is: for

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import paddle
 from paddle import Tensor, nn
@@ -28,7 +29,7 @@ class Branches(nn.Layer):
         return self.recalibration(paddle.concat([branch(x) for branch in self.branches], axis=1))
 
 
-def chain(inputs: int, *steps: Sequence[object]) -> nn.Sequential:
+def chain(inputs: int, *steps: Sequence[Any]) -> nn.Sequential:
     """Convolutions with batch norm and ReLU one after the other, each (outputs, kernel[, stride[, padding]])."""
     layers = []
     for outputs, *shape in steps:

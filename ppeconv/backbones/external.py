@@ -72,7 +72,7 @@ def _paddleclas() -> dict[str, Callable]:
         package = types.ModuleType("paddleclas")
         package.__path__ = list(spec.submodule_search_locations)
         metrics = types.ModuleType("paddleclas.ppcls.utils.metrics")
-        metrics.__getattr__ = lambda name: None  # no network uses them, and they load scikit-learn and pandas
+        vars(metrics)["__getattr__"] = lambda name: None  # no network uses them; they load scikit-learn and pandas
         sys.modules |= {package.__name__: package, metrics.__name__: metrics}
     importlib.import_module("paddleclas.ppcls.utils.logger").init_logger()
     logging.getLogger("ppcls").setLevel(logging.ERROR)

@@ -68,7 +68,7 @@ class ShuffleNetV2(Staged):
         self,
         *,
         class_num: Classes = 1000,
-        width: Literal[0.5, 1.0, 1.5, 2.0] = 1.0,
+        width: Literal[0.5, 1.0, 1.5, 2.0] = 1.0,  # type: ignore[valid-type]  # numbers that pydantic compares
         stem: Literal["imagenet", "cifar"] = "imagenet",
         in_channels: Channels = 3,
     ):

@@ -33,7 +33,7 @@ class _DenseNet(models.DenseNet):
     def stages(self, x: Tensor) -> list[Tensor]:
         """The dense blocks' outputs; the last one with norm and ReLU."""
         x = self.pool2d_max(self.conv1_func(x))
-        maps = []
+        maps: list[Tensor] = []
         for index, block in enumerate(self.dense_block_func_list):
             maps.append(block(self.transition_func_list[index - 1](maps[-1]) if maps else x))
         return [*maps[:-1], self.batch_norm(maps[-1])]
@@ -132,7 +132,7 @@ class MobileNetV1(models.MobileNetV1):
         return _at((0, 2, 4, 10, 12), self.dwsl, self.conv1(x))
 
 
-class _MobileNetV3:
+class _MobileNetV3(nn.Layer):
     """MobileNetV3.
 
     Args:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 
 from ppeconv.benchmark.inference import InferenceSpeed
@@ -26,13 +27,16 @@ def fastest(rows: Sequence[InferenceSpeed]) -> list[Fastest]:
     """A line for each batch size and network that ran; none of a batch size at which the first network did not."""
     lines = []
     for batch in dict.fromkeys(row.batch_size for row in rows):
-        best: dict[str, InferenceSpeed] = {}
-        for row in (row for row in rows if row.batch_size == batch and row.median_ms is not None):
-            if row.network not in best or row.median_ms < best[row.network].median_ms:
-                best[row.network] = row
-        if first := best.get(rows[0].network):
+        best: dict[str, tuple[float, InferenceSpeed]] = {}
+        for row in rows:
+            if row.batch_size == batch and row.median_ms is not None:
+                median, _ = best.get(row.network, (math.inf, None))
+                if row.median_ms < median:
+                    best[row.network] = row.median_ms, row
+        if rows[0].network in best:
+            first, _ = best[rows[0].network]
             lines += [
-                Fastest(name, batch, row.runtime, row.median_ms, row.mac_ratio, row.median_ms / first.median_ms)
-                for name, row in best.items()
+                Fastest(name, batch, row.runtime, median, row.mac_ratio, median / first)
+                for name, (median, row) in best.items()
             ]
     return lines

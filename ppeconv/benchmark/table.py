@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 Row = TypeVar("Row")
 
-_READ = {"str": str, "int": int, "float": float, "float | None": lambda text: float(text) if text else None}
+_READ: dict[Any, Callable[[str], Any]] = {
+    "str": str,
+    "int": int,
+    "float": float,
+    "float | None": lambda text: float(text) if text else None,
+}
 
 
 def as_text(rows: Sequence[Any]) -> str:
@@ -38,7 +43,7 @@ def read_csv(path: str | Path, kind: type[Row]) -> tuple[list[Row], dict[str, st
     """What `write_csv` wrote: rows of a dataclass, and the facts."""
     with open(path, encoding="utf-8") as file:
         lines = list(csv.DictReader(file))
-    read = {field.name: _READ[field.type] for field in dataclasses.fields(kind)}
+    read = {field.name: _READ[field.type] for field in dataclasses.fields(kind)}  # type: ignore[arg-type]  # a dataclass, which has no name as a type
     rows = [kind(**{name: read[name](line[name]) for name in read}) for line in lines]
     return rows, {name: value for name, value in lines[0].items() if name not in read}
 

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Hashable, Mapping, MutableMapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar, cast
 
 from ppeconv.errors import UserError
 
@@ -34,11 +34,12 @@ class Contestant:
         command: Sequence[str] = (sys.executable, "-W", "ignore", "-m", "ppeconv.benchmark.worker"),
         environment: Mapping[str, str | None] | None = None,
     ):
-        variables = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), **(environment or {})}
-        variables = {name: value for name, value in variables.items() if value is not None}
+        wanted = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), **(environment or {})}
+        variables = {name: value for name, value in wanted.items() if value is not None}
         self._process = subprocess.Popen(
             list(command), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=variables
         )
+        self._requests, self._answers = cast(IO[str], self._process.stdin), cast(IO[str], self._process.stdout)
         self.peak_mib: float | None = None
         """Once it is closed, the most memory, in MiB, that its process held at a time: Python and Paddle's libraries,
         about the same for all, the weights, and what the runtime needs for one batch. Where Linux tells, else None."""
@@ -47,7 +48,7 @@ class Contestant:
     def milliseconds(self, times: int) -> list[float]:
         """The times of some runs; raises UserError with the process's own sentence if it cannot run its task."""
         self._say(str(times))
-        answer = json.loads(self._process.stdout.readline() or '{"error": "a measuring process ended; see above"}')
+        answer = json.loads(self._answers.readline() or '{"error": "a measuring process ended; see above"}')
         if isinstance(answer, dict):
             raise UserError(answer["error"])
         return answer
@@ -55,13 +56,13 @@ class Contestant:
     def close(self) -> None:
         """End the process."""
         self.peak_mib = _peak_mib(self._process.pid)
-        self._process.stdin.close()
+        self._requests.close()
         self._process.wait()
 
     def _say(self, line: str) -> None:
         try:
-            self._process.stdin.write(line + "\n")
-            self._process.stdin.flush()
+            self._requests.write(line + "\n")
+            self._requests.flush()
         except BrokenPipeError:
             raise UserError("a measuring process could not be started; see above") from None
 

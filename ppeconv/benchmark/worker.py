@@ -8,6 +8,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from typing import Any
 
 from ppeconv.engine.startup import import_paddle
 from ppeconv.errors import UserError
@@ -40,7 +41,7 @@ def serve() -> None:
     for line in sys.stdin:
         try:
             run = run or getattr(importlib.import_module(module), name)(**task["arguments"])
-            answer = milliseconds(run, int(line))
+            answer: Any = milliseconds(run, int(line))
         except UserError as error:
             answer = {"error": str(error)}
         print(json.dumps(answer), file=answers, flush=True)

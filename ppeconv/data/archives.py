@@ -47,7 +47,10 @@ def read_cifar(file: Path, batches: str, labels: str) -> tuple[np.ndarray, np.nd
         for member in archive:
             if not (member.isfile() and PurePosixPath(member.name).name.startswith(batches)):
                 continue
-            batch = PlainUnpickler(archive.extractfile(member), encoding="bytes").load()
+            content = archive.extractfile(member)
+            if content is None:
+                continue
+            batch = PlainUnpickler(content, encoding="bytes").load()
             pixels, own = np.asarray(batch[b"data"]), np.asarray(batch[labels.encode()])
             if pixels.dtype != np.uint8 or own.dtype.kind not in "iu" or pixels.shape != (*own.shape, 3 * 32 * 32):
                 raise ValueError(f"{member.name} holds data {pixels.dtype} {pixels.shape}, labels {own.shape}")

@@ -7,10 +7,12 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import PIL
 from PIL import Image, UnidentifiedImageError
+from PIL.TiffImagePlugin import TiffImageFile
 
 from ppeconv.errors import UserError
 
@@ -121,7 +123,7 @@ def _grey_levels(image: Image.Image) -> np.ndarray:
         raise UserError(
             "the grey levels are 32-bit integers, of which nothing says which is white; save it with 8 or 16 bits"
         )
-    tags = image.tag_v2 if image.format == "TIFF" else {}
+    tags: Any = image.tag_v2 if isinstance(image, TiffImageFile) else {}
     bits = tags.get(_BITS, (16,))[0]
     levels = np.rint(values * (255 / (2**bits - 1))).astype(np.uint8)
     if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:  # Pillow sees to it in images of 8 bits only

@@ -18,8 +18,7 @@ Input = str | Path | np.ndarray | Image.Image
 
 def as_list(images: Input | Iterable[Input]) -> Sequence[Input]:
     """Several images; a single one as a list of one. An array of four axes holds [N, H, W, C]."""
-    single = isinstance(images, (str, Path, Image.Image)) or (isinstance(images, np.ndarray) and images.ndim < 4)
-    if single:
+    if isinstance(images, (str, Path, Image.Image)) or (isinstance(images, np.ndarray) and images.ndim < 4):
         return [images]
     if not isinstance(images, Iterable) or hasattr(images, "stop_gradient"):
         raise UserError(f"images are files, arrays or images of Pillow, or a list of them; got a {_type(images)}")

@@ -70,8 +70,8 @@ class Resize(Transform):
         self.size = _given("Resize", size)
 
     def __call__(self, images: Images, random: np.ndarray) -> Images:
-        images = images if isinstance(self.size, list) else map(_middle, images)
-        return _stacked([resize(image, *self._target(*image.shape[:2])) for image in images])
+        middles = images if isinstance(self.size, list) else map(_middle, images)
+        return _stacked([resize(image, *self._target(*image.shape[:2])) for image in middles])
 
     def _target(self, height: int, width: int) -> tuple[int, int]:
         if isinstance(self.size, list):
@@ -98,7 +98,7 @@ class CenterCrop(Transform):
 
     def _crop(self, image: np.ndarray) -> np.ndarray:
         if min(image.shape[:2]) < self.size:
-            image = Resize(size=self.size)([image], None)[0]
+            (image,) = Resize(size=self.size)([image], np.zeros((1, 0)))
         top, left = ((side - self.size) // 2 for side in image.shape[:2])
         return image[top : top + self.size, left : left + self.size]
 
@@ -200,7 +200,9 @@ class RandomErasing(Transform):
     def __call__(self, images: Images, random: np.ndarray) -> Images:
         return _stacked([self._erase(image, *row) for image, row in zip(images, random, strict=True)])
 
-    def _erase(self, image: np.ndarray, chance: float, area: float, aspect: float, down: float, right: float):
+    def _erase(
+        self, image: np.ndarray, chance: float, area: float, aspect: float, down: float, right: float
+    ) -> np.ndarray:
         if chance >= self.prob:
             return image
         height, width = image.shape[:2]
@@ -220,7 +222,7 @@ class Normalize(Transform):
     def __init__(self, *, mean: Annotated[list[Probability], SOME], std: Annotated[list[Deviation], SOME]):
         if len(mean) != len(std):
             raise UserError(f"Normalize needs as many std as mean; got mean {mean} and std {std}")
-        self.mean, self.std = np.float32(mean), np.float32(std)
+        self.mean, self.std = np.array(mean, np.float32), np.array(std, np.float32)
 
     def __call__(self, images: Images, random: np.ndarray) -> np.ndarray:
         images = _same_size("Normalize", images)
@@ -232,7 +234,7 @@ class Normalize(Transform):
         return out
 
 
-def _given(name: str, size: int | list[int] | None) -> int | list[int]:
+def _given(name: str, size: Any) -> Any:
     if size is None:
         raise UserError(f"{name}.size is required where DataLoader.image_size is not given; set one of them")
     return size

@@ -100,7 +100,7 @@ def export(
                 f"the exported network differs from the trained one by {difference:.2g} of its largest "
                 f"output, more than {TOLERANCE:g}; nothing was written to {folder}"
             )
-        if "int8" in targets:
+        if "int8" in targets and calibration is not None:
             write_int8(staged, calibration)
             if not {"onnx", "openvino"} & set(targets):
                 (staged / FILES["onnx"]).unlink()

@@ -34,7 +34,7 @@ def write_int8(folder: Path, images: Iterable[np.ndarray]) -> Path:
         shape_inference.quant_pre_process(str(folder / f"{PREFIX}.onnx"), str(prepared), skip_symbolic_shape=True)
         name = required("onnxruntime", "onnx").InferenceSession(str(prepared)).get_inputs()[0].name
 
-        class Reader(quantization.CalibrationDataReader):
+        class Reader(quantization.CalibrationDataReader):  # type: ignore[name-defined]  # of a module got at run time
             """The calibration images as ONNX Runtime asks for them."""
 
             def __init__(self) -> None:

@@ -54,7 +54,7 @@ def check_files(folder: Path, names: list[str]) -> None:
     """Raise a UserError where a file is not the one that was exported; folders of older exports have no checksums."""
     if not (folder / FILE).is_file():
         return
-    sums = read_facts(folder / FILE, _Sums, FORMAT, "an exported model", _MAKER).sha256
+    sums = read_facts(folder / FILE, _Sums, FORMAT, "an exported model", _MAKER).sha256 or {}
     for name in names if sums else []:
         file = folder / name
         if file.is_file() and _digest(file) != sums.get(name):

@@ -54,7 +54,7 @@ def norms_behind(
 
     def reads(norm: nn.Layer, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
         run.calls[id(norm)] += 1
-        giver, tensor, version = run.given.get(id(inputs[0]), (None, None, None))
+        giver, tensor, version = run.given.get(id(inputs[0]), (0, None, None))
         if tensor is not inputs[0] or tensor.inplace_version != version or id(tensor) in run.read:
             return inputs
         run.read[id(tensor)] = giver, norm

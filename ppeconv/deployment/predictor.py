@@ -12,6 +12,7 @@ from ppeconv.data.batches import Pipeline
 from ppeconv.data.found import images_of
 from ppeconv.data.inputs import Input, as_list, name_of, pixels
 from ppeconv.deployment.manifest import FILE, Manifest, read_manifest
+from ppeconv.deployment.outputs import arrays
 from ppeconv.deployment.precision import Precision
 from ppeconv.deployment.runtimes import open_runtime
 from ppeconv.errors import UserError
@@ -85,16 +86,16 @@ class Classifier:
         unreadable: Callable[[UserError], None] | None,
     ) -> Iterator[Prediction]:
         for start in range(0, len(images), batch_size):
-            names, arrays = [], []
+            names, readable = [], []
             for image in images[start : start + batch_size]:
                 try:
-                    arrays.append(pixels(image, self.channels))
+                    readable.append(pixels(image, self.channels))
                     names.append(name_of(image))
                 except UserError as error:
                     if unreadable is None:
                         raise
                     unreadable(error)
-            for name, row in zip(names, self._softmax(arrays), strict=True):
+            for name, row in zip(names, self._softmax(readable), strict=True):
                 best = np.argsort(-row, kind="stable")[:topk].tolist()
                 yield Prediction(
                     name, best, [self.class_names[index] for index in best], [float(row[index]) for index in best]
@@ -103,7 +104,7 @@ class Classifier:
     def _softmax(self, images: list[np.ndarray]) -> np.ndarray:
         if not images:
             return np.zeros((0, len(self.class_names)), np.float32)
-        logits = self.runtime(self.pipeline(images))
+        (logits,) = arrays(self.runtime(self.pipeline(images)))
         self._check(logits)
         powers = np.exp(logits - logits.max(1, keepdims=True))
         return powers / powers.sum(1, keepdims=True)
@@ -155,16 +156,15 @@ def _pipeline(manifest: Manifest, folder: Path) -> Pipeline:
     try:
         pipeline = Pipeline(manifest.transform_ops)
         shape = pipeline.output_shape([height, width, channels])
-    except (UserError, TypeError, ValueError, IndexError) as error:
-        shape, problem = None, f"do not work ({error})"
-    else:
+        if shape == manifest.input_shape:
+            return pipeline
         problem = f"make images of {shape}"
-    if shape != manifest.input_shape:
-        raise UserError(
-            f"{folder / FILE}: transform_ops {problem}, and input_shape is {manifest.input_shape}; make it again with "
-            "tools/export.py"
-        )
-    return pipeline
+    except (UserError, TypeError, ValueError, IndexError) as error:
+        problem = f"do not work ({error})"
+    raise UserError(
+        f"{folder / FILE}: transform_ops {problem}, and input_shape is {manifest.input_shape}; make it again with "
+        "tools/export.py"
+    )
 
 
 def find_images(patterns: Sequence[str]) -> list[Path]:

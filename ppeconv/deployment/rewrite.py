@@ -124,7 +124,8 @@ def rewritable(model: nn.Layer) -> dict[str, ConvOperator]:
 
 def _chosen(model: nn.Layer, forms: Mapping[str, str]) -> dict[int, str]:
     """id(operator) -> the form that was asked for."""
-    layers, chosen = rewritable(model), {}
+    layers = rewritable(model)
+    chosen: dict[int, str] = {}
     for key, form in sorted(forms.items(), key=lambda item: item[0] in layers):
         if key not in layers and not OPERATORS.knows(key):
             names = [*OPERATORS.names(), *layers]
@@ -149,7 +150,7 @@ def _outside(layer: nn.Layer, opaque: Mapping[int, nn.Layer]) -> Iterator[nn.Lay
 def _image(model: nn.Layer, input_size: Sequence[int] | None) -> Tensor:
     size = usual_shape(model) if input_size is None else list(input_size)[-3:]
     if len(size) != 3 or min(size) < 1:
-        raise UserError(f"input_size is [N, C, H, W] or [C, H, W] with positive sizes; got {list(input_size)}")
+        raise UserError(f"input_size is [N, C, H, W] or [C, H, W] with positive sizes; got {size}")
     return paddle.to_tensor(np.random.default_rng(0).standard_normal((1, *size), np.float32))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from ppeconv.deployment.int8 import FILE, Int8Runtime
 from ppeconv.deployment.manifest import check_files
@@ -75,7 +76,7 @@ def open_runtime(
         )
     if precision != "float32" and name not in BF16:
         raise UserError(f"the runtime {name!r} does not compute in bf16; {' and '.join(BF16)} do")
-    options = {} if precision == "float32" else {"precision": precision}
+    options: dict[str, Any] = {} if precision == "float32" else {"precision": precision}
     check_files(folder, [FILES[name], *_BESIDE.get(name, [])])
     try:
         return RUNTIMES[name](folder, threads, device, **options)

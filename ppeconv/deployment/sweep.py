@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from paddle import nn
@@ -94,7 +95,9 @@ def write_csv(rows: Sequence[WidthRow], file: Path) -> None:
 
 def read_csv(file: Path) -> list[WidthRow]:
     """What `write_csv` wrote."""
-    kinds = {field.name: float if field.type == "float" else int for field in fields(WidthRow)}
+    kinds: dict[str, Callable[[str], Any]] = {
+        field.name: float if field.type == "float" else int for field in fields(WidthRow)
+    }
     with open(file, encoding="utf-8") as source:
         return [WidthRow(**{key: kinds[key](value) for key, value in row.items()}) for row in csv.DictReader(source)]
 

@@ -65,7 +65,9 @@ def export_widths(
     Returns:
         Width -> largest difference between the exported network and the given one at that width.
     """
-    differences, rows, targets = {}, [], as_targets(to if targets is None else targets)
+    differences: dict[float, float] = {}
+    rows: list[dict[str, Any]] = []
+    targets = as_targets(to if targets is None else targets)
     with publishing(Path(folder)) as staged:
         for width in sorted({float(width) for width in widths}):
             place = staged / f"width_{width:g}"

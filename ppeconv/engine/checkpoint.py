@@ -82,7 +82,7 @@ def problem(prefix: Path) -> str | None:
     coming = _manifest(_staged(prefix)) if complaint else None
     if coming and not _mismatch(prefix, coming):
         manifest, complaint = coming, None  # all files have been renamed but the manifest itself
-    if not complaint and manifest["format"] != FORMAT:
+    if not complaint and manifest and manifest["format"] != FORMAT:
         return f"{prefix} has format {manifest['format']}, and this ppeconv reads format {FORMAT}"
     return complaint
 
@@ -136,6 +136,7 @@ def payload(path: Path) -> bytes:
     Raises:
         UserError: it cannot be read, is not what was written there, or the manifest is damaged.
     """
+    complaint: str | None = None
     for _ in range(_LOOKS):
         try:
             content = path.read_bytes()

@@ -21,7 +21,7 @@ def write_per_class(result: Evaluation, names: Sequence[str], file: Path) -> Non
         table.writerow(["class", "images", "top1", "most_often_mistaken_for"])
         for label, (name, row, top1) in enumerate(zip(names, result.confusion, result.per_class, strict=True)):
             mistakes = np.where(np.arange(len(row)) == label, 0, row)
-            table.writerow([name, row.sum(), top1, names[mistakes.argmax()] if mistakes.any() else ""])
+            table.writerow([name, row.sum(), top1, names[int(mistakes.argmax())] if mistakes.any() else ""])
 
 
 def draw_confusion(result: Evaluation, names: Sequence[str], file: Path) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import paddle
@@ -63,7 +64,7 @@ def evaluate(
     training = model.training
     model.eval()
     total, confusion = 0.0, np.zeros((class_num, class_num), np.int64)
-    hits = np.zeros(len(topk), np.int64)
+    hits: Any = np.zeros(len(topk), np.int64)
     with paddle.no_grad(), interrupt.waiting():
         for images, labels in reported(batches.epoch(), len(batches), head) if head else batches.epoch():
             logits = model(images)

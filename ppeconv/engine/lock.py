@@ -13,7 +13,7 @@ from ppeconv.errors import UserError
 try:
     import fcntl
 except ImportError:  # Windows, where nothing is locked
-    fcntl = None
+    fcntl = None  # type: ignore[assignment]
 
 
 class Busy(UserError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from pathlib import Path
+from typing import Any
 
 from ppeconv.engine import distributed
 from ppeconv.engine.listener import EpochRecord, Listener, StepRecord
@@ -83,7 +84,7 @@ class ProgressBar(Listener):
     """A bar for the epoch under way."""
 
     def __init__(self) -> None:
-        self.bar = None
+        self.bar: Any = None
 
     def step_done(self, trainer: Trainer, record: StepRecord) -> None:
         from tqdm import tqdm

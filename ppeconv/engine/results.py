@@ -6,7 +6,7 @@ import csv
 import io
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ppeconv.engine.files import write_whole
 from ppeconv.engine.listener import EpochRecord, Listener
@@ -24,7 +24,7 @@ class Results(Listener):
 
     def __init__(self, file: Path):
         self.file = file
-        self.rows: list[dict[str, float | None]] = []
+        self.rows: list[dict[str, Any]] = []
 
     def run_started(self, trainer: Trainer) -> None:
         if self.rows:
@@ -66,7 +66,7 @@ def _number(column: str, text: str) -> float | None:
     return int(text) if column == "epoch" else float(text)
 
 
-def curves(rows: list[dict[str, float | None]]) -> Figure:
+def curves(rows: list[dict[str, Any]]) -> Figure:
     """Loss, top-1 and learning rate over the epochs, the best one marked."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

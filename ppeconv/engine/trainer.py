@@ -133,7 +133,8 @@ class Trainer:
     @property
     def total_steps(self) -> int:
         """Updates in the whole run."""
-        return min(self.epochs * self.updates_per_epoch, self.max_steps or math.inf)
+        steps = self.epochs * self.updates_per_epoch
+        return min(steps, self.max_steps) if self.max_steps else steps
 
     @property
     def between_updates(self) -> bool:
@@ -271,19 +272,19 @@ class Trainer:
             with self.average.applied() if self.average else nullcontext():
                 self.evaluation = self.evaluate()
             self._require_finite("evaluation loss", self.evaluation.loss, self.optimizer.get_lr())
-            self._note_best(number)
+            self._note_best(number, self.evaluation.top1)
         record = self._epoch_record(number)
         if complete:
             progress.epoch, progress.batch = number, 0
             progress.loss_sum, progress.correct, progress.images, progress.seconds = 0.0, 0, 0, 0.0
         self._tell("epoch_done", record)
 
-    def _note_best(self, epoch: int) -> None:
+    def _note_best(self, epoch: int, top1: float) -> None:
         progress = self.progress
-        self.improved = self.evaluation.top1 > progress.best_top1
+        self.improved = top1 > progress.best_top1
         progress.evaluations_since_best = 0 if self.improved else progress.evaluations_since_best + 1
         if self.improved:
-            progress.best_top1, progress.best_epoch = self.evaluation.top1, epoch
+            progress.best_top1, progress.best_epoch = top1, epoch
 
     def _epoch_record(self, epoch: int) -> EpochRecord:
         progress, evaluation = self.progress, self.evaluation

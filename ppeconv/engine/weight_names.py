@@ -66,7 +66,9 @@ def fitted(arrays: Arrays, model: nn.Layer, from_torch: bool) -> tuple[dict[str,
 
 def _renamed(arrays: Arrays, own: Collection[str]) -> tuple[dict[str, np.ndarray], bool | None, list[str]]:
     """With Paddle's names of statistics; whether there were PyTorch's ones, None where the names do not tell."""
-    renamed, changes, left_out = {}, Counter(), 0
+    renamed: dict[str, np.ndarray] = {}
+    changes: Counter[str] = Counter()
+    left_out = 0
     for name, value in arrays.items():
         path, dot, last = name.rpartition(".")
         if last == _LEFT_OUT and name not in own:

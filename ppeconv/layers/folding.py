@@ -72,7 +72,7 @@ def conv_of(geometry: ConvGeometry, weight: np.ndarray, bias: np.ndarray | None 
     needed = bias is not None and bool(np.any(bias))
     conv = nn.Conv2D(**replace(geometry, bias=needed).conv_arguments())
     conv.weight.set_value(weight.astype(np.float32))
-    if needed:
+    if bias is not None and needed:
         conv.bias.set_value(bias.astype(np.float32))
     return conv
 

@@ -17,7 +17,7 @@ from ppeconv.registry import BACKBONES, OPERATORS
 
 
 def _create(backbone: str, operator: str | None, num_classes: int | None = None, **arguments: Any) -> nn.Layer:
-    classes = {} if num_classes is None else {"class_num": num_classes}
+    classes: dict[str, Any] = {} if num_classes is None else {"class_num": num_classes}
     return create_model(backbone, operator=operator, **classes, **arguments)
 
 

@@ -93,10 +93,11 @@ class CompConv(ConvOperator):
     def cost(cls, geometry: ConvGeometry, height: int, width: int, own: Arguments) -> Cost:
         pixels = geometry.output_size(height, width)
         fitting = fitting_depth(geometry, wanted_depth(geometry, own))
-        return sum(
+        convolutions = [
             Cost.conv(inputs, outputs, geometry.kernel_size, pixels, bias=geometry.bias)
             for inputs, outputs in _convolutions(geometry, fitting)
-        )
+        ]
+        return sum(convolutions, Cost())
 
 
 def wanted_depth(geometry: ConvGeometry, own: CompConv.Arguments) -> int:

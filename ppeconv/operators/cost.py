@@ -50,12 +50,12 @@ class Cost(NamedTuple):
             geometry.bias,
         )
 
-    def __add__(self, other: Cost) -> Cost:
+    def __add__(self, other: Cost) -> Cost:  # type: ignore[override]  # a sum, and no longer tuple
         return Cost(self.params + other.params, self.macs + other.macs)
 
     def __radd__(self, other: int) -> Cost:
         """So that `sum` can begin at 0."""
         return self
 
-    def __rmul__(self, times: int) -> Cost:
+    def __rmul__(self, times: int) -> Cost:  # type: ignore[override]  # as often, and no longer tuple
         return Cost(times * self.params, times * self.macs)

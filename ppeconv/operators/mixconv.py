@@ -120,10 +120,9 @@ class MixConv(ConvOperator):
         pixels = geometry.output_size(height, width)
         channels = geometry.in_channels
         sizes = _sizes(geometry, own.kernel_sizes)
-        depthwise = sum(
-            Cost.conv(share, share, (size, size), pixels, share, geometry.bias and not dense)
-            for size, share in zip(sizes, mixed_shares(channels, len(sizes)), strict=True)
-        )
+        shares = zip(sizes, mixed_shares(channels, len(sizes)), strict=True)
+        bias = geometry.bias and not dense
+        depthwise = sum((Cost.conv(share, share, (size, size), pixels, share, bias) for size, share in shares), Cost())
         if not dense:
             return depthwise
         mixing = Cost.conv(channels, geometry.out_channels, (1, 1), pixels, bias=geometry.bias)

@@ -108,7 +108,7 @@ def kernel_margin(
     new = _reach(kernel, dilation or geometry.dilation)
     old = _reach(geometry.kernel_size, geometry.dilation)
     rows, columns = ((ours - theirs) // 2 for ours, theirs in zip(new, old, strict=True))
-    top, bottom, left, right = geometry.padding
+    top, bottom, left, right = geometry.margins
     return top + rows, bottom + rows, left + columns, right + columns
 
 

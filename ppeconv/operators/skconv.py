@@ -72,7 +72,8 @@ class SKConv(ConvOperator):
 
 
 def _branch(geometry: ConvGeometry, number: int) -> CentredConv:
-    dilation = tuple(number * step for step in geometry.dilation)
+    rows, columns = geometry.dilation
+    dilation = number * rows, number * columns
     return CentredConv(
         geometry, geometry.in_channels, geometry.out_channels, geometry.kernel_size, dilation, geometry.groups
     )

@@ -176,25 +176,25 @@ class DeployedVersatile(nn.Layer):
                 kernel, start = np.pad(kernel, [(0, 0), ends, (0, 0), (0, 0)]), 0
             parts.setdefault((use.ring, start), []).append((kernel, outputs))
             first += use.filters
-        self.seen, self.cut, self.convs, order = [], [], nn.LayerList(), []
+        self.seen, self.cut, self.convs, places = [], [], nn.LayerList(), []
         for (ring, start), pieces in parts.items():
             kernel, outputs = (np.concatenate(values) for values in zip(*pieces, strict=True))
-            margin = kernel_margin(bank.geometry, bank.kernel(ring))
+            top, bottom, left, right = kernel_margin(bank.geometry, bank.kernel(ring))
             geometry = replace(
                 bank.geometry,
                 in_channels=kernel.shape[1],
                 out_channels=len(outputs),
                 kernel_size=bank.kernel(ring),
-                padding=tuple(max(side, 0) for side in margin),
+                padding=(max(top, 0), max(bottom, 0), max(left, 0), max(right, 0)),
             )
             self.seen.append((start, start + kernel.shape[1]))
-            self.cut.append([min(side, 0) for side in margin])
+            self.cut.append([min(side, 0) for side in (top, bottom, left, right)])
             self.convs.append(folded(conv_of(geometry, kernel), after.linear().of(outputs)))
-            order.append(outputs)
-        order = np.argsort(np.concatenate(order))
+            places.append(outputs)
+        order = np.argsort(np.concatenate(places))
         shift = (bias * after.scale + after.shift).reshape(1, -1, 1, 1)
         self.register_buffer("shift", paddle.to_tensor(shift, "float32"))
-        self.inputs, in_order = bank.geometry.in_channels, (order == np.arange(len(order))).all()
+        self.inputs, in_order = bank.geometry.in_channels, np.array_equal(order, np.arange(len(order)))
         self.register_buffer("order", None if in_order else paddle.to_tensor(order))
 
     def forward(self, x: Tensor) -> Tensor:

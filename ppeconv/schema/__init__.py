@@ -5,12 +5,14 @@ from __future__ import annotations
 import inspect
 import typing
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from ppeconv.errors import UserError, nearest
 from ppeconv.schema import wording
+
+Model = TypeVar("Model", bound=BaseModel)
 
 
 class Section(BaseModel):
@@ -21,25 +23,26 @@ class Section(BaseModel):
     )
 
 
-def signature_schema(function: Callable) -> type[Section]:
+def signature_schema(function: Callable) -> type[BaseModel]:
     """The keyword-only parameters of a function, or of a class's `__init__`, as a schema."""
     target = function.__init__ if inspect.isclass(function) else function
     hints = typing.get_type_hints(target, include_extras=True)
-    fields, open_ended = {}, False
+    fields: dict[str, Any] = {}
+    open_ended = False
     for parameter in inspect.signature(target).parameters.values():
         if parameter.kind is parameter.KEYWORD_ONLY:
             default = ... if parameter.default is parameter.empty else parameter.default
             fields[parameter.name] = (hints.get(parameter.name, Any), default)
         open_ended |= parameter.kind is parameter.VAR_KEYWORD
-    config = Section.model_config | {
+    config: Any = Section.model_config | {
         "extra": "allow" if open_ended else "forbid",
         "frozen": False,
         "arbitrary_types_allowed": True,
     }
-    return create_model(function.__name__, __config__=ConfigDict(**config), **fields)
+    return create_model(function.__name__, __config__=config, **fields)
 
 
-def check(schema: type[BaseModel], values: Mapping[str, Any], where: str = "") -> BaseModel:
+def check(schema: type[Model], values: Any, where: str = "") -> Model:
     """`values` as an instance of `schema`; what is wrong with them is raised as a UserError."""
     try:
         return schema.model_validate(dict(values) if isinstance(values, Mapping) else values)

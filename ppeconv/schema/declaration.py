@@ -89,7 +89,7 @@ def _declare_by_signature(cls: type[Declared]) -> None:
     )
     if "build" in own:
         fields = signature_schema(own["build"]).model_fields
-        given = {name: (field.annotation, field) for name, field in fields.items()}
+        given: dict[str, Any] = {name: (field.annotation, field) for name, field in fields.items()}
         cls.Arguments = create_model("Arguments", __base__=OwnArguments, **given)
     for name in former:
         setattr(cls, name, _with_values(own[name]))

@@ -14,7 +14,10 @@ from pydantic.fields import FieldInfo
 
 def declared(field: FieldInfo) -> Any:
     """The type of a model's field as it was written, bounds included."""
-    return Annotated[(field.annotation, *field.metadata)] if field.metadata else field.annotation
+    annotation: Any = field.annotation
+    for bound in field.metadata:
+        annotation = Annotated[annotation, bound]
+    return annotation
 
 
 def unwrapped(annotation: Any) -> tuple[Any, list[Any]]:
