@@ -7,7 +7,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ppeconv.cli.options import CommandParser, name_unreadable, of, path
 from ppeconv.domains import Count, Positive, Threads
@@ -68,7 +68,7 @@ def _predictions(arguments: argparse.Namespace, unreadable: Callable[[UserError]
     options = {"topk": arguments.topk, "unreadable": unreadable}
     budget = arguments.budget_ms
     one_width = budget is None and not holds_widths(arguments.model)
-    predictor = Predictor(*where) if one_width else AnyWidthPredictor(*where)
+    predictor: Any = Predictor(*where) if one_width else AnyWidthPredictor(*where)
     found = images_of(arguments.images)
     if left_out := found.left_out():
         print(f"ppeconv: left out: {left_out}", file=sys.stderr)

@@ -130,9 +130,8 @@ class _TensorUnpickler(PlainUnpickler):
 def _tensor(storage: _Storage, offset: int, size: Sequence[int], stride: Sequence[int], *_: Any) -> np.ndarray:
     item = storage.numbers.itemsize
     steps = [step * item for step in stride]
-    view: np.ndarray = np.ndarray(
-        tuple(size), storage.numbers.dtype, storage.numbers, offset * item, steps
-    )  # checks the bounds
+    # It checks the bounds.
+    view: np.ndarray = np.ndarray(tuple(size), storage.numbers.dtype, storage.numbers, offset * item, steps)
     return np.ascontiguousarray(view).reshape(size)
 
 

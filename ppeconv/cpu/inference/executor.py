@@ -58,13 +58,13 @@ class Executor:
 
     def _shared(self, values: np.ndarray) -> np.ndarray:
         parts = np.array_split(values, len(self._alone))
-        results = [None] * len(parts)
+        results: dict[int, np.ndarray] = {}
 
         def work(share: int) -> None:
             results[share] = self._alone[share](parts[share])
 
         in_shares(work, len(parts))
-        return np.concatenate(results)
+        return np.concatenate([results[share] for share in range(len(parts))])
 
 
 class _Line:

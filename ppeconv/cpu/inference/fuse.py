@@ -55,8 +55,8 @@ def _takes(host: Step, post: Post, batch: int) -> bool:
     """Add a post to a step if the step stays as fast; whether it did."""
     if is_copy(host):
         return False
-    if _is_bias(host, post):
-        host.inputs.append(post.operand)
+    if (bias := _bias(host, post)) is not None:
+        host.inputs.append(bias)
         return True
     try:
         before = primitives.recipe(host, batch).implementation
@@ -69,7 +69,9 @@ def _takes(host: Step, post: Post, batch: int) -> bool:
     return False
 
 
-def _is_bias(host: Step, post: Post) -> bool:
-    vector = post.operand is not None and post.operand.constant is not None
+def _bias(host: Step, post: Post) -> Value | None:
+    """What a post adds, where the step can take it as its bias."""
     weighted = host.kind in ("convolution", "matmul") and len(host.inputs) == 2 and not host.posts
-    return weighted and vector and post.kind == onednn.BINARY_ADD and post.operand.constant.size == host.output.shape[1]
+    if not weighted or post.kind != onednn.BINARY_ADD or post.operand is None or post.operand.constant is None:
+        return None
+    return post.operand if post.operand.constant.size == host.output.shape[1] else None

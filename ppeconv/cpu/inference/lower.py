@@ -17,7 +17,7 @@ from ppeconv.errors import UserError
 
 _LOWERINGS: dict[str, Callable[[_Network, Operation], Any]] = {}
 
-_BINARY = {
+_BINARY: dict[str, tuple[int, Callable[..., np.ndarray]]] = {
     "add": (onednn.BINARY_ADD, np.add),
     "multiply": (onednn.BINARY_MULTIPLY, np.multiply),
     "maximum": (onednn.BINARY_MAX, np.maximum),
@@ -67,7 +67,8 @@ def lower(prefix: Path) -> Graph:
         UserError: the network has an operation that is not known here.
     """
     network, program = _Network(), Program(prefix)
-    image = result = None
+    image: Any = None
+    result: Any = None
     for operation, take in program.operations():
         if operation.name == "data":
             image = Value(operation.shapes[0])
@@ -358,6 +359,8 @@ def _prelu(network: _Network, operation: Operation) -> Value:
     x, slope = operation.inputs
     zero = Value((1,) * len(x.shape), np.zeros(1, np.float32))
     slopes = _beside(x, Value(slope.shape, slope.constant.reshape(-1, *[1] * (len(x.shape) - 2))))
+    if slopes is None:
+        return NotImplemented
     negative = network.step("binary", [x, zero], x.shape, kind=onednn.BINARY_MIN)
     scaled = network.step("binary", [negative, slopes], x.shape, kind=onednn.BINARY_MULTIPLY)
     return network.step("binary", [scaled, _applied(network, x, onednn.RELU, 0, 0)], x.shape, kind=onednn.BINARY_ADD)

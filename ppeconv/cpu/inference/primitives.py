@@ -45,9 +45,9 @@ def stored(step: Step, argument: int, value: Value) -> onednn.Layout:
     if argument == onednn.WEIGHTS:
         return onednn.dense(_grouped(value.shape, step.settings.get("groups", 1)))
     if argument == onednn.BIAS and step.kind == "convolution":
-        return onednn.dense([value.constant.size])
+        return onednn.dense([math.prod(value.shape)])
     if argument == onednn.BIAS:
-        return onednn.dense([1, value.constant.size])
+        return onednn.dense([1, math.prod(value.shape)])
     return (flat_layout if step.kind in ("binary", "function") else image_layout)(value, 1)
 
 
@@ -60,7 +60,9 @@ def _grouped(shape: tuple[int, ...], groups: int) -> list[int]:
 
 
 def _attributes(step: Step, batch: int, layout: Callable[[Value, int], onednn.Layout]) -> onednn.Attributes | None:
-    attributes = onednn.Attributes() if step.posts else None
+    if not step.posts:
+        return None
+    attributes = onednn.Attributes()
     for post in step.posts:
         if post.operand is None:
             attributes.then_apply(post.kind, post.alpha, post.beta)

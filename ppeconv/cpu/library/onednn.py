@@ -7,10 +7,10 @@ import functools
 import math
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import paddle
@@ -147,9 +147,9 @@ class Layout(_Handle):
     """Shape and strides of a tensor; without strides the primitive chooses its own format."""
 
     def __init__(self, shape: Sequence[int], strides: Sequence[int] | None, data_type: int = FLOAT32):
-        if strides is None:
-            how, placing = "memory_desc_create_with_tag", ANY_FORMAT
-        else:
+        placing: int | ctypes.Array = ANY_FORMAT
+        how = "memory_desc_create_with_tag"
+        if strides is not None:
             how, placing = "memory_desc_create_with_strides", int64s(strides)
         super().__init__("memory_desc", how, len(shape), int64s(shape), data_type, placing)
         self.shape, self.strides = shape, strides
@@ -228,7 +228,7 @@ class Recipe(_Handle):
         """The name of the chosen implementation, such as `brgconv:avx512_core`."""
         name = ctypes.c_char_p()
         _call("primitive_desc_query", self.pointer, _QUERY_IMPLEMENTATION, 0, ctypes.byref(name))
-        return name.value.decode()
+        return (name.value or b"").decode()
 
     def layout(self, argument: int) -> ctypes.c_void_p:
         """The memory descriptor of an argument, owned by this recipe."""
@@ -328,7 +328,8 @@ def aligned(size: int) -> int:
 @functools.lru_cache(maxsize=2048)
 def array_at(address: int, shape: tuple[int, ...]) -> np.ndarray:
     """The float32 array that lies at an address; valid as long as its memory is."""
-    return np.frombuffer((ctypes.c_float * math.prod(shape)).from_address(address), np.float32).reshape(shape)
+    numbers: Any = (ctypes.c_float * math.prod(shape)).from_address(address)
+    return np.frombuffer(numbers, np.float32).reshape(shape)
 
 
 class Primitive:
@@ -338,10 +339,12 @@ class Primitive:
     a call takes one address per argument, inputs first.
     """
 
-    def __init__(self, recipe: Recipe, inputs: dict[int, Layout | None], outputs: dict[int, Layout | None]):
+    def __init__(self, recipe: Recipe, inputs: Mapping[int, Layout | None], outputs: Mapping[int, Layout | None]):
         arguments = {**inputs, **outputs}
         self._run = Execution(recipe, {kind: recipe.layout(kind) for kind in arguments})
-        self._before, self._after, self._operands_size = [], [], 0
+        self._before: list[tuple[int, int, Execution]] = []
+        self._after: list[tuple[int, int, Execution]] = []
+        self._operands_size = 0
         for position, (kind, layout) in enumerate(arguments.items()):
             preferred = recipe.layout(kind)
             if layout is None or library().dnnl_memory_desc_equal(layout.pointer, preferred):
@@ -350,7 +353,7 @@ class Primitive:
             self._operands_size += aligned(recipe.size(kind))
             self._convert(*entry)
 
-    def _convert(self, position, offset, layout, preferred, is_input) -> None:
+    def _convert(self, position: int, offset: int, layout: Layout, preferred: ctypes.c_void_p, is_input: bool) -> None:
         if is_input:
             self._before.append((position, offset, reorder(layout, preferred)))
         else:
@@ -411,8 +414,9 @@ def product_recipe(left: Layout, right: Layout, result: Layout, attributes: Attr
     that leave open which axis is the contiguous one for those of the other axis.
     """
     (rows, depth), columns = left.shape[-2:], right.shape[-1]
-    row_has_gaps = rows == 1 and depth > 1 and left.strides[-1] > 1
-    row_looks_turned = depth == 1 and columns > 1 and right.strides[-2] < columns * right.strides[-1]
+    to_left, to_right = left.strides or (), right.strides or ()
+    row_has_gaps = bool(to_left) and rows == 1 and depth > 1 and to_left[-1] > 1
+    row_looks_turned = bool(to_right) and depth == 1 and columns > 1 and to_right[-2] < columns * to_right[-1]
     if row_has_gaps or row_looks_turned:
         raise Unsupported("oneDNN misreads a matrix of one row that lies so in memory")
     return Recipe.of("matmul", left, right, None, result, attributes=attributes)

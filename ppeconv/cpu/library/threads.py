@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import ctypes
 import itertools
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol, TypeVar
 
 import numpy as np
 
@@ -67,6 +67,10 @@ class Pieces:
             return [{size: make(size) for size in self.sizes} for _ in range(self.shares)]
 
 
-def scratch_size(tools: list[dict[int, Tool]]) -> int:
+class _Working(Protocol):
+    scratch_size: int
+
+
+def scratch_size(tools: Sequence[Mapping[int, _Working]]) -> int:
     """Bytes that any of the tools may need besides its arguments."""
     return max(onednn.aligned(it.scratch_size) for by_size in tools for it in by_size.values())

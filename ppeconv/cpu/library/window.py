@@ -34,12 +34,12 @@ class Geometry(NamedTuple):
 
     def _band(self, start: int, stop: int) -> Band:
         n, c, h, w = self.image
-        top, _, *sides = self.padding
+        top, _, left, right = self.padding
         first = start * self.stride[0] - top
         last = (stop - 1) * self.stride[0] - top + (self.weight[2] - 1) * self.dilation[0]
         above, below = max(0, -first), max(0, last + 1 - h)
         image = n, c, last + 1 - below - first - above, w
-        return Band(first + above, start, self._replace(image=image, padding=(above, below, *sides)))
+        return Band(first + above, start, self._replace(image=image, padding=(above, below, left, right)))
 
 
 class Band(NamedTuple):
@@ -69,7 +69,8 @@ def explicit_padding(
     if isinstance(padding, int):
         return (padding,) * 4
     if len(padding) == 4:
-        return tuple(padding)
+        top, bottom, left, right = padding
+        return top, bottom, left, right
     return padding[0], padding[0], padding[1], padding[1]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 import paddle
 from paddle.autograd import PyLayer
@@ -20,11 +21,14 @@ class _Plan:
         n, h, w, c = shape
         self._full, self._gate = onednn.dense([n, h * w, c]), onednn.dense([samples, 1, c])
         whole = pool.Geometry((n, c, h, w), (h, w), (1, 1), (0, 0, 0, 0), False, onednn.POOLING_AVERAGE_ALL, threads)
-        self._average = pool.plan(whole).forward
+        average = pool.plan(whole)
+        if average is None:
+            raise onednn.Unsupported("oneDNN has no fast average of this shape")
+        self._average = average.forward
         self._shape, self._samples = shape, samples
         self._primitive = functools.cache(self._build)
 
-    def combined(self, rows: paddle.Tensor, *chain, into: paddle.Tensor | None = None) -> paddle.Tensor:
+    def combined(self, rows: paddle.Tensor, *chain: Any, into: paddle.Tensor | None = None) -> paddle.Tensor:
         """What a chain of operations makes of rows: `combined(x, MULTIPLY, gate, ADD, y)` is x * gate + y.
 
         The first operand is a gate or rows, those behind it are rows. `into` may be an operand.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import paddle
 from paddle import Tensor
@@ -20,7 +21,7 @@ from ppeconv.cpu.training import channels, conv, layout, norm, pool, rectify
 _waiting = threading.local()
 
 
-def _serves(x: object, *operands: Tensor | None) -> bool:
+def _serves(x: Any, *operands: Tensor | None) -> bool:
     """Whether x is a float32 [N, C, H, W] activation on the CPU and the operands are of its type."""
     if not _has_rows(x) and not (type(x) is Tensor and _is_image(x) and x.place.is_cpu_place()):
         return False

@@ -18,11 +18,12 @@ class _Plan:
     def __init__(self, geometry: Geometry):
         n, m, height, width = geometry.result
         self.output = [n, height, width, m]
-        self._filters = self._gradient = direct.Steps(geometry)
+        self._filters: direct.Steps | winograd.Steps = direct.Steps(geometry)
+        self._gradient: direct.Steps | winograd.Steps | pointwise.Steps = self._filters
         if winograd.pays_in_weight_gradient(geometry):
-            self._gradient = winograd.Steps(geometry)
-        if winograd.pays_in_filtering(geometry):
-            self._filters = self._gradient
+            self._gradient = steps = winograd.Steps(geometry)
+            if winograd.pays_in_filtering(geometry):
+                self._filters = steps
         if pointwise.pays(geometry):
             self._gradient = pointwise.Steps(geometry)
 

@@ -57,7 +57,7 @@ class Steps:
     def forward(self) -> onednn.Primitive:
         """(image, weight, [bias], result)"""
         inputs = {onednn.SRC: self._image, onednn.WEIGHTS: self.weight}
-        if self._biased:
+        if self._bias is not None:
             inputs[onednn.BIAS] = self._bias
         return onednn.Primitive(self._recipe, inputs, {onednn.DST: self._result})
 
@@ -130,7 +130,7 @@ class _WeightGradient:
                 for sums in others:
                     total += sums
             self._unblock((start, weight_gradient))
-        if bias_gradient is not None:
+        if self._bias is not None and bias_gradient is not None:
             self._bias(gradient, bias_gradient)
 
     def _share(self, image: int, gradient: int, start: int, share: int) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from numbers import Number
+from typing import Any
 
 from paddle import Tensor
 
@@ -66,6 +67,6 @@ def _is_gate(gate: list[int], image: list[int]) -> bool:
     return gate[0] in (1, image[0]) and gate[1:] == [image[1], 1, 1]
 
 
-def _gated(operation: type, rows: Tensor, gate: Tensor) -> Tensor:
+def _gated(operation: Any, rows: Tensor, gate: Tensor) -> Tensor:
     steps = broadcast.plan(tuple(rows.shape), gate.shape[0], onednn.threads())
     return layout.image(operation.apply(rows, layout.to_rows(gate), steps))

@@ -11,6 +11,7 @@ import dataclasses
 import functools
 import weakref
 from collections.abc import Callable
+from typing import Any
 
 import paddle
 from paddle import _C_ops
@@ -32,13 +33,13 @@ class _Notes:
     """Something remembered with a tensor for as long as the tensor lives."""
 
     def __init__(self):
-        self._notes: dict[int, tuple[weakref.ref, object]] = {}
+        self._notes: dict[int, tuple[weakref.ref, Any]] = {}
 
     def remember(self, tensor: paddle.Tensor, note: object) -> None:
         key, notes = id(tensor), self._notes
         notes[key] = weakref.ref(tensor, lambda _: notes.pop(key, None)), note
 
-    def recall(self, tensor: paddle.Tensor) -> object:
+    def recall(self, tensor: Any) -> Any:
         entry = self._notes.get(id(tensor))
         return None if entry is None else entry[1]
 
@@ -89,7 +90,7 @@ def image(rows: paddle.Tensor) -> paddle.Tensor:
     return view
 
 
-def remembered_rows(tensor: object) -> paddle.Tensor | None:
+def remembered_rows(tensor: Any) -> paddle.Tensor | None:
     """The rows behind an image; None for anything else and for an image edited in place."""
     behind = _rows_of.recall(tensor)
     if behind is None or tensor.inplace_version != behind.version:
@@ -131,7 +132,7 @@ def to_rows(tensor: paddle.Tensor) -> paddle.Tensor:
     return rows
 
 
-def once(rows: paddle.Tensor, key: object, make: Callable[[], object]) -> object:
+def once(rows: paddle.Tensor, key: object, make: Callable[[], Any]) -> Any:
     """What `make` returns for these rows, made at the first request and remembered with them."""
     derived = _derived_from.recall(rows)
     if derived is None:
@@ -147,7 +148,7 @@ def describe_origin(rows: paddle.Tensor, origin: object) -> None:
     _origin_of.remember(rows, origin)
 
 
-def origin(rows: paddle.Tensor) -> object:
+def origin(rows: paddle.Tensor) -> Any:
     """How rows were made, if that was described."""
     return _origin_of.recall(rows)
 
@@ -198,6 +199,6 @@ def dense_rows(rows: paddle.Tensor) -> paddle.Tensor:
 
 
 @functools.lru_cache(maxsize=1024)
-def _from_channels_first(n: int, c: int, h: int, w: int, threads: int):
+def _from_channels_first(n: int, c: int, h: int, w: int, threads: int) -> onednn.Execution:
     shape = n, c, h, w
     return onednn.reorder(onednn.dense(shape), onednn.channels_last(shape))

@@ -11,7 +11,7 @@ import ctypes
 import functools
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import paddle
@@ -231,7 +231,7 @@ class RectifiedBatchNorm(PyLayer):
         return gradients(ctx, ctx.steps.rows.masked_backward, layout.incoming(gradient), *ctx.saved_tensor())
 
 
-def remember(ctx, steps: Plan, inputs: Sequence[paddle.Tensor], table: Table, of_rows: bool, *others) -> None:
+def remember(ctx: Any, steps: Plan, inputs: Sequence[paddle.Tensor], table: Table, of_rows: bool, *others: Any) -> None:
     """Keep what the gradients of the inputs (rows, scale and shift) need, and other tensors."""
     layout.trains(*inputs[1:])
     ctx.steps, ctx.table, ctx.of_rows = steps, table, of_rows
@@ -239,7 +239,9 @@ def remember(ctx, steps: Plan, inputs: Sequence[paddle.Tensor], table: Table, of
     ctx.save_for_backward(inputs[0], *others)
 
 
-def gradients(ctx, primitive: onednn.Primitive, gradient: paddle.Tensor, rows: paddle.Tensor, *mask) -> tuple:
+def gradients(
+    ctx: Any, primitive: onednn.Primitive, gradient: paddle.Tensor, rows: paddle.Tensor, *mask: paddle.Tensor
+) -> tuple:
     """The gradients of rows, scale and shift, where wanted."""
     steps, table = ctx.steps, ctx.table
     results = layout.new(rows.shape), layout.new([steps.channels]), layout.new([steps.channels])

@@ -36,7 +36,7 @@ class _WeightGradient:
 
     def __call__(self, image: int, gradient: int, weight_gradient: int, bias_gradient: int | None = None) -> None:
         self._weight(gradient, image, weight_gradient)
-        if bias_gradient is not None:
+        if self._bias is not None and bias_gradient is not None:
             self._bias(gradient, bias_gradient)
 
 

@@ -73,7 +73,9 @@ def describe_sum(total: Tensor, first: Tensor, second: Tensor) -> None:
     _describe(total, _Sum(first, second))
 
 
-def describe_norm(result: Tensor, rows: Tensor, scale: Tensor, shift: Tensor, table: norm.Table, steps) -> None:
+def describe_norm(
+    result: Tensor, rows: Tensor, scale: Tensor, shift: Tensor, table: norm.Table, steps: norm.Plan
+) -> None:
     """Remember what a batch normalisation was made of, for a ReLU that may follow."""
     _describe(result, _Norm(rows, scale, shift, table, steps))
 

@@ -53,17 +53,21 @@ class ProductSums:
                 onednn.array_at(result, (self._numbers,))[:] = np.add.reduce(parts, 0, np.float64)
 
 
-class ColumnSums(ProductSums):
-    """(rows, result): the sums over all positions of [positions, channels]."""
+class _OnesBeside(ProductSums):
+    """`ProductSums` whose right operand is one short column of ones for all parts."""
 
     _right_width = 0
-
-    def __init__(self, positions: int, channels: int):
-        super().__init__(positions, 1, channels, 1)
-        self._ones = np.ones(self.chain, np.float32)
 
     def _right(self, parts: int, chain: int) -> onednn.Layout:
         return onednn.dense([1, 1, chain, 1])
 
+
+class ColumnSums:
+    """(rows, result): the sums over all positions of [positions, channels]."""
+
+    def __init__(self, positions: int, channels: int):
+        self._sums = _OnesBeside(positions, 1, channels, 1)
+        self._ones = np.ones(self._sums.chain, np.float32)
+
     def __call__(self, rows: int, result: int) -> None:
-        super().__call__(rows, self._ones.ctypes.data, result)
+        self._sums(rows, self._ones.ctypes.data, result)

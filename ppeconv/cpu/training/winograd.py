@@ -58,12 +58,20 @@ class _Products:
             run.run()
 
 
-def _product(rows, columns, left, right, result, depth, adds) -> onednn.Execution:
+def _product(
+    rows: int,
+    columns: int,
+    left: Sequence[int],
+    right: Sequence[int],
+    result: Sequence[int],
+    depth: int,
+    adds: bool,
+) -> onednn.Execution:
     shapes = (rows, depth), (depth, columns), (rows, columns)
     strides = left, right, result
-    layouts = [onednn.Layout([_PRODUCTS, *it], by) for it, by in zip(shapes, strides, strict=True)]
+    first, second, product = (onednn.Layout([_PRODUCTS, *it], by) for it, by in zip(shapes, strides, strict=True))
     attributes = onednn.Attributes().then_add_to_result() if adds else None
-    recipe = onednn.product_recipe(*layouts, attributes)
+    recipe = onednn.product_recipe(first, second, product, attributes)
     return onednn.Execution(recipe, {kind: recipe.layout(kind) for kind in (onednn.SRC, onednn.WEIGHTS, onednn.DST)})
 
 
@@ -118,7 +126,9 @@ class _Filter:
             shift = None if bias is None else onednn.array_at(bias, self._target[-1:])
             in_shares(functools.partial(self._share, images, kernels, shift, results), self._tiles.pieces.shares)
 
-    def _share(self, images, kernels, shift, results, share: int) -> None:
+    def _share(
+        self, images: np.ndarray, kernels: int, shift: np.ndarray | None, results: np.ndarray, share: int
+    ) -> None:
         tiles, channels = self._tiles.grid, self._target[-1]
         with operands_uncopied():
             for piece in self._tiles.pieces.of_share[share]:
@@ -169,7 +179,9 @@ class _WeightGradient:
             if totals is not None:
                 onednn.array_at(bias_gradient, totals.shape[1:])[:] = totals.sum(0)
 
-    def _share(self, images, gradients, sums, totals, share: int) -> None:
+    def _share(
+        self, images: np.ndarray, gradients: np.ndarray, sums: int, totals: np.ndarray | None, share: int
+    ) -> None:
         tiles, pieces, products = self._tiles.grid, self._tiles.pieces, self._first
         own, behind = sums + share * self._sums_size, sums + pieces.shares * self._sums_size + share * self._room
         with operands_uncopied():
@@ -192,7 +204,8 @@ def _rows(shape: tuple[int, ...]) -> tuple[int, ...]:
 def _turned(geometry: Geometry) -> Geometry:
     """What leads from the result back to the image."""
     weight = geometry.image[1], geometry.result[1] // geometry.groups, *geometry.weight[2:]
-    padding = tuple(2 - it for it in geometry.padding)
+    top, bottom, left, right = geometry.padding
+    padding = 2 - top, 2 - bottom, 2 - left, 2 - right
     return geometry._replace(image=geometry.result, weight=weight, padding=padding, biased=False)
 
 
