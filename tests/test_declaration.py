@@ -7,8 +7,8 @@ from paddle import nn
 import ppeconv
 from ppeconv import config as configs
 from ppeconv.domains import Channels
-from ppeconv.engine.setup import build_model
 from ppeconv.errors import Unsupported, UserError
+from ppeconv.experiment.parts import Parts
 from ppeconv.geometry import ConvGeometry
 from ppeconv.operators.base import ConvOperator
 from ppeconv.operators.cost import Cost
@@ -47,7 +47,7 @@ def test_a_config_is_checked_once_and_every_layer_once(monkeypatch):
     )
     overrides = ["Arch.class_num=10", "Infer.image_shape=[3, 32, 32]", "Arch.width=0.25", "Operator.ratio=0.25"]
     config = configs.with_values(configs.load("resnet20_spconv_cifar10", overrides), {"Arch.class_num": 5})
-    _, (report,) = build_model(config)
+    _, (report,) = Parts(config).model()
     assert checked == ["SPConv"]
     assert len(asked) == len(report.replaced)
     assert all(own is config.operators[0].choice.own for own in asked)
