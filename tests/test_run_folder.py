@@ -180,7 +180,7 @@ def test_an_epochs_checkpoint_that_a_crash_prevented_is_written_later(tmp_path, 
 
 @pytest.mark.parametrize("loss", [float("nan"), float("inf")])
 def test_an_evaluation_that_is_not_a_number_ends_the_run(loss, tmp_path, capsys, monkeypatch):
-    from ppeconv.engine import train as module
+    from ppeconv.experiment import parts as module
 
     evaluate, before = module.evaluate, {}
 
