@@ -15,8 +15,9 @@ from collections.abc import Callable, Iterator
 from ppeconv.cpu.library.cpuinfo import cpu_flags, cpu_name
 from ppeconv.cpu.library.memory import keep_freed_pages
 from ppeconv.cpu.library.mkl import VARIABLE as MKL_VARIABLE
+from ppeconv.cpu.library.threads import threads_kept
 from ppeconv.cpu.training.blend import softmax_blend
-from ppeconv.cpu.training.dispatch import patches
+from ppeconv.cpu.training.dispatch import patches, turn_off, turn_on
 from ppeconv.cpu.training.selection import VARIABLE, available, select
 from ppeconv.layers import functional
 
@@ -33,6 +34,7 @@ __all__ = [
     "is_enabled",
     "keep_freed_pages",
     "select",
+    "threads_kept",
 ]
 
 patches.add(functional, "softmax_blend", softmax_blend)
@@ -40,12 +42,12 @@ patches.add(functional, "softmax_blend", softmax_blend)
 
 def enable() -> None:
     """Use the fast layers from now on."""
-    patches.install()
+    turn_on()
 
 
 def disable() -> None:
     """Put every function of Paddle back."""
-    patches.remove()
+    turn_off()
 
 
 def is_enabled() -> bool:

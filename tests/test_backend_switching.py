@@ -345,7 +345,7 @@ def test_a_thread_can_use_what_another_built():
 @works
 def test_nothing_is_remembered_of_a_finished_step():
     net, images = small_net(), paddle.ones([8, 3, 32, 32])
-    notes = (layout._rows_of, layout._origin_of, layout._derived_from)
+    notes = (layout._rows_of, layout._facts_of)
     with backend.enabled():
         for _ in range(3):
             y = net[:3](images)

@@ -1,5 +1,9 @@
 """The runtime onednn behind export, prediction and the function in this process."""
 
+import ctypes
+import os
+import platform
+
 import numpy as np
 import paddle
 import pytest
@@ -7,6 +11,8 @@ import yaml
 
 import ppeconv
 from ppeconv import InProcess, Predictor, UserError, backend, create_model
+from ppeconv.cpu.library import memory, onednn
+from ppeconv.cpu.training import selection
 from ppeconv.deployment.export import export
 from ppeconv.deployment.runtimes import held_by, open_runtime
 from ppeconv.operators.spconv import DeployedSPConv
@@ -123,3 +129,31 @@ def test_widths_side_by_side(tmp_path):
     export_widths(model, tmp_path / "out", [1, 28, 28], [0.5, 1.0], facts, targets=["onednn"])
     predictor = AnyWidthPredictor(tmp_path / "out")
     assert predictor.width_for(1e9) == 1.0
+
+
+def _process():
+    """What belongs to the whole process and might be changed by a runtime."""
+    malloc, free = ctypes.CDLL(None).malloc, ctypes.CDLL(None).free
+    malloc.restype, malloc.argtypes, free.argtypes = ctypes.c_void_p, [ctypes.c_size_t], [ctypes.c_void_p]
+    block = malloc(64 << 20)
+    is_mapped = ctypes.c_size_t.from_address(block - 8).value & 2  # glibc's mark of a block of the system's own
+    free(block)
+    computing = onednn.threads(), paddle.is_grad_enabled(), paddle.get_default_dtype(), paddle.get_device()
+    return is_mapped, *computing, dict(os.environ), paddle._C_ops.relu
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the C allocator is not glibc's")
+@pytest.mark.parametrize("runtime", ["paddle", "onednn"])
+def test_a_predictor_changes_the_process_only_when_asked(runtime, tmp_path, monkeypatch):
+    export(create_model("LeNet", class_num=4, init="paddle"), tmp_path, [1, 28, 28], to=runtime)
+    monkeypatch.delenv("MKL_DEBUG_CPU_TYPE", raising=False)
+    selection.examine.cache_clear()
+    memory.return_freed_pages()
+    images = np.zeros([2, 28, 28, 1], np.uint8)
+    with onednn.using_threads(3):
+        before = _process()
+        for threads in (None, 1, 2):
+            Predictor(tmp_path, threads, runtime=runtime).probabilities(images)
+            assert _process() == before
+        Predictor(tmp_path, runtime=runtime, keep_freed_pages=True)
+        assert _process() == (0, *before[1:])

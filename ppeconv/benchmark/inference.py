@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ppeconv import backend
 from ppeconv.benchmark.machine import threads
 from ppeconv.benchmark.networks import Network
 from ppeconv.benchmark.turns import Contestant, drop_refusing, take_turns
@@ -45,6 +46,7 @@ class InferenceSpeed:
 
 def make_prediction(folder: str, runtime: str, shape: Sequence[int], threads: int) -> Callable[[], Any]:
     """A call of an exported network on one fixed random batch [N, C, H, W]."""
+    backend.keep_freed_pages()
     network = open_runtime(Path(folder), runtime, threads)
     images = np.random.default_rng(0).standard_normal(shape, np.float32)
     return lambda: network(images)

@@ -68,7 +68,7 @@ def _predictions(arguments: argparse.Namespace, unreadable: Callable[[UserError]
     options = {"topk": arguments.topk, "unreadable": unreadable}
     budget = arguments.budget_ms
     one_width = budget is None and not holds_widths(arguments.model)
-    predictor: Any = Predictor(*where) if one_width else AnyWidthPredictor(*where)
+    predictor: Any = (Predictor if one_width else AnyWidthPredictor)(*where, keep_freed_pages=True)
     found = images_of(arguments.images)
     if left_out := found.left_out():
         print(f"ppeconv: left out: {left_out}", file=sys.stderr)

@@ -17,7 +17,7 @@ class OnednnRuntime:
 
     Where Paddle Inference changes memory layouts between the small steps of an operator, everything stays
     channels-last here, sums, gates and activations are done inside the convolutions where oneDNN can, and a batch goes
-    through in portions that fit the processor's caches. The process keeps the memory that a call frees, for the next.
+    through in portions that fit the processor's caches.
 
     Args:
         folder: what was exported with Paddle 3.
@@ -35,7 +35,6 @@ class OnednnRuntime:
         if not works:
             raise UserError(f"the runtime onednn does not work here: {why}; use the runtime paddle")
         program_files(folder)
-        backend.keep_freed_pages()
         self._run = Executor(folder / PREFIX, threads)
 
     def __call__(self, images: np.ndarray) -> np.ndarray:

@@ -25,8 +25,7 @@ class PaddleRuntime:
 
     A network of several outputs gives a list of arrays, see `named_outputs` for their order.
 
-    On a CPU the process keeps the memory that a call frees for the next one: fetching it anew took a tenth to a third
-    of the time (ResNet18 with SPConv, batch 64, Linux).
+    Paddle Inference sets the number of threads of the whole process, which has its own again after each call.
 
     Args:
         folder: holds inference.json or inference.pdmodel, and inference.pdiparams.
@@ -59,7 +58,6 @@ class PaddleRuntime:
             require_gpu("device")
             config.enable_use_gpu(256, 0)
         else:
-            backend.keep_freed_pages()
             config.disable_gpu()
             (config.enable_mkldnn if onednn else config.disable_mkldnn)()  # Paddle 3 has it on by default
             config.delete_pass(BROKEN_PASS)
@@ -67,13 +65,14 @@ class PaddleRuntime:
                 config.enable_mkldnn_bfloat16()
             if threads:
                 config.set_cpu_math_library_num_threads(threads)
-        self._predictor = inference.create_predictor(config)
+        with backend.threads_kept():
+            self._predictor = inference.create_predictor(config)
         self._input = self._predictor.get_input_handle(self._predictor.get_input_names()[0])
         self._outputs = [self._predictor.get_output_handle(name) for name in self._predictor.get_output_names()]
         self._busy, self._precision = threading.Lock(), precision
 
     def __call__(self, images: np.ndarray) -> np.ndarray | list[np.ndarray]:
-        with self._busy:
+        with self._busy, backend.threads_kept():
             self._input.reshape(images.shape)
             self._input.copy_from_cpu(np.ascontiguousarray(images, np.float32))
             try:

@@ -98,6 +98,7 @@ class AnyWidthPredictor:
         device: "cpu" or "gpu".
         runtime: one that the networks were exported for; that of the measurement when not given.
         precision: see `PaddleRuntime`.
+        keep_freed_pages: see `Predictor`.
     """
 
     def __init__(
@@ -107,13 +108,14 @@ class AnyWidthPredictor:
         device: str = "cpu",
         runtime: str | None = None,
         precision: Precision = "float32",
+        keep_freed_pages: bool = False,
     ):
         maker = "tools/export.py --widths 0.25 0.5 1"
         table = read_facts(Path(folder) / TABLE, _Table, FORMAT, "a folder of several widths", maker)
         self.rows: list[dict[str, Any]] = sorted(
             (row.model_dump() for row in table.widths), key=lambda row: row["width"]
         )
-        options = threads or table.threads, device, runtime or table.runtime, precision
+        options = threads or table.threads, device, runtime or table.runtime, precision, keep_freed_pages
         self.predictors = {row["width"]: Predictor(Path(folder) / row["folder"], *options) for row in self.rows}
 
     def expected_ms(self, width: float, batch: int = 1) -> float:

@@ -22,7 +22,7 @@ class Constants:
 
     def __init__(self):
         self._one_at_a_time = threading.Lock()
-        self._kept: dict[int, list[tuple[onednn.Recipe, ctypes.c_void_p, paddle.Tensor]]] = defaultdict(list)
+        self._kept: dict[Value, list[tuple[onednn.Recipe, ctypes.c_void_p, paddle.Tensor]]] = defaultdict(list)
 
     def address(self, value: Value, layout: onednn.Layout, recipe: onednn.Recipe, argument: int) -> int:
         """Where a constant, stored in a layout, lies as a recipe's argument."""
@@ -31,13 +31,13 @@ class Constants:
 
     def _address(self, value: Value, layout: onednn.Layout, recipe: onednn.Recipe, argument: int) -> int:
         wanted, equal = recipe.layout(argument), onednn.library().dnnl_memory_desc_equal
-        for _, found, tensor in self._kept[id(value)]:
+        for _, found, tensor in self._kept[value]:
             if equal(found, wanted):
                 return tensor.data_ptr()
         source = paddle.to_tensor(value.constant, "float32")
         tensor = paddle.empty([recipe.size(argument)], "uint8")
         onednn.reorder(layout, wanted)((source.data_ptr(), tensor.data_ptr()))
-        self._kept[id(value)].append((recipe, wanted, tensor))
+        self._kept[value].append((recipe, wanted, tensor))
         return tensor.data_ptr()
 
 

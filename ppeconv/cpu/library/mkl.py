@@ -7,9 +7,12 @@ that the CPU lists, and never over a value of the user's. Measured on an AMD CPU
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import os
 from pathlib import Path
+
+import paddle
 
 from ppeconv.cpu.library.cpuinfo import cpu_facts, cpu_flags
 
@@ -29,3 +32,12 @@ def take_fast_path() -> None:
     """Tell MKL; without effect once the process has multiplied matrices."""
     if path := fast_path():
         os.environ.setdefault(VARIABLE, path)
+
+
+@functools.cache
+def library() -> ctypes.CDLL | None:
+    """The loaded library; None where the wheel multiplies with another one."""
+    try:
+        return ctypes.CDLL(str(Path(paddle.__file__).parent / "libs" / "libmklml_intel.so"))
+    except OSError:
+        return None

@@ -42,6 +42,9 @@ _POST_OPERATIONS = 32768
 _USER_SCRATCHPAD = 1
 
 exclusive = threading.RLock()
+"""Held by what runs primitives, which share scratch memory; a process forks only while nothing does."""
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=exclusive.acquire, after_in_parent=exclusive.release, after_in_child=exclusive.release)
 
 
 class OneDNNError(RuntimeError):
@@ -328,6 +331,8 @@ def aligned(size: int) -> int:
 @functools.lru_cache(maxsize=2048)
 def array_at(address: int, shape: tuple[int, ...]) -> np.ndarray:
     """The float32 array that lies at an address; valid as long as its memory is."""
+    # Cached: tensors lie where they lay a step before, and making the array takes ten times as long as finding it. One
+    # whose memory is gone is never used, as only who holds memory asks for its address.
     numbers: Any = (ctypes.c_float * math.prod(shape)).from_address(address)
     return np.frombuffer(numbers, np.float32).reshape(shape)
 
@@ -425,11 +430,3 @@ def product_recipe(left: Layout, right: Layout, result: Layout, attributes: Attr
 def matrix_product(left: Layout, right: Layout, result: Layout) -> Primitive:
     """(left, right, result): their product as `product_recipe` describes it."""
     return Primitive(product_recipe(left, right, result), {SRC: left, WEIGHTS: right}, {DST: result})
-
-
-def _renew_lock() -> None:
-    global exclusive
-    exclusive = threading.RLock()
-
-
-os.register_at_fork(after_in_child=_renew_lock)

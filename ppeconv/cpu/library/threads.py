@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import ctypes
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Protocol, TypeVar
 
 import numpy as np
 
-from ppeconv.cpu.library import onednn
+from ppeconv.cpu.library import mkl, onednn
 
 Tool = TypeVar("Tool")
 
@@ -21,6 +22,24 @@ workspace = onednn.Scratch()
 """Memory for the shares of one piece of work, which holds onednn.exclusive."""
 
 _WORK = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+
+
+@contextmanager
+def threads_kept() -> Iterator[None]:
+    """Whatever number of threads is set inside the block, what computes behind it has those from before."""
+    try:
+        openmp = onednn.openmp()
+    except OSError:  # no library whose threads could be told
+        yield
+        return
+    multiplier, before = mkl.library(), onednn.threads()
+    multiplying = multiplier and multiplier.MKL_Get_Max_Threads()
+    try:
+        yield
+    finally:
+        openmp.omp_set_num_threads(before)
+        if multiplier:
+            multiplier.MKL_Set_Num_Threads(multiplying)
 
 
 def in_shares(work: Callable[[int], None], shares: int) -> None:

@@ -6,7 +6,6 @@ types, never from measured time, so a resumed run makes it again.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -18,8 +17,6 @@ from ppeconv.cpu.library import onednn
 from ppeconv.cpu.library.window import Geometry, explicit_padding
 from ppeconv.cpu.training import channels, conv, layout, norm, pool, rectify
 
-_waiting = threading.local()
-
 
 def _serves(x: Any, *operands: Tensor | None) -> bool:
     """Whether x is a float32 [N, C, H, W] activation on the CPU and the operands are of its type."""
@@ -29,9 +26,7 @@ def _serves(x: Any, *operands: Tensor | None) -> bool:
 
 
 def _convolve(x, weight, stride, padding, algorithm, dilation, groups, data_format, bias=None):
-    """The convolution by the fast layers, with its bias or one that waits for it; None where they do not serve."""
-    if bias is None:
-        bias = getattr(_waiting, "bias", None)
+    """The convolution by the fast layers; None where they do not serve."""
     if data_format != "NCHW" or not _serves(x, weight, bias):
         return None
     shape, kernel = x.shape, weight.shape
@@ -44,7 +39,6 @@ def _convolve(x, weight, stride, padding, algorithm, dilation, groups, data_form
     steps = conv.plan(geometry)
     if steps is None:
         return None
-    _waiting.bias = None
     return layout.image(conv.Convolution.apply(layout.to_rows(x), weight, bias, steps))
 
 
@@ -89,17 +83,18 @@ def convolution(original: Callable) -> Callable:
 
 
 def with_bias(original: Callable) -> Callable:
-    """Convolution whose bias is handed to the operator inside instead of being added afterwards."""
+    """Convolution as users call it; Paddle adds the bias in an operation of its own."""
+    read_padding, both = functional.conv._update_padding_nd, functional.conv.convert_to_list
 
-    def stand_in(x, weight, bias=None, *arguments, **named):
-        if bias is None or not _serves(x, weight, bias):
-            return original(x, weight, bias, *arguments, **named)
-        _waiting.bias = bias
-        try:
-            result = original(x, weight, None, *arguments, **named)
-        finally:
-            left, _waiting.bias = _waiting.bias, None
-        return result if left is None else result + bias.reshape([1, -1, 1, 1])
+    def stand_in(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, data_format="NCHW", name=None):
+        result = None
+        if bias is not None and groups and _serves(x, weight, bias):
+            around, algorithm = read_padding(padding, data_format == "NHWC", 2)
+            steps, gaps = both(stride, 2, "stride"), both(dilation, 2, "dilation")
+            result = _convolve(x, weight, steps, around, algorithm, gaps, groups, data_format, bias)
+        if result is None:
+            return original(x, weight, bias, stride, padding, dilation, groups, data_format, name)
+        return result
 
     return stand_in
 

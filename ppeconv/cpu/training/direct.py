@@ -13,7 +13,8 @@ from ppeconv.cpu.library.threads import Pieces, in_shares, scratch_size, workspa
 from ppeconv.cpu.library.window import Band, Geometry
 from ppeconv.cpu.training.sums import ColumnSums
 
-# With several threads, oneDNN 3.6's strided 1x1 convolution overruns its scratch memory below 16 channels.
+# With several threads, oneDNN 3.6's gradient of a strided 1x1 convolution's weight overruns its scratch memory below 16
+# channels. The convolution itself does not.
 _FEWEST_CHANNELS_STRIDED = 16
 # Multiplications below which a call takes more time than they do.
 _FEWEST_PRODUCTS = 1 << 15

@@ -77,12 +77,10 @@ class Patches:
         return bool(self._originals)
 
     def install(self) -> None:
-        """Put the stand-ins in place, and keep freed memory for the next step."""
+        """Put the stand-ins in place."""
         with self._changing:
             if self.installed:
                 return
-            memory.keep_freed_pages()
-            mkl.take_fast_path()
             for owner, name, make in self._stand_ins:
                 original = getattr(owner, name)
                 self._originals.append((owner, name, original))
@@ -94,12 +92,24 @@ class Patches:
     def remove(self) -> None:
         """Put the originals back."""
         with self._changing:
-            if not self.installed:
-                return
             while self._originals:
                 setattr(*self._originals.pop())
-            onednn.Scratch.release()
-            memory.return_freed_pages()
 
 
 patches = Patches()
+
+
+def turn_on() -> None:
+    """Use the stand-ins from now on; the process keeps freed memory for the next step, and MKL takes its fast path."""
+    if not patches.installed:
+        memory.keep_freed_pages()
+        mkl.take_fast_path()
+        patches.install()
+
+
+def turn_off() -> None:
+    """Put the originals back and return the memory that was kept."""
+    if patches.installed:
+        patches.remove()
+        onednn.Scratch.release()
+        memory.return_freed_pages()

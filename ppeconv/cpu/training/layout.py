@@ -32,6 +32,8 @@ _CPU, _FLOAT32 = paddle.CPUPlace(), paddle.float32
 class _Notes:
     """Something remembered with a tensor for as long as the tensor lives."""
 
+    # By id, as Paddle 2's tensors take no attributes and a WeakKeyDictionary would compare tensors number by number.
+
     def __init__(self):
         self._notes: dict[int, tuple[weakref.ref, Any]] = {}
 
@@ -57,7 +59,24 @@ class _Behind:
     used: bool = False
 
 
-_rows_of, _derived_from, _origin_of, _bypassed, _trained = _Notes(), _Notes(), _Notes(), _Notes(), _Notes()
+@dataclasses.dataclass(slots=True)
+class _Facts:
+    """What is known of rows."""
+
+    derived: dict[object, object] = dataclasses.field(default_factory=dict)
+    origin: object = None
+    bypassed: bool = False
+
+
+_rows_of, _facts_of, _trained = _Notes(), _Notes(), _Notes()
+
+
+def _facts(rows: paddle.Tensor) -> _Facts:
+    facts = _facts_of.recall(rows)
+    if facts is None:
+        facts = _Facts()
+        _facts_of.remember(rows, facts)
+    return facts
 
 
 def new(shape: list[int]) -> paddle.Tensor:
@@ -112,13 +131,14 @@ def forget(tensor: paddle.Tensor) -> paddle.Tensor | None:
 
 def bypass(rows: paddle.Tensor) -> None:
     """Note that gradients go past rows."""
-    _bypassed.remember(rows, True)
+    _facts(rows).bypassed = True
 
 
 def is_bypassed(tensor: object) -> bool:
     """Whether this is an image, and a ReLU fused with what made it sends its gradient past it."""
     behind = _rows_of.recall(tensor)
-    return behind is not None and _bypassed.recall(behind.rows) is not None
+    facts = None if behind is None else _facts_of.recall(behind.rows)
+    return facts is not None and facts.bypassed
 
 
 def to_rows(tensor: paddle.Tensor) -> paddle.Tensor:
@@ -134,10 +154,7 @@ def to_rows(tensor: paddle.Tensor) -> paddle.Tensor:
 
 def once(rows: paddle.Tensor, key: object, make: Callable[[], Any]) -> Any:
     """What `make` returns for these rows, made at the first request and remembered with them."""
-    derived = _derived_from.recall(rows)
-    if derived is None:
-        derived = {}
-        _derived_from.remember(rows, derived)
+    derived = _facts(rows).derived
     if key not in derived:
         derived[key] = make()
     return derived[key]
@@ -145,12 +162,13 @@ def once(rows: paddle.Tensor, key: object, make: Callable[[], Any]) -> Any:
 
 def describe_origin(rows: paddle.Tensor, origin: object) -> None:
     """Remember how rows were made; `origin` must not refer to them, or they would live for ever."""
-    _origin_of.remember(rows, origin)
+    _facts(rows).origin = origin
 
 
 def origin(rows: paddle.Tensor) -> Any:
     """How rows were made, if that was described."""
-    return _origin_of.recall(rows)
+    facts = _facts_of.recall(rows)
+    return None if facts is None else facts.origin
 
 
 def trains(*parameters: paddle.Tensor) -> bool:

@@ -12,7 +12,7 @@ import paddle
 from paddle.nn import functional
 
 from ppeconv.cpu.library import onednn
-from ppeconv.cpu.training.dispatch import patches
+from ppeconv.cpu.training.dispatch import patches, turn_off, turn_on
 from ppeconv.errors import UserError
 
 CHOICES = ("auto", "onednn", "paddle")
@@ -37,14 +37,14 @@ def select(choice: str | None = "auto", device: str = "cpu") -> str:
     but does not work.
     """
     wanted, source = _wanted(choice)
-    patches.remove()
+    turn_off()
     if not device.startswith("cpu"):
         return f"paddle: the fast layers are for the CPU and this run is on {device}"
     if wanted == "paddle":
         return f"paddle: stock layers, as {source} says"
     verdict = examine()
     if verdict.works and (verdict.proven or wanted == "onednn"):
-        patches.install()
+        turn_on()
         return f"onednn: {verdict.reason}, {onednn.threads()} thread(s)"
     if wanted == "onednn":
         raise UserError(f"{source} asks for the CPU backend onednn, but {verdict.reason}; use auto or paddle")
