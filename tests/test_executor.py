@@ -47,6 +47,14 @@ def assert_same(model, run, shape, batches=(1, 5)):
         assert np.abs(found - expected).max() <= 1e-5 * np.abs(expected).max()
 
 
+@pytest.mark.parametrize("channels", [1, 3, 15])
+@pytest.mark.parametrize("stride", [2, (2, 1)])
+def test_a_strided_1x1_of_few_channels(channels, stride, tmp_path):
+    """Its gradient is what training leaves to Paddle; the convolution itself is sound."""
+    model = nn.Conv2D(channels, 24, 1, stride)
+    assert_same(model, executor_of(model, tmp_path, [channels, 9, 9], threads=2), [channels, 9, 9])
+
+
 @pytest.mark.parametrize("operator", list_operators())
 def test_every_operator(operator, tmp_path):
     model = used(create_model("ResNet20", width=0.5, operator=operator), 3, 16, 16)

@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 
 import paddle
 
-from ppeconv import backend, counting
+from ppeconv import counting
 from ppeconv.benchmark.networks import Images, Network
 from ppeconv.benchmark.training import TrainingSpeed, training_speed, training_step
+from ppeconv.engine.setup import select_backend
 from ppeconv.experiment.experiment import Experiment
 
 
@@ -39,7 +40,7 @@ def make_step(config: str, overrides: Sequence[str], batch_size: int | None, lay
         layers: "onednn", or "paddle" for a process in which nothing of ppeconv touches Paddle's layers or memory.
     """
     if layers == "onednn":
-        backend.select("onednn")
+        select_backend("onednn", "cpu")
     parts = Experiment(config, overrides).parts.filled()
     settings = parts.config
     paddle.seed(settings.Global.seed)
