@@ -268,6 +268,15 @@ def test_behind_named_layers_of_any_network():
     assert model(paddle.randn([2, 3, 64, 64])).shape == [2, 4]
 
 
+def test_a_layer_that_does_not_run_is_no_place():
+    class Idle(nn.Sequential):
+        def forward(self, x):
+            return self[0](x)
+
+    with pytest.raises(UserError, match=r"1 does not run in Idle's forward.*rules.exclude"):
+        recalibrate(Idle(nn.Conv2D(3, 8, 3), nn.Conv2D(8, 8, 3)), "SE", {"after": ["*"]}, [1, 3, 8, 8])
+
+
 def test_the_modules_of_paddle_visions_inception():
     _, report = recalibrate(create_model("InceptionV3", class_num=4), "SE", {"after": ["inception_block_list.*"]})
     assert [row.before for row in report.rows][:4] == [f"{count} channels" for count in (256, 288, 288, 768)]

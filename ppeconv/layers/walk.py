@@ -10,10 +10,10 @@ from paddle import nn
 
 @dataclass(frozen=True)
 class Place:
-    """A layer where it stands: `owner`'s attribute of that name. The network itself has no owner."""
+    """A layer where it stands: `owner`'s attribute of that name. The network itself is its own owner, of no name."""
 
     path: str
-    owner: nn.Layer | None
+    owner: nn.Layer
     attribute: str
     layer: nn.Layer
 
@@ -42,7 +42,7 @@ def walk(model: nn.Layer, closed: tuple[type[nn.Layer], ...] = ()) -> Iterator[P
             if child is not None:
                 yield from below(Place(f"{place.path}.{name}" if place.path else name, place.layer, name, child))
 
-    yield from below(Place("", None, "", model))
+    yield from below(Place("", model, "", model))
 
 
 def exchange(model: nn.Layer, new: Mapping[int, nn.Layer], closed: tuple[type[nn.Layer], ...] = ()) -> nn.Layer:

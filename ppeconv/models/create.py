@@ -62,11 +62,14 @@ def create_backbone(name: str, *, init: Init = "reference", **arguments: Any) ->
 def apply_operator(
     model: nn.Layer,
     name: str | Choice,
-    rules: Rules | Places | Mapping[str, Any] | None = None,
+    rules: Any = None,
     input_size: Sequence[int] | None = None,
     **own: Any,
 ) -> tuple[nn.Layer, Report]:
-    """Put an operator, a recalibration block or a head into a network, in place, as its kind asks for."""
+    """Put an operator, a recalibration block or a head into a network, in place, as its kind asks for.
+
+    `rules` are `Rules` for an operator and `Places` for a block, or a mapping of what these hold.
+    """
     choice = name if isinstance(name, Choice) else placed(name).choose(name, own)
     if choice.kind is OPERATORS:
         return replace_conv(model, choice, rules, input_size)

@@ -52,12 +52,17 @@ def recalibrate(
     if not sites:
         raise UserError(_no_place(model, choice.name, rules))
     wants_size = "size" in type(choice.own).model_fields
-    shapes = _measured(model, [site.layer for site in sites], input_size) if wants_size or rules.after else {}
+    to_measure = [site.layer for site in sites if wants_size or rules.after]
+    shapes = _measured(model, to_measure, input_size) if to_measure else {}
     blocks = []
     for site in sites:
-        shape = shapes.get(id(site.layer))
-        channels = shape[1] if shape else site.layer.channels
-        own = _sized(choice, site.path, shape) if wants_size else choice.own
+        if to_measure and id(site.layer) not in shapes:
+            raise UserError(
+                f"{site.path} does not run in {type(model).__name__}'s forward, so {choice.name} would do nothing "
+                "there; leave it out with rules.exclude"
+            )
+        channels = shapes[id(site.layer)][1] if to_measure else site.layer.channels
+        own = _sized(choice, site.path, shapes[id(site.layer)]) if wants_size else choice.own
         blocks.append((site, channels, choice.make.made(channels, own)))
     report = Report(choice.name, _VERB)
     before = counted(model, input_size)

@@ -69,8 +69,8 @@ def replace_conv(
             report.remark(what, row.path)
         new |= {id(old): identity_like(old) for old in site.succession} | {id(site.layers[-1]): layer}
     if dry_run:
-        saved = sum(row.params_before - row.params_after for row in report.replaced)
-        report.compare((before[0], None), (before[0] - saved, None))
+        added = sum(parameter_count(new[id(site.layers[-1])]) - row.params_before for row, site in plan.chosen)
+        report.compare((before[0], None), (before[0] + added, None))
         return model, report
     for _, site in plan.chosen:
         hand_over_hooks(site.succession, new[id(site.layers[-1])])

@@ -34,8 +34,8 @@ class Rules(Section):
     flow: bool = False
     """OctaveConv alone: both resolutions flow through the residual blocks; the other rules have no say then."""
 
-    def reason_to_keep(self, path: str, geometry: ConvGeometry, first: bool) -> str | None:
-        """Why these rules leave a convolution alone, or None when they replace it."""
+    def reason_to_keep(self, path: str, geometry: ConvGeometry, first: bool) -> str:
+        """Why these rules leave a convolution alone; empty where they replace it."""
         kernel, channels = geometry.kernel_size, min(geometry.in_channels, geometry.out_channels)
         if not matches(path, self.include):
             return "not named by rules.include"
@@ -54,7 +54,7 @@ class Rules(Section):
             return f"{kind}, and rules.groups is {self.groups}"
         if channels < self.min_channels:
             return f"{channels} channels are fewer than rules.min_channels {self.min_channels}"
-        return None
+        return ""
 
 
 class Places(Section):

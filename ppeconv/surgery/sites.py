@@ -65,7 +65,7 @@ def pairs(model: nn.Layer) -> dict[int, Site]:
     for sequence in (place.layer for place in walk(model, CLOSED) if _is_sequence(place.layer)):
         chain = list(_flatten(sequence))
         for start, depthwise in enumerate(chain):
-            between = []
+            between: list[nn.Layer] = []
             for follower in chain[start + 1 :] if _is_depthwise(depthwise) else []:
                 if _is_pointwise(follower, depthwise._out_channels):
                     merged = replace(
