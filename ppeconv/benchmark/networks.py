@@ -54,7 +54,7 @@ class Network:
         """
         if runtime == "int8" and not self.images:
             raise UserError("int8 needs trained weights and images to calibrate on; name a run")
-        calibration = self.images.calibration() if runtime == "int8" else None
+        calibration = self.images.calibration() if runtime == "int8" and self.images else None
         images = self.images.some() if self.images else None
         export(self.model, folder, self.image_shape, form=form, to=runtime, images=images, calibration=calibration)
 

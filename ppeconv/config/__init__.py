@@ -11,14 +11,14 @@ from ppeconv.config.overrides import assign, override
 from ppeconv.config.relations import check_relations
 from ppeconv.config.sections import FORMAT, Config
 from ppeconv.errors import UserError
-from ppeconv.registry import DATASETS, HEADS, OPERATORS, OPTIMIZERS, RECALIBRATIONS
+from ppeconv.registry import DATASETS, HEADS, OPERATORS, OPTIMIZERS, RECALIBRATIONS, Registry
 from ppeconv.schema import Section, check, keys_at
 from ppeconv.schema.values import to_yaml
 from ppeconv.surgery.rules import Places, Rules
 
 __all__ = ["Config", "dump", "find", "load", "parse", "plain", "shipped", "with_values"]
 
-_RULES = {OPERATORS: Rules, RECALIBRATIONS: Places, HEADS: Section}
+_RULES: dict[Registry, type[Section]] = {OPERATORS: Rules, RECALIBRATIONS: Places, HEADS: Section}
 """What `Operator.rules` may say, by the kind of thing that is put into the network."""
 
 
@@ -47,8 +47,8 @@ def parse(values: Mapping[str, Any]) -> Config:
             f"this config has format {version!r}, and this ppeconv reads format {FORMAT}; use the ppeconv that wrote it"
         )
     config = check(Config, values)
-    for section in (config.DataLoader.Train.dataset, config.DataLoader.Eval.dataset):
-        DATASETS.check(section.name, section.arguments)
+    for dataset in (config.DataLoader.Train.dataset, config.DataLoader.Eval.dataset):
+        DATASETS.check(dataset.name, dataset.arguments)
     for section in config.operators:
         if section.rules is not None:
             check(_RULES[section.choice.kind], section.rules, "Operator.rules")

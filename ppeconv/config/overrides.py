@@ -52,15 +52,16 @@ def _pairs(settings: Sequence[str] | Mapping[str, Any]) -> Iterator[tuple[str, A
 
 def assign(values: Any, path: Sequence[str], value: Any) -> None:
     """Set a value in nested mappings and lists; mappings on the way to it are made."""
-    for depth, part in enumerate(path):
+    for depth, name in enumerate(path):
         last = depth == len(path) - 1
+        part: Any = name
         if isinstance(values, list):
-            if not part.isdigit() or int(part) >= len(values):
+            if not name.isdigit() or int(name) >= len(values):
                 raise UserError(
-                    f"{'.'.join(path[:depth])} is a list of {len(values)}; {part!r} is not one of its "
+                    f"{'.'.join(path[:depth])} is a list of {len(values)}; {name!r} is not one of its "
                     f"positions 0 to {len(values) - 1}"
                 )
-            part = int(part)
+            part = int(name)
         elif not isinstance(values, dict):
             raise UserError(f"{'.'.join(path[:depth])} is the value {values!r} and has no key {part!r}")
         if last:

@@ -142,7 +142,7 @@ class OperatorSection(Named):
 
     def model_post_init(self, context: Any) -> None:
         """Check the arguments once and for all."""
-        self._choice = placed(self.name).choose(self.name, self.model_extra)
+        self._choice = placed(self.name).choose(self.name, self.model_extra or {})
 
     @property
     def choice(self) -> Choice:

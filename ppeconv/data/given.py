@@ -62,7 +62,8 @@ class GivenSet:
             raise UserError(f"the {what} data have {len(self._images)} images and {len(self.labels)} labels")
         first = self._images[0]
         self.channels = 1 if _is_grey(first) else 3
-        self.shape: tuple[int, int, int] = pixels(first, self.channels).shape
+        height, width, channels = pixels(first, self.channels).shape
+        self.shape = height, width, channels
         if isinstance(self._images, np.ndarray):
             self._images = self._images.reshape(len(self._images), *self.shape)
         self.numbered = class_names is None

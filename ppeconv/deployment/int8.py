@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -78,7 +79,7 @@ class Int8Runtime(OnnxRuntime):
         super().__init__(folder, threads, device, FILE)
 
 
-def top1(runtime: Callable[[np.ndarray], np.ndarray], batches: Iterable[tuple[np.ndarray, np.ndarray]]) -> float:
+def top1(runtime: Callable[[np.ndarray], Any], batches: Iterable[tuple[np.ndarray, np.ndarray]]) -> float:
     """Share of images whose best class is their label; batches are (images [N, C, H, W], labels [N])."""
     hits = np.concatenate([runtime(images).argmax(1) == labels for images, labels in batches])
     return float(hits.mean())

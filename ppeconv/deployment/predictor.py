@@ -45,7 +45,7 @@ class Classifier:
 
     def __init__(
         self,
-        runtime: Callable[[np.ndarray], np.ndarray],
+        runtime: Callable[[np.ndarray], np.ndarray | list[np.ndarray]],
         pipeline: Pipeline,
         channels: int,
         class_names: Sequence[str],

@@ -47,7 +47,7 @@ def imagenet_weights(name: str) -> Path:
 
     families = [importlib.import_module(f"paddle.vision.models.{family}") for family in _FAMILIES]
     known = {key: value for family in families for key, value in family.model_urls.items()}
-    key = name.removeprefix(PADDLE_VISION).removeprefix("models.")
+    key: str | None = name.removeprefix(PADDLE_VISION).removeprefix("models.")
     if BACKBONES.knows(name):
         key = offers(BACKBONES.get(name)).imagenet_weights
     if key not in known:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import paddle
 from paddle import Tensor, nn
@@ -21,7 +21,15 @@ from ppeconv.engine.evaluator import Evaluation
 from ppeconv.engine.listener import EpochRecord, Listener, StepRecord
 from ppeconv.errors import UserError
 
-Strategy = Callable[[nn.Layer, Tensor, Tensor, Callable[[Tensor], None]], tuple[Tensor, Tensor]]
+
+class Strategy(Protocol):
+    """How one batch becomes gradients: called with network, images, labels and backward pass for (loss, logits)."""
+
+    loss: Any
+
+    def __call__(
+        self, model: nn.Layer, images: Tensor, labels: Tensor, backward: Callable[[Tensor], None]
+    ) -> tuple[Tensor, Tensor]: ...
 
 
 @dataclass

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,7 +27,7 @@ class Widths:
     """Widths of a step with random ones."""
 
 
-SAMPLERS: dict[str, Callable[[np.random.Generator, Widths], Sequence[float]]] = {
+SAMPLERS: dict[str, Callable[[np.random.Generator, Widths], Iterable[float]]] = {
     "k-width": lambda rng, of: of.widths,
     "n-random": lambda rng, of: rng.uniform(of.min_width, 1, of.samples),
     "one-per-interval": lambda rng, of: (
@@ -65,7 +65,7 @@ class AnyWidthStep:
 
     def __call__(self, model: nn.Layer, images: Tensor, labels: Tensor, backward: Backward) -> tuple[Tensor, Tensor]:
         widths = SAMPLERS[self.sampling](step_generator(), self.widths)
-        widest: tuple[Tensor, Tensor] | None = None
+        widest: Any = None
         for width in sorted(map(float, widths), reverse=True):
             with set_width(model, width):
                 logits = model(images)

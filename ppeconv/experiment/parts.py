@@ -74,7 +74,8 @@ class Parts:
 
     def filled(self) -> Parts:
         """With class count, class names and image shape filled in from the data set, where not given."""
-        config, facts = self.config, {}
+        config = self.config
+        facts: dict[str, Any] = {}
         dataset = self._as_it_is("train") if None in (config.Infer.image_shape, config.Infer.class_names) else None
         shape = config.Infer.image_shape
         if shape is None:
@@ -209,8 +210,8 @@ class Parts:
             model, report = apply_operator(model, section.choice, section.rules, input_size=size)
             reports.append(report)
         initialise(model, config.Arch.name, config.Arch.init)
-        if section := config.AnyWidth:
-            conversion = section.model_dump(include={"kind", "widths", "min_width", "divisor", "whole"})
+        if any_width := config.AnyWidth:
+            conversion = any_width.model_dump(include={"kind", "widths", "min_width", "divisor", "whole"})
             make_anywidth(model, **conversion, input_size=size)
         return model, reports
 
