@@ -82,7 +82,7 @@ def every_import(file):
 
 
 FACES_OF_CPU = ("ppeconv.backend", "ppeconv.cpu.inference.Executor")
-USERS_OF_CPU = {"observe", "engine", "deployment", "benchmark"}
+USERS_OF_CPU = {"observe", "engine", "deployment", "benchmark", "experiment"}
 
 
 @pytest.mark.parametrize("file", sorted((ROOT / "ppeconv").rglob("*.py")), ids=lambda path: str(path.relative_to(ROOT)))
