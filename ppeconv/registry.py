@@ -20,6 +20,7 @@ from pydantic import BaseModel
 
 from ppeconv.errors import UserError, nearest
 from ppeconv.schema import check, signature_schema
+from ppeconv.schema.declaration import Declared
 
 Entry = TypeVar("Entry", bound=Callable[..., Any])
 
@@ -116,8 +117,13 @@ class Registry:
             if own:
                 raise UserError(f"{name.name} was chosen with its arguments already; got {', '.join(own)} besides")
             return name
-        canonical = self.canonical(name)
-        return Choice(self, canonical, self.get(name), check(self.schema(name), own, canonical))
+        canonical, made = self.canonical(name), self.get(name)
+        if not (isinstance(made, type) and issubclass(made, Declared)):
+            raise UserError(
+                f"the {self.kind} {canonical} cannot be put into a network: it is derived neither from ConvOperator, as "
+                "operators are, nor from Block, as recalibration blocks and heads are (docs/add_operator.md)"
+            )
+        return Choice(self, canonical, made, check(self.schema(name), own, canonical))
 
     def create(self, name: str, *args: Any, **arguments: Any) -> Any:
         """Call the entry with `args` from the program and checked `arguments` from the user."""

@@ -118,3 +118,10 @@ def test_an_init_of_its_own_is_refused():
             def __init__(self, channels, *, times: float = 2.0):
                 super().__init__()
                 self.times = times
+
+
+def test_a_plain_layer_is_not_put_into_a_network():
+    blocks = Registry("recalibration block")
+    blocks.register(nn.ReLU)
+    with pytest.raises(UserError, match=r"recalibration block ReLU cannot be put .* nor from Block"):
+        blocks.choose("ReLU", {})
