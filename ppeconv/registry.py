@@ -120,8 +120,8 @@ class Registry:
         canonical, made = self.canonical(name), self.get(name)
         if not (isinstance(made, type) and issubclass(made, Declared)):
             raise UserError(
-                f"the {self.kind} {canonical} cannot be put into a network: it is derived neither from ConvOperator, as "
-                "operators are, nor from Block, as recalibration blocks and heads are (docs/add_operator.md)"
+                f"the {self.kind} {canonical} cannot be put into a network: it is neither a ConvOperator, as "
+                "operators are, nor a Block, as recalibration blocks and heads are (docs/add_operator.md)"
             )
         return Choice(self, canonical, made, check(self.schema(name), own, canonical))
 

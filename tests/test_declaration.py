@@ -123,5 +123,5 @@ def test_an_init_of_its_own_is_refused():
 def test_a_plain_layer_is_not_put_into_a_network():
     blocks = Registry("recalibration block")
     blocks.register(nn.ReLU)
-    with pytest.raises(UserError, match=r"recalibration block ReLU cannot be put .* nor from Block"):
+    with pytest.raises(UserError, match=r"recalibration block ReLU cannot be put .* nor a Block"):
         blocks.choose("ReLU", {})
