@@ -110,15 +110,18 @@ def section_keys():
         )
 
 
+def wanted(info):
+    """Whether an argument has no default, or the default None, in whose place another section would say something."""
+    return info.is_required() or info.default is None
+
+
 def entry_keys(registry, overrides):
     """A key for each argument of the entries; arguments of one name and domain are tested on one entry."""
     seen = set()
     names = sorted(registry.names(), key=lambda name: "width" not in registry.schema(name).model_fields)
     for name in ["Digits", *names] if registry is DATASETS else names:
         schema = registry.schema(name)
-        others = {
-            key: REQUIRED[key] for key, info in schema.model_fields.items() if info.is_required() and key in REQUIRED
-        }
+        others = {key: REQUIRED[key] for key, info in schema.model_fields.items() if key in REQUIRED and wanted(info)}
         for path, annotation in leaves(schema):
             known = (path, words(annotation)) in seen and registry is not OPERATORS
             if known or path == ("class_num",):  # which is a key of the section
