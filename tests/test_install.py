@@ -8,8 +8,8 @@ import pytest
 from packaging.requirements import Requirement
 
 from ppeconv.extras import EXTRAS, install_hint
-from tests.processes import ROOT
-from tests.runs import call
+from tests.support.processes import ROOT
+from tests.support.runs import call
 
 if sys.version_info >= (3, 11):
     import tomllib

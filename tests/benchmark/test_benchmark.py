@@ -1,0 +1,308 @@
+"""Measuring: contestants in processes of their own, the tables of training and inference, and the page of speeds."""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import sys
+import time
+from pathlib import Path
+
+import paddle
+import pytest
+from paddle import nn
+
+from ppeconv import UserError, backend
+from ppeconv.benchmark import lanes, worker
+from ppeconv.benchmark.inference import InferenceSpeed
+from ppeconv.benchmark.summary import fastest
+from ppeconv.benchmark.table import as_text, read_csv, write_csv
+from ppeconv.benchmark.turns import Contestant, drop_refusing, take_turns
+from ppeconv.cli.benchmark import _runtimes
+from ppeconv.cli.main import main
+from ppeconv.deployment.runtimes import RUNTIMES
+from ppeconv.experiment.speed import of_config
+from tests.support.runs import call, trained_run
+
+SCRIPTS = Path(__file__).parents[2] / "scripts"
+
+
+def sleeper(milliseconds):
+    return lambda: time.sleep(milliseconds / 1000)
+
+
+def holder(mib):
+    held = bytearray(mib * 2**20)
+    return lambda: len(held)
+
+
+def refuser(sentence):
+    raise UserError(sentence)
+
+
+def contestant(function, **arguments):
+    return Contestant({"make": f"{__name__}:{function}", "arguments": arguments})
+
+
+def test_contestants_take_turns():
+    taken = take_turns(
+        {"long": contestant("sleeper", milliseconds=30), "none": contestant("sleeper", milliseconds=0)}, 2, 3
+    )
+    assert {name: len(times) for name, times in taken.items()} == {"long": 6, "none": 6}
+    assert min(taken["long"]) >= 30
+
+
+def test_a_contestants_refusal_is_raised_here():
+    with pytest.raises(UserError, match="no such network"):
+        take_turns({"one": contestant("refuser", sentence="no such network")}, 1, 1)
+
+
+def test_contestants_that_refuse_are_dropped():
+    contestants = {"one": contestant("refuser", sentence="no such network"), "two": contestant("holder", mib=1)}
+    assert drop_refusing(contestants) == {"one": "no such network"}
+    assert list(take_turns(contestants, 1, 2)) == ["two"]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux tells the peak of a process")
+def test_peak_memory_is_that_of_the_contestant_alone():
+    here = bytearray(600 * 2**20)
+    contestants = {mib: contestant("holder", mib=mib) for mib in (0, 200)}
+    take_turns(contestants, 1, 1)
+    little, much = (contestants[mib].peak_mib for mib in (0, 200))
+    assert 150 < much - little < 250
+    assert 50 < little < len(here) / 2**20
+
+
+def test_runs_before_the_timed_ones(monkeypatch):
+    calls = []
+    monkeypatch.setattr(worker, "WARM_UP_SECONDS", 0)
+    assert len(worker.milliseconds(lambda: calls.append(1), 3)) == 3
+    assert len(calls) == 4
+    monkeypatch.setattr(worker, "WARM_UP_SECONDS", 0.05)
+    assert len(worker.milliseconds(lambda: calls.append(time.sleep(0.02)), 1)) == 1
+    assert len(calls) >= 4 + 2 + 1
+
+
+def test_a_contestant_that_dies_is_a_sentence():
+    with pytest.raises(UserError, match="measuring process"):
+        take_turns({"one": Contestant({}, ["false"])}, 1, 1)
+
+
+@pytest.mark.skipif(not backend.available()[0], reason=backend.available()[1])
+def test_training_steps_of_a_config(tmp_path, capsys):
+    file = tmp_path / "speed.csv"
+    options = ["--batch-size", "4", "--rounds", "1", "--times", "1", "--csv", str(file)]
+    assert main(["benchmark", "--train", "-c", "lenet_spconv_digits", *options]) == 0
+    (row,) = csv.DictReader(file.open(encoding="utf-8"))
+    assert (row["config"], row["batch_size"]) == ("lenet_spconv_digits", "4")
+    assert row["paddle"] == paddle.__version__
+    assert float(row["ratio"]) == pytest.approx(float(row["paddle_ms"]) / float(row["onednn_ms"]), rel=1e-2)
+    assert float(row["onednn_images_per_second"]) == pytest.approx(4000 / float(row["onednn_ms"]), rel=1e-2)
+    assert row["params"] in capsys.readouterr().out
+
+
+def test_inference_of_two_configs(tmp_path, capsys):
+    file, plot = tmp_path / "speed.csv", tmp_path / "speed.png"
+    code, text, errors = call(
+        capsys, "benchmark", "-c", "lenet_conv_digits", "-c", "lenet_spconv_digits", "--batch-size", 2, "--rounds", 1,
+        "--times", 3, "--csv", file, "--plot", plot, "--runtime", "paddle,int8", "-o", "Global.seed=1",
+    )  # fmt: skip
+    assert code == 0
+    (plain, refused, split, _), facts = read_csv(file, InferenceSpeed)
+    assert (plain.time_ratio, plain.mac_ratio, plain.runtime) == (1, 1, "paddle")
+    assert split.time_ratio == pytest.approx(split.median_ms / plain.median_ms, rel=1e-2)
+    assert split.mac_ratio == pytest.approx(split.macs / plain.macs, rel=1e-3)
+    assert split.images_per_second == pytest.approx(2000 / split.median_ms, rel=1e-2)
+    assert split.p90_ms >= split.median_ms
+    assert (refused.runtime, refused.median_ms) == ("int8", None)
+    assert "name a run" in refused.reason
+    assert (facts["paddle"], facts["form"], facts["overrides"]) == (paddle.__version__, "deployed", "Global.seed=1")
+    assert plot.read_bytes().startswith(b"\x89PNG")
+    assert str(split.params) in text
+    assert "the fastest runtime of each" in text
+    warnings = [line for line in errors.splitlines() if "vector lanes" in line]
+    assert len(warnings) == 2
+    assert "features.3" in warnings[0]
+
+
+def test_a_run_is_measured_beside_its_config(tmp_path, capsys):
+    run, file = trained_run(tmp_path / "runs"), tmp_path / "speed.csv"
+    options = ["--batch-size", 2, "--rounds", 1, "--times", 1, "--csv", file]
+    code, _, errors = call(capsys, "benchmark", "--run", run.path, "-c", "lenet_spconv_digits", *options)
+    assert code == 0, errors
+    trained, untrained = read_csv(file, InferenceSpeed)[0]
+    assert (trained.network, trained.macs) == (str(run.path), untrained.macs)
+    code, _, errors = call(capsys, "benchmark", "--train", "--run", run.path)
+    assert code == 2
+    assert "-c instead" in errors
+
+
+def test_int8_of_a_run(tmp_path, capsys):
+    for package in ("onnx", "paddle2onnx", "onnxruntime"):
+        pytest.importorskip(package, reason="the extra [onnx] is not installed")
+    run, file = trained_run(tmp_path / "runs"), tmp_path / "speed.csv"
+    options = ["--batch-size", 2, "--rounds", 1, "--times", 1, "--csv", file, "--runtime", "onnx,int8"]
+    assert call(capsys, "benchmark", "--run", run.path, *options)[0] == 0
+    full, int8 = read_csv(file, InferenceSpeed)[0]
+    assert (full.runtime, int8.runtime, int8.reason) == ("onnx", "int8", "")
+    assert int8.median_ms > 0
+
+
+def test_all_runtimes_are_those_that_the_networks_can_have():
+    assert _runtimes(["all"], trained=True) == list(RUNTIMES)
+    assert _runtimes(["all"], trained=False) == [name for name in RUNTIMES if name != "int8"]
+
+
+def rows_of(*figures):
+    """Rows (network, batch, runtime, MAC ratio, median); the time ratio is to the first of the batch and runtime."""
+    rows, first = [], {}
+    for network, batch, runtime, ratio, median in figures:
+        base = first.setdefault((batch, runtime), median)
+        known = {"median_ms": median, "time_ratio": median / base} if median and base else {"reason": "it cannot"}
+        rows.append(InferenceSpeed(network, batch, runtime, 10, round(100 * ratio), ratio, **known))
+    return rows
+
+
+FIGURES = rows_of(
+    ("resnet20_conv_cifar10", 1, "a", 1.0, 4.0),
+    ("resnet20_conv_cifar10", 1, "b", 1.0, 5.0),
+    ("resnet20_spconv_cifar10", 1, "a", 0.5, 6.0),
+    ("resnet20_spconv_cifar10", 1, "b", 0.5, 3.0),
+    ("resnet20_conv_cifar10", 64, "a", 1.0, 50.0),
+    ("resnet20_conv_cifar10", 64, "b", 1.0, None),
+    ("resnet20_spconv_cifar10", 64, "a", 0.5, 60.0),
+    ("resnet20_spconv_cifar10", 64, "b", 0.5, None),
+)
+
+
+def test_fastest_against_fastest():
+    lines = [(line.network[9:15], line.batch_size, line.runtime, line.time_ratio) for line in fastest(FIGURES)]
+    assert lines == [("conv_c", 1, "a", 1), ("spconv", 1, "b", 0.75), ("conv_c", 64, "a", 1), ("spconv", 64, "a", 1.2)]
+    assert fastest(rows_of(("plain", 1, "a", 1.0, None), ("other", 1, "a", 0.5, 3.0))) == []
+
+
+def test_rows_survive_their_csv(tmp_path):
+    write_csv(FIGURES, tmp_path / "speed.csv", {"threads": "2", "overrides": "A.b='x y'"})
+    assert read_csv(tmp_path / "speed.csv", InferenceSpeed) == (FIGURES, {"threads": "2", "overrides": "A.b='x y'"})
+    header = as_text(FIGURES).splitlines()[0].split()
+    assert "reason" in header
+    assert "p90_ms" not in header
+
+
+def speed_table():
+    spec = importlib.util.spec_from_file_location("speed_table", SCRIPTS / "speed_table.py")
+    script = sys.modules["speed_table"] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    return script
+
+
+def test_the_page_of_speeds(tmp_path):
+    overrides = "Arch.name=ResNet18 Arch.stem=cifar 'Infer.image_shape=[3,32,32]'"
+    write_csv(FIGURES, tmp_path / "resnet18_spconv.csv", {"threads": "2", "overrides": overrides})
+    text = speed_table().page(tmp_path)
+    assert "- threads 2\n" in text
+    one, many = text.split("\n## ")[1:]
+    operator = "[SPConv](operators/spconv.md) ratio: 0.5"
+    assert one.startswith("ResNet18（stem: cifar，图像: 3x32x32），批大小 1\n")
+    assert f"| {operator} | 0.50 | 1.50 | 0.60 | **0.75**（3 b，4 a） | 1.50 |\n" in one
+    assert f"- **赢**：{operator} 0.75\n" in one
+    assert "- **输**：无" in one
+    assert f"| {operator} | 0.50 | 1.20 | — | **1.20**（60 a，50 a） | 2.40 |\n" in many
+    assert f"- **输**：{operator} 1.20\n" in many
+    assert f"- 没有测：{operator}，b：it cannot\n" in many
+
+
+def test_the_kept_page_is_the_generated_one():
+    script = speed_table()
+    if not script.PAGE.is_file():
+        pytest.skip("docs/speed.md has not been measured yet")
+    assert script.page() == script.PAGE.read_text("utf-8"), "run python scripts/speed_table.py"
+
+
+def test_every_operator_has_a_config():
+    operators = {name.lower() for name in speed_table().OPERATORS.names()} - {"conv2d"}
+    configs = (SCRIPTS.parent / "configs").glob("resnet20_*.yaml")
+    assert operators == {path.stem.split("_")[1] for path in configs if "\nOperator: " in path.read_text("utf-8")}
+
+
+class Uneven(nn.Layer):
+    """Convolutions of all kinds, some of which 8 does not divide."""
+
+    def __init__(self):
+        super().__init__()
+        self.image = nn.Conv2D(3, 8, 3, padding=1)
+        self.narrow = nn.Conv2D(8, 12, 1)
+        self.depthwise = nn.Conv2D(12, 12, 3, padding=1, groups=12)
+        self.wide = nn.Conv2D(12, 32, 1)
+        self.even = nn.Conv2D(32, 16, 3, padding=1, groups=2)
+        self.grouped = nn.Conv2D(16, 32, 3, padding=1, groups=4)
+        self.gate = nn.Conv2D(32, 32, 1, groups=8)
+        self.classes = nn.Conv2D(32, 10, 1)
+
+    def forward(self, image):
+        x = self.wide(self.depthwise(self.narrow(self.image(image))))
+        x = self.grouped(self.even(x))
+        return self.classes(x * self.gate(x.mean([2, 3], keepdim=True)))
+
+
+def test_convolutions_that_leave_lanes_empty():
+    uneven = lanes.uneven_convolutions(Uneven(), [3, 8, 8], 10)
+    assert uneven == {"narrow": "8 -> 12", "wide": "12 -> 32", "grouped": "4 -> 8 (x 4 groups)"}
+    sentence = lanes.warning("net", uneven | {"other": "8 -> 12"})
+    assert "4 convolutions" in sentence
+    assert "8 -> 12 in narrow and 1 more;" in sentence
+
+
+@pytest.mark.parametrize("name", ["conv", "ghostconv"])
+def test_even_networks_are_not_warned_about(name):
+    facts = ["Infer.image_shape=[3,32,32]", "Infer.class_names=[]", "Arch.class_num=10"]
+    assert of_config(f"resnet20_{name}_cifar10", facts).uneven_convolutions("deployed") == {}
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["-c", "lenet_conv_digits", "--runtime", "onx"], "'onnx'"),
+        (["-c", "lenet_conv_digits", "--runtime", "int8"], "name a run"),
+        (["-c", "lenet_conv_digit"], "did you mean"),
+        (["-c", "lenet_conv_digits", "-c", "lenet_conv_digits"], "named twice"),
+        (["--run", "nowhere"], "not a run folder"),
+        ([], "nothing to measure"),
+    ],
+)
+def test_bad_input_of_inference(options, sentence, capsys):
+    code, _, errors = call(capsys, "benchmark", *options)
+    assert code == 2
+    assert sentence in errors
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["-c", "lenet_conv_digit"], "did you mean"),
+        (["-c", "lenet_conv_digits", "--rounds", "0"], "--rounds: should be an integer from 1"),
+        (["-c", "lenet_conv_digits", "-o", "Optimizer.name=Foo"], "allowed"),
+        (["-c", "lenet_conv_digits", "--plot", "speed.png"], "does not go with --train"),
+    ],
+)
+def test_bad_input_of_training(options, sentence, capsys):
+    assert main(["benchmark", "--train", *options]) == 2
+    assert sentence in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("options", [["--batch-size", "2", "5"], ["--batch-size", "2", "--batch-size", "5", "2"]])
+def test_every_batch_size_and_runtime_that_is_named_is_measured(options, monkeypatch, capsys):
+    asked = []
+    monkeypatch.setattr(
+        "ppeconv.experiment.speed.speed_of_training", lambda *_, batch_size, **__: asked.append(batch_size)
+    )
+    monkeypatch.setattr(
+        "ppeconv.benchmark.inference.inference_speed",
+        lambda *_, batch_sizes, runtimes, **__: asked.extend([*batch_sizes, *runtimes]) or [],
+    )
+    monkeypatch.setattr("ppeconv.benchmark.table.as_text", str)
+    assert main(["benchmark", "--train", "-c", "lenet_conv_digits", *options]) == 0
+    assert asked == [2, 5]
+    runtimes = ["--runtime", "paddle", "--runtime", "onednn,paddle"]
+    assert main(["benchmark", "-c", "lenet_conv_digits", *options, *runtimes]) == 0
+    assert asked == [2, 5, 2, 5, "paddle", "onednn"]
