@@ -135,7 +135,7 @@ def _process():
     """What belongs to the whole process and might be changed by a runtime."""
     malloc, free = ctypes.CDLL(None).malloc, ctypes.CDLL(None).free
     malloc.restype, malloc.argtypes, free.argtypes = ctypes.c_void_p, [ctypes.c_size_t], [ctypes.c_void_p]
-    block = malloc(64 << 20)
+    block = malloc(48 << 20)  # a thread's own heaps hold 64 MB, and a larger block is always mapped there
     is_mapped = ctypes.c_size_t.from_address(block - 8).value & 2  # glibc's mark of a block of the system's own
     free(block)
     computing = onednn.threads(), paddle.is_grad_enabled(), paddle.get_default_dtype(), paddle.get_device()
