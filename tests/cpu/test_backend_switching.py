@@ -13,7 +13,7 @@ from paddle import nn
 from paddle.nn import functional as F
 
 from ppeconv import UserError, backend
-from ppeconv.cpu.library import onednn
+from ppeconv.cpu.library import openmp
 from ppeconv.cpu.training import dispatch, layout, selection
 
 works = pytest.mark.skipif(not backend.available()[0], reason=backend.available()[1])
@@ -328,7 +328,7 @@ def test_a_thread_can_use_what_another_built():
     def work():
         x = paddle.ones([8, 32, 16, 16])
         x.stop_gradient = False
-        with onednn.using_threads(2):
+        with openmp.using_threads(2):
             layer(x).square().sum().backward()
         found.append([it.grad.numpy() for it in (x, layer.weight)])
         layer.clear_gradients()

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from paddle.nn import functional as F
 
 from ppeconv import backend
-from ppeconv.cpu.library import onednn
+from ppeconv.cpu.library import onednn, openmp
 from ppeconv.cpu.library.threads import Pieces, in_shares
 from ppeconv.cpu.library.window import Geometry
 from ppeconv.cpu.training import conv, direct, winograd
@@ -135,7 +135,7 @@ def test_what_is_taken_follows_from_shapes(changes, filtering, of_weight):
 def test_a_thread_count_changes_rounding_alone():
     operands, found = [normal(8, 128, 8, 8), normal(128, 128, 3, 3)], []
     for threads in (1, 2, 3):
-        with backend.enabled(), onednn.using_threads(threads):
+        with backend.enabled(), openmp.using_threads(threads):
             found.append(results(lambda x, w: F.conv2d(x, w, padding=1), operands))
     for others in found[1:]:
         for one, first in zip(others, found[0], strict=True):

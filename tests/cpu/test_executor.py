@@ -10,7 +10,7 @@ import ppeconv
 from ppeconv import UserError, backend, create_model, list_operators
 from ppeconv.cpu.inference.executor import Executor
 from ppeconv.cpu.inference.fuse import fused
-from ppeconv.cpu.library import onednn
+from ppeconv.cpu.library import openmp
 from ppeconv.layers.shuffle import in_one_operation
 from tests.deployment.test_deploy import used
 
@@ -175,9 +175,9 @@ def test_a_result_that_is_read_twice_is_kept(tmp_path):
 
 def test_threads_are_those_asked_for_and_put_back(tmp_path):
     model = nn.Conv2D(3, 4, 3)
-    before = onednn.threads()
+    before = openmp.threads()
     assert_same(model, executor_of(model, tmp_path, [3, 8, 8], threads=2), [3, 8, 8])
-    assert onednn.threads() == before
+    assert openmp.threads() == before
 
 
 def test_what_is_not_known_is_a_sentence(tmp_path):

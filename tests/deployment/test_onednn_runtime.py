@@ -11,7 +11,7 @@ import yaml
 
 import ppeconv
 from ppeconv import InProcess, Predictor, UserError, backend, create_model
-from ppeconv.cpu.library import memory, onednn
+from ppeconv.cpu.library import memory, openmp
 from ppeconv.cpu.training import selection
 from ppeconv.deployment.export import export
 from ppeconv.deployment.runtimes import held_by, open_runtime
@@ -138,7 +138,7 @@ def _process():
     block = malloc(48 << 20)  # a thread's own heaps hold 64 MB, and a larger block is always mapped there
     is_mapped = ctypes.c_size_t.from_address(block - 8).value & 2  # glibc's mark of a block of the system's own
     free(block)
-    computing = onednn.threads(), paddle.is_grad_enabled(), paddle.get_default_dtype(), paddle.get_device()
+    computing = openmp.threads(), paddle.is_grad_enabled(), paddle.get_default_dtype(), paddle.get_device()
     return is_mapped, *computing, dict(os.environ), paddle._C_ops.relu
 
 
@@ -150,7 +150,7 @@ def test_a_predictor_changes_the_process_only_when_asked(runtime, tmp_path, monk
     selection.examine.cache_clear()
     memory.return_freed_pages()
     images = np.zeros([2, 28, 28, 1], np.uint8)
-    with onednn.using_threads(3):
+    with openmp.using_threads(3):
         before = _process()
         for threads in (None, 1, 2):
             Predictor(tmp_path, threads, runtime=runtime).probabilities(images)

@@ -12,7 +12,8 @@ from ppeconv.cpu.inference.graph import Graph
 from ppeconv.cpu.inference.lower import lower
 from ppeconv.cpu.inference.plan import Constants, Plan
 from ppeconv.cpu.inference.segments import largest, segments
-from ppeconv.cpu.library import onednn
+from ppeconv.cpu.library import onednn, openmp
+from ppeconv.cpu.library.scratch import exclusive
 from ppeconv.cpu.library.threads import in_shares
 from ppeconv.errors import UserError
 
@@ -37,7 +38,7 @@ class Executor:
     """
 
     def __init__(self, prefix: Path, threads: int | None = None):
-        graph, constants, threads = lower(prefix), Constants(), threads or onednn.threads()
+        graph, constants, threads = lower(prefix), Constants(), threads or openmp.threads()
         parts = segments(graph)
         self._image = graph.image
         self._together = _Line(parts, constants, threads)
@@ -49,7 +50,7 @@ class Executor:
         if images.shape[1:] != expected:
             raise UserError(f"this network takes images {list(expected)}; got {list(images.shape[1:])}")
         values = np.ascontiguousarray(images, np.float32)
-        with onednn.exclusive:
+        with exclusive:
             return self._shared(values) if self._is_worth_sharing(len(values)) else self._together(values)
 
     def _is_worth_sharing(self, batch: int) -> bool:
@@ -75,7 +76,7 @@ class _Line:
         self.parts = [_Part(it, constants, threads, it is parts[0], it is parts[-1]) for it in parts]
 
     def __call__(self, values: np.ndarray) -> np.ndarray:
-        with onednn.using_threads(self._threads):
+        with openmp.using_threads(self._threads):
             for part in self.parts:
                 values = part(values)
         return values

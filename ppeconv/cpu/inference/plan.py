@@ -13,6 +13,7 @@ from ppeconv.cpu.inference import copies, primitives
 from ppeconv.cpu.inference.fuse import fused
 from ppeconv.cpu.inference.graph import Graph, Step, Value
 from ppeconv.cpu.library import onednn
+from ppeconv.cpu.library.execution import Execution, reorder
 
 _ALIGNED = 64
 
@@ -36,7 +37,7 @@ class Constants:
                 return tensor.data_ptr()
         source = paddle.to_tensor(value.constant, "float32")
         tensor = paddle.empty([recipe.size(argument)], "uint8")
-        onednn.reorder(layout, wanted)((source.data_ptr(), tensor.data_ptr()))
+        reorder(layout, wanted)((source.data_ptr(), tensor.data_ptr()))
         self._kept[value].append((recipe, wanted, tensor))
         return tensor.data_ptr()
 
@@ -58,8 +59,8 @@ class Plan:
         self._arena = paddle.empty([size], "uint8")
         self._start = -(-self._arena.data_ptr() // _ALIGNED) * _ALIGNED
         image, result = (primitives.image_layout(value, batch) for value in (graph.image, graph.result))
-        self._enter = onednn.reorder(onednn.dense(graph.image.sized(batch)) if is_first else image, image)
-        self._leave = onednn.reorder(result, onednn.dense(graph.result.sized(batch)) if is_last else result)
+        self._enter = reorder(onednn.dense(graph.image.sized(batch)) if is_first else image, image)
+        self._leave = reorder(result, onednn.dense(graph.result.sized(batch)) if is_last else result)
         self._image, self._result = self._address(graph.image), self._address(graph.result)
         built = [execution for step in steps for execution in self._built(step)]
         self._executions = [self._enter, *built, self._leave]
@@ -82,16 +83,16 @@ class Plan:
     def _address(self, value: Value) -> int:
         return self._start + self._places[value.root]
 
-    def _built(self, step: Step) -> list[onednn.Execution]:
+    def _built(self, step: Step) -> list[Execution]:
         if copies.is_copy(step):
             return [self._copied(copy) for copy in copies.copies(step, self._batch)]
         recipe, arguments = primitives.recipe(step, self._batch), primitives.arguments(step)
-        execution = onednn.Execution(recipe, {kind: recipe.layout(kind) for kind in arguments})
+        execution = Execution(recipe, {kind: recipe.layout(kind) for kind in arguments})
         execution.place([self._operand(step, recipe, kind, value) for kind, value in arguments.items()])
         return [execution]
 
-    def _copied(self, copy: copies.Copy) -> onednn.Execution:
-        execution = onednn.reorder(copy.source_layout, copy.target_layout)
+    def _copied(self, copy: copies.Copy) -> Execution:
+        execution = reorder(copy.source_layout, copy.target_layout)
         ends = (copy.source, copy.source_offset), (copy.target, copy.target_offset)
         execution.place([self._address(value) + 4 * offset for value, offset in ends])
         return execution

@@ -12,8 +12,7 @@ import functools
 import os
 from pathlib import Path
 
-import paddle
-
+from ppeconv.cpu.library import wheel
 from ppeconv.cpu.library.cpuinfo import cpu_facts, cpu_flags
 
 VARIABLE = "MKL_DEBUG_CPU_TYPE"
@@ -38,6 +37,6 @@ def take_fast_path() -> None:
 def library() -> ctypes.CDLL | None:
     """The loaded library; None where the wheel multiplies with another one."""
     try:
-        return ctypes.CDLL(str(Path(paddle.__file__).parent / "libs" / "libmklml_intel.so"))
+        return wheel.load("libmklml_intel.so")
     except OSError:
         return None

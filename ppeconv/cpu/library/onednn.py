@@ -4,16 +4,9 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import math
-import os
-import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from pathlib import Path
-from typing import Any, ClassVar
+from collections.abc import Sequence
 
-import numpy as np
-import paddle
+from ppeconv.cpu.library import wheel
 
 FLOAT32, UINT8 = 3, 6
 _SAME_TYPE = 0
@@ -32,19 +25,14 @@ WEIGHTS, BIAS = 33, 41
 MEAN, VARIANCE, SCALE, SHIFT, WORKSPACE = 49, 50, 51, 52, 64
 DIFF_SRC, DIFF_DST, DIFF_WEIGHTS, DIFF_BIAS = 129, 145, 161, 169
 DIFF_SCALE, DIFF_SHIFT = 255, 256
-_SCRATCHPAD = 80
+SCRATCHPAD = 80
 
-_CPU_ENGINE, _IN_ORDER = 1, 1
+_CPU_ENGINE = 1
 _QUERY_IMPLEMENTATION, _QUERY_ARGUMENT = 8, 255
 _UNSUPPORTED = 3
 _POST_OPERATIONS = 32768
 # The library's own scratchpads belong to the thread that built a primitive, which then fails in any other.
 _USER_SCRATCHPAD = 1
-
-exclusive = threading.RLock()
-"""Held by what runs primitives, which share scratch memory; a process forks only while nothing does."""
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=exclusive.acquire, after_in_parent=exclusive.release, after_in_child=exclusive.release)
 
 
 class OneDNNError(RuntimeError):
@@ -59,31 +47,10 @@ class _Version(ctypes.Structure):
     _fields_ = [(name, ctypes.c_int) for name in ("major", "minor", "patch")]
 
 
-class _Argument(ctypes.Structure):
-    _fields_ = [("kind", ctypes.c_int), ("memory", ctypes.c_void_p)]
-
-
-def library_folder() -> Path:
-    """The folder in which the paddlepaddle wheel keeps its shared libraries."""
-    return Path(paddle.__file__).parent / "libs"
-
-
 @functools.cache
 def library() -> ctypes.CDLL:
     """The loaded library; raises OSError where the wheel has none."""
-    return ctypes.CDLL(str(library_folder() / "libdnnl.so.3"))
-
-
-@functools.cache
-def _brief_calls() -> ctypes.PyDLL:
-    """The library, called without letting other threads of Python run meanwhile, which takes longer than the call."""
-    return ctypes.PyDLL(library()._name)
-
-
-@functools.cache
-def openmp() -> ctypes.CDLL:
-    """The OpenMP library that oneDNN and Paddle share."""
-    return ctypes.CDLL(str(library_folder() / "libiomp5.so"))
+    return wheel.load("libdnnl.so.3")
 
 
 def version() -> tuple[int, int, int]:
@@ -94,22 +61,6 @@ def version() -> tuple[int, int, int]:
     return found.major, found.minor, found.patch
 
 
-def threads() -> int:
-    """How many threads a primitive built now would use."""
-    return openmp().omp_get_max_threads()
-
-
-@contextmanager
-def using_threads(count: int) -> Iterator[None]:
-    """While this is open, primitives use that many threads."""
-    before = threads()
-    openmp().omp_set_num_threads(count)
-    try:
-        yield
-    finally:
-        openmp().omp_set_num_threads(before)
-
-
 def _call(name: str, *arguments: object) -> None:
     status = getattr(library(), f"dnnl_{name}")(*arguments)
     if status == _UNSUPPORTED:
@@ -118,7 +69,7 @@ def _call(name: str, *arguments: object) -> None:
         raise OneDNNError(f"oneDNN's {name} failed with status {status}")
 
 
-class _Handle:
+class Handle:
     """An object of the library, destroyed with its owner."""
 
     def __init__(self, kind: str, create: str, *arguments: object):
@@ -132,13 +83,9 @@ class _Handle:
 
 
 @functools.cache
-def _engine() -> _Handle:
-    return _Handle("engine", "engine_create", _CPU_ENGINE, ctypes.c_size_t(0))
-
-
-@functools.cache
-def _stream() -> _Handle:
-    return _Handle("stream", "stream_create", _engine().pointer, _IN_ORDER)
+def engine() -> Handle:
+    """The CPU, on which everything here runs."""
+    return Handle("engine", "engine_create", _CPU_ENGINE, ctypes.c_size_t(0))
 
 
 def int64s(values: Sequence[int]) -> ctypes.Array:
@@ -146,7 +93,7 @@ def int64s(values: Sequence[int]) -> ctypes.Array:
     return (ctypes.c_int64 * len(values))(*values)
 
 
-class Layout(_Handle):
+class Layout(Handle):
     """Shape and strides of a tensor; without strides the primitive chooses its own format."""
 
     def __init__(self, shape: Sequence[int], strides: Sequence[int] | None, data_type: int = FLOAT32):
@@ -172,12 +119,12 @@ def channels_last(shape: Sequence[int]) -> Layout:
     return Layout(shape, [height * width * channels, 1, width * channels, channels])
 
 
-class _PostOperations(_Handle):
+class _PostOperations(Handle):
     def __init__(self):
         super().__init__("post_ops", "post_ops_create")
 
 
-class Attributes(_Handle):
+class Attributes(Handle):
     """What a primitive does with its result before it is stored; operations apply in the order of the calls."""
 
     def __init__(self):
@@ -213,18 +160,18 @@ def post_operand(position: int) -> int:
     return _POST_OPERATIONS * (position + 1) | SRC_1
 
 
-class Recipe(_Handle):
+class Recipe(Handle):
     """A primitive descriptor: what is computed, in which formats, by which implementation."""
 
     def __init__(self, operation: str, *arguments: object, attributes: Attributes | None = None):
         everything = *arguments, attributes or _no_attributes()
-        pointers = [item.pointer if isinstance(item, _Handle) else item for item in everything]
+        pointers = [item.pointer if isinstance(item, Handle) else item for item in everything]
         super().__init__("primitive_desc", f"{operation}_primitive_desc_create", *pointers)
 
     @classmethod
     def of(cls, operation: str, *arguments: object, attributes: Attributes | None = None) -> Recipe:
         """A descriptor of an operation that runs on the CPU engine."""
-        return cls(operation, _engine(), *arguments, attributes=attributes)
+        return cls(operation, engine(), *arguments, attributes=attributes)
 
     @property
     def implementation(self) -> str:
@@ -244,150 +191,6 @@ class Recipe(_Handle):
         query = library().dnnl_memory_desc_get_size
         query.restype = ctypes.c_size_t
         return query(self.layout(argument))
-
-
-class _Memory(_Handle):
-    def __init__(self, layout: ctypes.c_void_p):
-        super().__init__("memory", "memory_create", layout, _engine().pointer, None)
-
-
-class Execution:
-    """A primitive and its memories; calling it with one address per argument runs it."""
-
-    def __init__(self, recipe: Recipe, memories: dict[int, ctypes.c_void_p]):
-        self._primitive = _Handle("primitive", "primitive_create", recipe.pointer)
-        self._memories = {kind: _Memory(layout) for kind, layout in memories.items()}
-        self._pointers = [memory.pointer for memory in self._memories.values()]
-        self.scratch_size = recipe.size(_SCRATCHPAD)
-        """Bytes that it needs besides its arguments while it runs."""
-        if self.scratch_size:
-            self._memories[_SCRATCHPAD] = _Memory(recipe.layout(_SCRATCHPAD))
-        arguments = [_Argument(kind, memory.pointer.value) for kind, memory in self._memories.items()]
-        self._arguments = (_Argument * len(arguments))(*arguments)
-        self._point = _brief_calls().dnnl_memory_set_data_handle
-        self._point.argtypes = [ctypes.c_void_p, ctypes.c_void_p]
-        everything = self._primitive.pointer, _stream().pointer, len(self._arguments), self._arguments
-        self._run = functools.partial(library().dnnl_primitive_execute, *everything)
-
-    def __call__(self, addresses: Sequence[int]) -> None:
-        self.place(addresses)
-        if self.scratch_size:
-            self.work_at(_working.address(self.scratch_size))
-        self.run()
-
-    def place(self, addresses: Sequence[int]) -> None:
-        """Where the arguments lie from now on."""
-        for memory, address in zip(self._pointers, addresses, strict=True):
-            self._point(memory, address)
-
-    def move(self, position: int, address: int) -> None:
-        """Where one of the arguments lies from now on."""
-        self._point(self._pointers[position], address)
-
-    def work_at(self, address: int) -> None:
-        """Where `scratch_size` bytes lie that nothing else uses while it runs."""
-        if self.scratch_size:
-            self._point(self._memories[_SCRATCHPAD].pointer, address)
-
-    def run(self) -> None:
-        """Run on the arguments where they lie."""
-        if status := self._run():
-            raise OneDNNError(f"oneDNN could not run a primitive (status {status})")
-
-
-class Scratch:
-    """One growing buffer, valid during one call."""
-
-    _every: ClassVar[list[Scratch]] = []
-
-    def __init__(self):
-        self._buffer, self._size, self._start = None, 0, 0
-        self._every.append(self)
-
-    @classmethod
-    def release(cls) -> None:
-        """Give the memory of all of them back."""
-        with exclusive:
-            for scratch in cls._every:
-                scratch._buffer, scratch._size = None, 0
-
-    def address(self, size: int) -> int:
-        """Where that many bytes lie."""
-        if size > self._size:
-            self._buffer, self._size = paddle.empty([size], "uint8"), size
-            self._start = self._buffer.data_ptr()
-        return self._start
-
-
-_operands, _working = Scratch(), Scratch()
-"""Operands in the format a primitive prefers, and what a primitive needs besides."""
-
-
-def aligned(size: int) -> int:
-    """Bytes to the next place where oneDNN likes memory to begin."""
-    return -(-size // 64) * 64
-
-
-@functools.lru_cache(maxsize=2048)
-def array_at(address: int, shape: tuple[int, ...]) -> np.ndarray:
-    """The float32 array that lies at an address; valid as long as its memory is."""
-    # Cached: tensors lie where they lay a step before, and making the array takes ten times as long as finding it. One
-    # whose memory is gone is never used, as only who holds memory asks for its address.
-    numbers: Any = (ctypes.c_float * math.prod(shape)).from_address(address)
-    return np.frombuffer(numbers, np.float32).reshape(shape)
-
-
-class Primitive:
-    """Runs a recipe on tensors in the caller's layouts, converting where the recipe prefers others.
-
-    `inputs` and `outputs` map argument kinds to the caller's layouts (None: the recipe's own);
-    a call takes one address per argument, inputs first.
-    """
-
-    def __init__(self, recipe: Recipe, inputs: Mapping[int, Layout | None], outputs: Mapping[int, Layout | None]):
-        arguments = {**inputs, **outputs}
-        self._run = Execution(recipe, {kind: recipe.layout(kind) for kind in arguments})
-        self._before: list[tuple[int, int, Execution]] = []
-        self._after: list[tuple[int, int, Execution]] = []
-        self._operands_size = 0
-        for position, (kind, layout) in enumerate(arguments.items()):
-            preferred = recipe.layout(kind)
-            if layout is None or library().dnnl_memory_desc_equal(layout.pointer, preferred):
-                continue
-            entry = position, self._operands_size, layout, preferred, kind in inputs
-            self._operands_size += aligned(recipe.size(kind))
-            self._convert(*entry)
-
-    def _convert(self, position: int, offset: int, layout: Layout, preferred: ctypes.c_void_p, is_input: bool) -> None:
-        if is_input:
-            self._before.append((position, offset, reorder(layout, preferred)))
-        else:
-            self._after.append((position, offset, reorder(preferred, layout)))
-
-    def __call__(self, *addresses: int) -> None:
-        with exclusive:
-            if self._operands_size:
-                self._run_converting(list(addresses))
-            else:
-                self._run(addresses)
-
-    def _run_converting(self, addresses: list[int]) -> None:
-        scratch = _operands.address(self._operands_size)
-        given = tuple(addresses)
-        for position, offset, convert in self._before:
-            addresses[position] = scratch + offset
-            convert((given[position], scratch + offset))
-        for position, offset, _ in self._after:
-            addresses[position] = scratch + offset
-        self._run(addresses)
-        for position, offset, convert in self._after:
-            convert((scratch + offset, given[position]))
-
-
-def reorder(source: Layout | ctypes.c_void_p, target: Layout | ctypes.c_void_p) -> Execution:
-    """A copy from one layout into another; called with a pair of addresses."""
-    recipe = Recipe("reorder", source, _engine(), target, _engine())
-    return Execution(recipe, {SRC: recipe.layout(SRC), DST: recipe.layout(DST)})
 
 
 def convolution_recipe(
@@ -425,8 +228,3 @@ def product_recipe(left: Layout, right: Layout, result: Layout, attributes: Attr
     if row_has_gaps or row_looks_turned:
         raise Unsupported("oneDNN misreads a matrix of one row that lies so in memory")
     return Recipe.of("matmul", left, right, None, result, attributes=attributes)
-
-
-def matrix_product(left: Layout, right: Layout, result: Layout) -> Primitive:
-    """(left, right, result): their product as `product_recipe` describes it."""
-    return Primitive(product_recipe(left, right, result), {SRC: left, WEIGHTS: right}, {DST: result})

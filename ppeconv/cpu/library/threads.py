@@ -14,12 +14,13 @@ from typing import Protocol, TypeVar
 
 import numpy as np
 
-from ppeconv.cpu.library import mkl, onednn
+from ppeconv.cpu.library import mkl, openmp
+from ppeconv.cpu.library.scratch import Scratch, aligned
 
 Tool = TypeVar("Tool")
 
-workspace = onednn.Scratch()
-"""Memory for the shares of one piece of work, which holds onednn.exclusive."""
+workspace = Scratch()
+"""Memory for the shares of one piece of work, which holds `exclusive`."""
 
 _WORK = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 
@@ -28,16 +29,16 @@ _WORK = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 def threads_kept() -> Iterator[None]:
     """Whatever number of threads is set inside the block, what computes behind it has those from before."""
     try:
-        openmp = onednn.openmp()
+        library = openmp.library()
     except OSError:  # no library whose threads could be told
         yield
         return
-    multiplier, before = mkl.library(), onednn.threads()
+    multiplier, before = mkl.library(), openmp.threads()
     multiplying = multiplier and multiplier.MKL_Get_Max_Threads()
     try:
         yield
     finally:
-        openmp.omp_set_num_threads(before)
+        library.omp_set_num_threads(before)
         if multiplier:
             multiplier.MKL_Set_Num_Threads(multiplying)
 
@@ -51,17 +52,17 @@ def in_shares(work: Callable[[int], None], shares: int) -> None:
     if shares == 1:
         with np.errstate(all="ignore"):
             return work(0)
-    openmp, failures = onednn.openmp(), []
+    library, failures = openmp.library(), []
 
     def part(_: None) -> None:
         try:
             with np.errstate(all="ignore"):
-                for share in range(openmp.omp_get_thread_num(), shares, openmp.omp_get_num_threads()):
+                for share in range(library.omp_get_thread_num(), shares, library.omp_get_num_threads()):
                     work(share)
         except BaseException as failure:
             failures.append(failure)
 
-    openmp.GOMP_parallel(_WORK(part), None, shares, 0)
+    library.GOMP_parallel(_WORK(part), None, shares, 0)
     if failures:
         raise failures[0]
 
@@ -82,7 +83,7 @@ class Pieces:
 
     def tools(self, make: Callable[[int], Tool]) -> list[dict[int, Tool]]:
         """For each share what is made to work on a number of images, by that number."""
-        with onednn.using_threads(self._threads if self.shares == 1 else 1):
+        with openmp.using_threads(self._threads if self.shares == 1 else 1):
             return [{size: make(size) for size in self.sizes} for _ in range(self.shares)]
 
 
@@ -92,4 +93,4 @@ class _Working(Protocol):
 
 def scratch_size(tools: Sequence[Mapping[int, _Working]]) -> int:
     """Bytes that any of the tools may need besides its arguments."""
-    return max(onednn.aligned(it.scratch_size) for by_size in tools for it in by_size.values())
+    return max(aligned(it.scratch_size) for by_size in tools for it in by_size.values())

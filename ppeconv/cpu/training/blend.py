@@ -8,7 +8,7 @@ from paddle import Tensor
 from paddle.autograd import PyLayer
 from paddle.nn import functional as F
 
-from ppeconv.cpu.library import onednn
+from ppeconv.cpu.library import openmp
 from ppeconv.cpu.library.onednn import BINARY_ADD as ADD
 from ppeconv.cpu.library.onednn import BINARY_MULTIPLY as MULTIPLY
 from ppeconv.cpu.library.onednn import BINARY_SUB as SUBTRACT
@@ -22,7 +22,7 @@ def softmax_blend(original: Callable) -> Callable:
         first_rows, second_rows = layout.remembered_rows(first), layout.remembered_rows(second)
         if first_rows is None or second_rows is None:
             return original(first, second)
-        steps = broadcast.plan(tuple(first_rows.shape), first_rows.shape[0], onednn.threads())
+        steps = broadcast.plan(tuple(first_rows.shape), first_rows.shape[0], openmp.threads())
         return layout.image(_Blend.apply(first_rows, second_rows, steps))
 
     return stand_in

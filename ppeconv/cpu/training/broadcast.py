@@ -9,6 +9,7 @@ import paddle
 from paddle.autograd import PyLayer
 
 from ppeconv.cpu.library import onednn
+from ppeconv.cpu.library.execution import Primitive
 from ppeconv.cpu.library.onednn import BINARY_ADD as ADD
 from ppeconv.cpu.library.onednn import BINARY_MULTIPLY as MULTIPLY
 from ppeconv.cpu.training import layout, pool
@@ -39,7 +40,7 @@ class _Plan:
         primitive(*[it.data_ptr() for it in (rows, *operands, result)])
         return result
 
-    def _build(self, operations: tuple[int, ...], is_gated: bool) -> onednn.Primitive:
+    def _build(self, operations: tuple[int, ...], is_gated: bool) -> Primitive:
         first, *others = operations
         attributes, inputs = onednn.Attributes(), {onednn.SRC: self._full}
         inputs[onednn.SRC_1] = second = self._gate if is_gated else self._full
@@ -47,7 +48,7 @@ class _Plan:
             attributes.then(operation, self._full)
             inputs[onednn.post_operand(position)] = self._full
         recipe = onednn.Recipe.of("binary", first, self._full, second, self._full, attributes=attributes)
-        return onednn.Primitive(recipe, inputs, {onednn.DST: self._full})
+        return Primitive(recipe, inputs, {onednn.DST: self._full})
 
     def mean(self, rows: paddle.Tensor) -> paddle.Tensor:
         """The mean over all positions of each sample's channel."""

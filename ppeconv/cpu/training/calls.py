@@ -13,7 +13,7 @@ import paddle
 from paddle import Tensor
 from paddle.nn import functional
 
-from ppeconv.cpu.library import onednn
+from ppeconv.cpu.library import onednn, openmp
 from ppeconv.cpu.library.window import Geometry, explicit_padding
 from ppeconv.cpu.training import channels, conv, layout, norm, pool, rectify
 
@@ -34,7 +34,7 @@ def _convolve(x, weight, stride, padding, algorithm, dilation, groups, data_form
         tuple(shape), tuple(kernel), tuple(stride),
         explicit_padding(padding, algorithm, shape[2:], kernel[2:], stride),
         (1, 1) if algorithm == "SAME" else tuple(dilation),
-        groups, bias is not None, onednn.threads(),
+        groups, bias is not None, openmp.threads(),
     )  # fmt: skip
     steps = conv.plan(geometry)
     if steps is None:
@@ -105,7 +105,7 @@ def batch_norm(original: Callable) -> Callable:
     def stand_in(x, mean, variance, scale, shift, is_test, momentum, epsilon, data_format, *rest):
         steps = None
         if scale is not None and shift is not None and data_format == "NCHW" and _serves(x, scale, shift):
-            steps = norm.plan(tuple(x.shape), epsilon, onednn.threads())
+            steps = norm.plan(tuple(x.shape), epsilon, openmp.threads())
         if steps is None:
             return original(x, mean, variance, scale, shift, is_test, momentum, epsilon, data_format, *rest)
         use_global_stats, trainable_statistics = rest
@@ -150,7 +150,7 @@ def _pooling(shape, kernel, stride, padding, ceil, exclusive, kind, whole, adapt
     average = onednn.POOLING_AVERAGE_VALID if exclusive else onednn.POOLING_AVERAGE_ALL
     return pool.Geometry(
         tuple(shape), tuple(kernel), tuple(stride), around, ceil,
-        onednn.POOLING_MAX if kind == "max" else average, onednn.threads(),
+        onednn.POOLING_MAX if kind == "max" else average, openmp.threads(),
     )  # fmt: skip
 
 

@@ -8,7 +8,9 @@ from collections.abc import Sequence
 import paddle
 from paddle.autograd import PyLayer
 
-from ppeconv.cpu.library import onednn
+from ppeconv.cpu.library import onednn, openmp
+from ppeconv.cpu.library.execution import Execution, reorder
+from ppeconv.cpu.library.scratch import exclusive
 from ppeconv.cpu.training import layout
 
 
@@ -24,7 +26,7 @@ def _copies(n: int, h: int, w: int, sections: tuple[int, ...], joining: bool, th
     for channels in sections:
         shape = [n, h, w, channels]
         part, place = onednn.dense(shape), onednn.Layout(shape, whole)
-        pairs.append(onednn.reorder(part, place) if joining else onednn.reorder(place, part))
+        pairs.append(reorder(part, place) if joining else reorder(place, part))
     return pairs
 
 
@@ -40,8 +42,8 @@ def cut(rows: paddle.Tensor, sections: tuple[int, ...]) -> list[paddle.Tensor]:
     """The consecutive channel ranges of rows, each a tensor of its own."""
     n, h, w, _ = rows.shape
     parts = [layout.new([n, h, w, channels]) for channels in sections]
-    copies = _copies(n, h, w, sections, False, onednn.threads())
-    with onednn.exclusive:
+    copies = _copies(n, h, w, sections, False, openmp.threads())
+    with exclusive:
         for copy, place, part in zip(copies, _places(rows, sections), parts, strict=True):
             copy((place, part.data_ptr()))
     return parts
@@ -52,8 +54,8 @@ def join(parts: Sequence[paddle.Tensor]) -> paddle.Tensor:
     n, h, w, _ = parts[0].shape
     sections = tuple(part.shape[3] for part in parts)
     whole = layout.new([n, h, w, sum(sections)])
-    copies = _copies(n, h, w, sections, True, onednn.threads())
-    with onednn.exclusive:
+    copies = _copies(n, h, w, sections, True, openmp.threads())
+    with exclusive:
         for copy, place, part in zip(copies, _places(whole, sections), parts, strict=True):
             copy((part.data_ptr(), place))
     return whole
@@ -87,16 +89,16 @@ class Join(PyLayer):
 
 
 @functools.lru_cache(maxsize=256)
-def _interleaving(positions: int, outer: int, inner: int, threads: int) -> onednn.Execution:
+def _interleaving(positions: int, outer: int, inner: int, threads: int) -> Execution:
     shape, channels = [positions, outer, inner], outer * inner
-    return onednn.reorder(onednn.dense(shape), onednn.Layout(shape, [channels, 1, outer]))
+    return reorder(onednn.dense(shape), onednn.Layout(shape, [channels, 1, outer]))
 
 
 def _interleaved(rows: paddle.Tensor, groups: int) -> paddle.Tensor:
     n, h, w, c = rows.shape
     result = layout.new([n, h, w, c])
-    exchange = _interleaving(n * h * w, groups, c // groups, onednn.threads())
-    with onednn.exclusive:
+    exchange = _interleaving(n * h * w, groups, c // groups, openmp.threads())
+    with exclusive:
         exchange((rows.data_ptr(), result.data_ptr()))
     return result
 

@@ -8,7 +8,9 @@ import math
 
 import numpy as np
 
-from ppeconv.cpu.library import onednn
+from ppeconv.cpu.library import onednn, openmp
+from ppeconv.cpu.library.execution import Execution, Primitive, reorder
+from ppeconv.cpu.library.scratch import aligned, array_at, exclusive
 from ppeconv.cpu.library.threads import Pieces, in_shares, scratch_size, workspace
 from ppeconv.cpu.library.window import Band, Geometry
 from ppeconv.cpu.training.sums import ColumnSums
@@ -55,22 +57,22 @@ class Steps:
             raise onednn.Unsupported("oneDNN has no fast convolution for this shape")
 
     @functools.cached_property
-    def forward(self) -> onednn.Primitive:
+    def forward(self) -> Primitive:
         """(image, weight, [bias], result)"""
         inputs = {onednn.SRC: self._image, onednn.WEIGHTS: self.weight}
         if self._bias is not None:
             inputs[onednn.BIAS] = self._bias
-        return onednn.Primitive(self._recipe, inputs, {onednn.DST: self._result})
+        return Primitive(self._recipe, inputs, {onednn.DST: self._result})
 
     @functools.cached_property
-    def image_gradient(self) -> onednn.Primitive:
+    def image_gradient(self) -> Primitive:
         """(gradient of the result, weight, gradient of the image)"""
         recipe = onednn.Recipe.of(
             "convolution_backward_data", onednn.CONVOLUTION_DIRECT,
             self._image, self.any_weight, self._result, *self._window, self._recipe,
         )  # fmt: skip
         inputs = {onednn.DIFF_DST: self._result, onednn.WEIGHTS: self.weight}
-        return onednn.Primitive(recipe, inputs, {onednn.DIFF_SRC: self._image})
+        return Primitive(recipe, inputs, {onednn.DIFF_SRC: self._image})
 
     @functools.cached_property
     def weight_gradient(self) -> _WeightGradient:
@@ -103,30 +105,30 @@ class _WeightGradient:
         def steps(images: int, band: Band) -> Steps:
             return Steps(band.geometry._replace(image=(images, *band.geometry.image[1:]), biased=False))
 
-        with onednn.using_threads(1):
+        with openmp.using_threads(1):
             largest = steps(max(pieces.sizes), bands[0])
             own = largest.weight_recipe(largest.any_weight)
         kinds = onednn.SRC, onednn.DIFF_DST, onednn.DIFF_WEIGHTS
 
-        def run(band: Band, images: int) -> onednn.Execution:
+        def run(band: Band, images: int) -> Execution:
             recipe = steps(images, band).weight_recipe(own.layout(onednn.DIFF_WEIGHTS))
-            return onednn.Execution(recipe, {kind: recipe.layout(kind) for kind in kinds})
+            return Execution(recipe, {kind: recipe.layout(kind) for kind in kinds})
 
         self._runs = [pieces.tools(functools.partial(run, band)) for band in bands]
         n, outputs, height, width = geometry.result
         self._bias = ColumnSums(n * height * width, outputs) if geometry.biased else None
         self._numbers = own.size(onednn.DIFF_WEIGHTS) // 4
-        self._sums = onednn.aligned(4 * self._numbers)
+        self._sums = aligned(4 * self._numbers)
         self._scratch = max(map(scratch_size, self._runs))
-        self._unblock = onednn.reorder(own.layout(onednn.DIFF_WEIGHTS), largest.weight)
+        self._unblock = reorder(own.layout(onednn.DIFF_WEIGHTS), largest.weight)
 
     def __call__(self, image: int, gradient: int, weight_gradient: int, bias_gradient: int | None = None) -> None:
         shares = self._pieces.shares
-        with onednn.exclusive:
+        with exclusive:
             room = 2 * self._sums + self._scratch
             start = workspace.address(shares * room)
             in_shares(lambda share: self._share(image, gradient, start + share * room, share), shares)
-            total, *others = (onednn.array_at(start + share * room, (self._numbers,)) for share in range(shares))
+            total, *others = (array_at(start + share * room, (self._numbers,)) for share in range(shares))
             with np.errstate(all="ignore"):
                 for sums in others:
                     total += sums
@@ -136,7 +138,7 @@ class _WeightGradient:
 
     def _share(self, image: int, gradient: int, start: int, share: int) -> None:
         further = start + self._sums
-        sums, of_piece = (onednn.array_at(it, (self._numbers,)) for it in (start, further))
+        sums, of_piece = (array_at(it, (self._numbers,)) for it in (start, further))
         sums.fill(0)
         for of_band in self._runs:
             for run in of_band[share].values():

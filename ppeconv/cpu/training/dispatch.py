@@ -10,7 +10,8 @@ import paddle
 from paddle import Tensor, _C_ops
 from paddle.nn import functional
 
-from ppeconv.cpu.library import memory, mkl, onednn
+from ppeconv.cpu.library import memory, mkl
+from ppeconv.cpu.library.scratch import Scratch
 from ppeconv.cpu.training import broadcast, calls, elementwise, gradients, rectify
 
 _added = functools.partial(elementwise.binary, gated=broadcast.Add, is_sum=True)
@@ -111,5 +112,5 @@ def turn_off() -> None:
     """Put the originals back and return the memory that was kept."""
     if patches.installed:
         patches.remove()
-        onednn.Scratch.release()
+        Scratch.release()
         memory.return_freed_pages()

@@ -12,7 +12,7 @@ from typing import Any
 
 from paddle import Tensor
 
-from ppeconv.cpu.library import onednn
+from ppeconv.cpu.library import openmp
 from ppeconv.cpu.training import broadcast, layout, rectify
 
 UNARY = (
@@ -68,5 +68,5 @@ def _is_gate(gate: list[int], image: list[int]) -> bool:
 
 
 def _gated(operation: Any, rows: Tensor, gate: Tensor) -> Tensor:
-    steps = broadcast.plan(tuple(rows.shape), gate.shape[0], onednn.threads())
+    steps = broadcast.plan(tuple(rows.shape), gate.shape[0], openmp.threads())
     return layout.image(operation.apply(rows, layout.to_rows(gate), steps))

@@ -17,7 +17,9 @@ import paddle
 from paddle import _C_ops
 from paddle.autograd import PyLayer
 
-from ppeconv.cpu.library import onednn
+from ppeconv.cpu.library import onednn, openmp
+from ppeconv.cpu.library.execution import Execution, reorder
+from ppeconv.cpu.library.scratch import exclusive
 from ppeconv.errors import UserError
 
 _transpose, _empty = _C_ops.transpose, _C_ops.empty
@@ -211,12 +213,12 @@ def dense_rows(rows: paddle.Tensor) -> paddle.Tensor:
     if rows.strides != [c * h * w, w, 1, h * w]:
         return rows.contiguous()
     result = new(shape)
-    with onednn.exclusive:
-        _from_channels_first(n, c, h, w, onednn.threads())((rows.data_ptr(), result.data_ptr()))
+    with exclusive:
+        _from_channels_first(n, c, h, w, openmp.threads())((rows.data_ptr(), result.data_ptr()))
     return result
 
 
 @functools.lru_cache(maxsize=1024)
-def _from_channels_first(n: int, c: int, h: int, w: int, threads: int) -> onednn.Execution:
+def _from_channels_first(n: int, c: int, h: int, w: int, threads: int) -> Execution:
     shape = n, c, h, w
-    return onednn.reorder(onednn.dense(shape), onednn.channels_last(shape))
+    return reorder(onednn.dense(shape), onednn.channels_last(shape))

@@ -19,6 +19,8 @@ from paddle.autograd import PyLayer
 
 from ppeconv.cpu.library import onednn
 from ppeconv.cpu.library.cpuinfo import cpu_flags
+from ppeconv.cpu.library.execution import Primitive
+from ppeconv.cpu.library.scratch import array_at, exclusive
 from ppeconv.cpu.library.threads import workspace
 from ppeconv.cpu.training import layout
 
@@ -47,32 +49,32 @@ class _Primitives:
         self.mask_size = 0
 
     @functools.cached_property
-    def measure(self) -> onednn.Primitive:
+    def measure(self) -> Primitive:
         """(rows, result, mean, variance): their statistics, and what they normalise them to."""
         results = {onednn.DST: self._rows, **self._statistics}
-        return onednn.Primitive(self._forward(0), {onednn.SRC: self._rows}, results)
+        return Primitive(self._forward(0), {onednn.SRC: self._rows}, results)
 
     @functools.cached_property
-    def apply(self) -> onednn.Primitive:
+    def apply(self) -> Primitive:
         """(rows, scale, shift, mean, variance, result): normalised by given statistics."""
         inputs = {onednn.SRC: self._rows, **self._parameters, **self._statistics}
-        return onednn.Primitive(self._forward(_GIVEN_STATISTICS), inputs, {onednn.DST: self._rows})
+        return Primitive(self._forward(_GIVEN_STATISTICS), inputs, {onednn.DST: self._rows})
 
     @functools.cached_property
-    def apply_and_rectify(self) -> onednn.Primitive:
+    def apply_and_rectify(self) -> Primitive:
         """(rows, scale, shift, mean, variance, result, mask): normalised by given statistics, then ReLU."""
         recipe = self._forward(_GIVEN_STATISTICS | onednn.FUSE_RELU)
         self.mask_size = recipe.size(onednn.WORKSPACE)
         inputs = {onednn.SRC: self._rows, **self._parameters, **self._statistics}
-        return onednn.Primitive(recipe, inputs, {onednn.DST: self._rows, onednn.WORKSPACE: None})
+        return Primitive(recipe, inputs, {onednn.DST: self._rows, onednn.WORKSPACE: None})
 
     @functools.cached_property
-    def backward(self) -> onednn.Primitive:
+    def backward(self) -> Primitive:
         """(rows, gradient, scale, mean, variance, gradients of rows, scale and shift): constant statistics."""
         return self._backward(_GIVEN_STATISTICS, {})
 
     @functools.cached_property
-    def masked_backward(self) -> onednn.Primitive:
+    def masked_backward(self) -> Primitive:
         """(rows, gradient, scale, mean, variance, mask, gradients of rows, scale and shift)"""
         return self._backward(_GIVEN_STATISTICS | onednn.FUSE_RELU, {onednn.WORKSPACE: None})
 
@@ -80,16 +82,14 @@ class _Primitives:
         arguments = onednn.FORWARD_TRAINING, self._rows, self._rows, self._epsilon, flags
         return onednn.Recipe.of("batch_normalization_forward", *arguments)
 
-    def _backward(self, flags: int, mask: dict[int, None]) -> onednn.Primitive:
+    def _backward(self, flags: int, mask: dict[int, None]) -> Primitive:
         recipe = onednn.Recipe.of(
             "batch_normalization_backward", onednn.BACKWARD, self._rows, self._rows, self._rows, self._epsilon,
             flags, self._forward(flags),
         )  # fmt: skip
         inputs = {onednn.SRC: self._rows, onednn.DIFF_DST: self._rows, onednn.SCALE: self._columns}
         gradients = {onednn.DIFF_SCALE: self._columns, onednn.DIFF_SHIFT: self._columns}
-        return onednn.Primitive(
-            recipe, {**inputs, **self._statistics, **mask}, {onednn.DIFF_SRC: self._rows, **gradients}
-        )
+        return Primitive(recipe, {**inputs, **self._statistics, **mask}, {onednn.DIFF_SRC: self._rows, **gradients})
 
 
 class Table:
@@ -116,13 +116,13 @@ class Plan:
         self._epsilon, self._positions = epsilon, n * h * w
         self._lanes = _lanes(self._positions, self.channels)
         self.rows = _Primitives(self._positions // self._lanes, self._lanes * self.channels, epsilon)
-        # What passes between oneDNN and NumPy within one call, which holds onednn.exclusive.
+        # What passes between oneDNN and NumPy within one call, which holds `exclusive`.
         self._passing = Table(2, self._lanes, self.channels)
 
     def measure(self, rows: paddle.Tensor) -> Statistics:
         """The statistics of rows."""
         passing = self._passing
-        with onednn.exclusive, np.errstate(all="ignore"):
+        with exclusive, np.errstate(all="ignore"):
             unread = workspace.address(4 * self._positions * self.channels)
             self.rows.measure(rows.data_ptr(), unread, *passing.addresses)
             mean, variance = np.add.reduce(passing.numbers, 1, np.float64) / self._lanes
@@ -136,23 +136,23 @@ class Plan:
         return table
 
     def differentiate(
-        self, primitive: onednn.Primitive, rows: paddle.Tensor, gradient: paddle.Tensor, table: Table, *after: int
+        self, primitive: Primitive, rows: paddle.Tensor, gradient: paddle.Tensor, table: Table, *after: int
     ) -> np.ndarray:
         """Run a backward primitive, with the addresses of mask and result; returns the gradients of scale and shift."""
         (scale, _, mean, variance), passing = table.addresses, self._passing
-        with onednn.exclusive, np.errstate(all="ignore"):
+        with exclusive, np.errstate(all="ignore"):
             primitive(rows.data_ptr(), gradient.data_ptr(), scale, mean, variance, *after, *passing.addresses)
             return np.add.reduce(passing.numbers, 1, np.float64)
 
     @functools.cached_property
-    def _affine(self) -> onednn.Primitive:
+    def _affine(self) -> Primitive:
         """(rows, slope, other rows, intercept, result): slope * rows + other rows + intercept."""
         columns = self._lanes * self.channels
         rows, column = onednn.dense([self._positions // self._lanes, columns]), onednn.dense([1, columns])
         attributes = onednn.Attributes().then(onednn.BINARY_ADD, rows).then(onednn.BINARY_ADD, column)
         recipe = onednn.Recipe.of("binary", onednn.BINARY_MULTIPLY, rows, column, rows, attributes=attributes)
         others = {onednn.post_operand(0): rows, onednn.post_operand(1): column}
-        return onednn.Primitive(recipe, {onednn.SRC: rows, onednn.SRC_1: column, **others}, {onednn.DST: rows})
+        return Primitive(recipe, {onednn.SRC: rows, onednn.SRC_1: column, **others}, {onednn.DST: rows})
 
     def follow_statistics(self, gradient: paddle.Tensor, rows: paddle.Tensor, totals: np.ndarray, table: Table) -> None:
         """Complete the gradient of rows, in place, by what goes through the mean and the variance.
@@ -160,7 +160,7 @@ class Plan:
         With x' the normalised rows it is s / deviation * (g - total(g) / positions - x' total(g x') / positions).
         """
         passing, at = self._passing, gradient.data_ptr()
-        with onednn.exclusive, np.errstate(all="ignore"):
+        with exclusive, np.errstate(all="ignore"):
             scale, _, mean, variance = table.numbers[:, 0].astype(np.float64)
             inverse = (variance + self._epsilon) ** -0.5
             through_variance, through_mean = totals * (scale * inverse * (-1 / self._positions))
@@ -196,7 +196,7 @@ class Statistics(NamedTuple):
 def follow(running: Sequence[paddle.Tensor], batch: Statistics, momentum: float) -> None:
     """Blend a batch's statistics into the running ones."""
     for tensor, found in zip(running, batch, strict=True):
-        numbers = onednn.array_at(tensor.data_ptr(), found.shape)
+        numbers = array_at(tensor.data_ptr(), found.shape)
         numbers[:] = momentum * numbers + (1 - momentum) * found
 
 
@@ -240,7 +240,7 @@ def remember(ctx: Any, steps: Plan, inputs: Sequence[paddle.Tensor], table: Tabl
 
 
 def gradients(
-    ctx: Any, primitive: onednn.Primitive, gradient: paddle.Tensor, rows: paddle.Tensor, *mask: paddle.Tensor
+    ctx: Any, primitive: Primitive, gradient: paddle.Tensor, rows: paddle.Tensor, *mask: paddle.Tensor
 ) -> tuple:
     """The gradients of rows, scale and shift, where wanted."""
     steps, table = ctx.steps, ctx.table
@@ -248,7 +248,7 @@ def gradients(
     *others, to_scale, to_shift = (tensor.data_ptr() for tensor in (*mask, *results))
     totals = steps.differentiate(primitive, rows, gradient, table, *others)
     for address, total in zip((to_scale, to_shift), totals, strict=True):
-        onednn.array_at(address, total.shape)[:] = total
+        array_at(address, total.shape)[:] = total
     if ctx.of_rows:
         steps.follow_statistics(results[0], rows, totals, table)
     return tuple(tensor if wanted else None for tensor, wanted in zip(results, ctx.wanted, strict=True))

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from paddle.autograd import PyLayer
 
 from ppeconv.cpu.library import onednn
+from ppeconv.cpu.library.execution import Primitive
 from ppeconv.cpu.training import layout
 
 
@@ -47,8 +48,8 @@ class _Plan:
         is_max = geometry.kind == onednn.POOLING_MAX
         winners = {onednn.WORKSPACE: None} if is_max else {}
         self.winners_size = recipe.size(onednn.WORKSPACE) if is_max else 0
-        self.forward = onednn.Primitive(recipe, {onednn.SRC: image}, {onednn.DST: result, **winners})
-        self.backward = onednn.Primitive(back, {onednn.DIFF_DST: result, **winners}, {onednn.DIFF_SRC: image})
+        self.forward = Primitive(recipe, {onednn.SRC: image}, {onednn.DST: result, **winners})
+        self.backward = Primitive(back, {onednn.DIFF_DST: result, **winners}, {onednn.DIFF_SRC: image})
 
 
 def _extent(size: int, kernel: int, stride: int, before: int, after: int, ceil: bool) -> tuple[int, int]:

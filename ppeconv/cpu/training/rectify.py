@@ -17,7 +17,8 @@ from typing import NamedTuple
 from paddle import Tensor
 from paddle.autograd import PyLayer
 
-from ppeconv.cpu.library import onednn
+from ppeconv.cpu.library import onednn, openmp
+from ppeconv.cpu.library.execution import Primitive
 from ppeconv.cpu.training import layout, norm
 
 # Elements from which the saved memory traffic outweighs one more layer written in Python.
@@ -86,19 +87,19 @@ def _describe(result: Tensor, origin: _Norm | _Sum) -> None:
 
 
 @functools.lru_cache(maxsize=256)
-def _backward(size: int, threads: int) -> onednn.Primitive:
+def _backward(size: int, threads: int) -> Primitive:
     """(ReLU's result, its gradient, the gradient of its input)"""
     flat, zero = onednn.dense([size]), ctypes.c_float(0)
     kind = onednn.RELU_FROM_RESULT
     recipe = onednn.Recipe.of("eltwise_forward", onednn.FORWARD_TRAINING, kind, flat, flat, zero, zero)
     back = onednn.Recipe.of("eltwise_backward", kind, flat, flat, flat, zero, zero, recipe)
-    return onednn.Primitive(back, {onednn.DST: flat, onednn.DIFF_DST: flat}, {onednn.DIFF_SRC: flat})
+    return Primitive(back, {onednn.DST: flat, onednn.DIFF_DST: flat}, {onednn.DIFF_SRC: flat})
 
 
 def _masked(result: Tensor, gradient: Tensor) -> Tensor:
     """The gradient of what became a result by ReLU."""
     gradient, masked = layout.incoming(gradient), layout.new(result.shape)
-    backward = _backward(math.prod(result.shape), onednn.threads())
+    backward = _backward(math.prod(result.shape), openmp.threads())
     backward(result.data_ptr(), gradient.data_ptr(), masked.data_ptr())
     return masked
 

@@ -11,7 +11,7 @@ import numpy as np
 import paddle
 from paddle.nn import functional
 
-from ppeconv.cpu.library import onednn
+from ppeconv.cpu.library import onednn, openmp
 from ppeconv.cpu.training.dispatch import patches, turn_off, turn_on
 from ppeconv.errors import UserError
 
@@ -45,7 +45,7 @@ def select(choice: str | None = "auto", device: str = "cpu") -> str:
     verdict = examine()
     if verdict.works and (verdict.proven or wanted == "onednn"):
         turn_on()
-        return f"onednn: {verdict.reason}, {onednn.threads()} thread(s)"
+        return f"onednn: {verdict.reason}, {openmp.threads()} thread(s)"
     if wanted == "onednn":
         raise UserError(f"{source} asks for the CPU backend onednn, but {verdict.reason}; use auto or paddle")
     return f"paddle: {verdict.reason}"

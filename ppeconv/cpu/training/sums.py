@@ -9,6 +9,8 @@ from __future__ import annotations
 import numpy as np
 
 from ppeconv.cpu.library import onednn
+from ppeconv.cpu.library.execution import matrix_product
+from ppeconv.cpu.library.scratch import array_at, exclusive
 from ppeconv.cpu.library.threads import workspace
 
 # Positions summed up in one go: as many as keep writing the parts' sums to a sixteenth of reading what is summed up.
@@ -29,7 +31,7 @@ class ProductSums:
         for done, parts, chain in (0, whole, self.chain), (whole, 1, rest):
             if chain:
                 left = onednn.Layout([parts, groups, m, chain], [chain * groups * m, m, 1, groups * m])
-                product = onednn.matrix_product(left, self._right(parts, chain), onednn.dense([parts, groups, m, c]))
+                product = matrix_product(left, self._right(parts, chain), onednn.dense([parts, groups, m, c]))
                 start = done * self.chain
                 offsets = start * groups * m, start * self._right_width, done * self._numbers
                 self._products.append((product, [4 * it for it in offsets]))
@@ -44,13 +46,13 @@ class ProductSums:
         return onednn.Layout([parts, groups, chain, c], [chain * groups * c, c, groups * c, 1])
 
     def __call__(self, left: int, right: int, result: int) -> None:
-        with onednn.exclusive, np.errstate(all="ignore"):
+        with exclusive, np.errstate(all="ignore"):
             sums = workspace.address(4 * self._parts * self._numbers) if self._parts > 1 else result
             for product, (to_left, to_right, to_sums) in self._products:
                 product(left + to_left, right + to_right, sums + to_sums)
             if self._parts > 1:
-                parts = onednn.array_at(sums, (self._parts, self._numbers))
-                onednn.array_at(result, (self._numbers,))[:] = np.add.reduce(parts, 0, np.float64)
+                parts = array_at(sums, (self._parts, self._numbers))
+                array_at(result, (self._numbers,))[:] = np.add.reduce(parts, 0, np.float64)
 
 
 class _OnesBeside(ProductSums):

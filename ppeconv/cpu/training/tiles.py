@@ -14,7 +14,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from ppeconv.cpu.library import onednn
+from ppeconv.cpu.library.scratch import aligned, array_at
 
 _CROWDED = 256
 _PARITIES = tuple(itertools.product((0, 1), repeat=2))
@@ -28,8 +28,8 @@ class Room:
 
     def array(self, *shape: int) -> np.ndarray:
         """The next float32 array."""
-        address, self.end = self.end, self.end + onednn.aligned(4 * math.prod(shape))
-        return onednn.array_at(address, shape)
+        address, self.end = self.end, self.end + aligned(4 * math.prod(shape))
+        return array_at(address, shape)
 
 
 @contextmanager

@@ -17,6 +17,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from ppeconv.cpu.library import onednn
+from ppeconv.cpu.library.execution import Execution, matrix_product
+from ppeconv.cpu.library.scratch import aligned, array_at, exclusive
 from ppeconv.cpu.library.threads import Pieces, in_shares, scratch_size, workspace
 from ppeconv.cpu.library.window import Geometry
 from ppeconv.cpu.training.tiles import Room, gradient_tiles, image_tiles, operands_uncopied, result_of, width
@@ -66,13 +68,13 @@ def _product(
     result: Sequence[int],
     depth: int,
     adds: bool,
-) -> onednn.Execution:
+) -> Execution:
     shapes = (rows, depth), (depth, columns), (rows, columns)
     strides = left, right, result
     first, second, product = (onednn.Layout([_PRODUCTS, *it], by) for it, by in zip(shapes, strides, strict=True))
     attributes = onednn.Attributes().then_add_to_result() if adds else None
     recipe = onednn.product_recipe(first, second, product, attributes)
-    return onednn.Execution(recipe, {kind: recipe.layout(kind) for kind in (onednn.SRC, onednn.WEIGHTS, onednn.DST)})
+    return Execution(recipe, {kind: recipe.layout(kind) for kind in (onednn.SRC, onednn.WEIGHTS, onednn.DST)})
 
 
 class _Tiles:
@@ -90,7 +92,7 @@ class _Tiles:
         whole = _PRODUCTS * self.count
         image = 4 * (down + 1) * (across + 1) + 8 * down * (across + 1) + whole
         arrays = 4 * max(self.pieces.sizes) * (image * channels + whole * gradient_channels)
-        return onednn.aligned(arrays + scratch_size(tools)) + 5 * onednn.aligned(1)
+        return aligned(arrays + scratch_size(tools)) + 5 * aligned(1)
 
 
 class _Filter:
@@ -112,18 +114,18 @@ class _Filter:
 
         self._products = tiles.pieces.tools(products)
         self._matrix, numbers = matrix, math.prod(geometry.weight[:2])
-        self._transform_kernels = onednn.matrix_product(
+        self._transform_kernels = matrix_product(
             onednn.dense([_PRODUCTS, 9]), onednn.Layout([9, numbers], [1, 9]), onednn.dense([_PRODUCTS, numbers])
         )
-        self._kernels_size = onednn.aligned(4 * _PRODUCTS * numbers)
+        self._kernels_size = aligned(4 * _PRODUCTS * numbers)
         self._room = tiles.room(width(c), m, self._products)
 
     def __call__(self, source: int, weight: int, target: int, bias: int | None = None) -> None:
-        with onednn.exclusive:
+        with exclusive:
             kernels = workspace.address(self._kernels_size + self._tiles.pieces.shares * self._room)
             self._transform_kernels(self._matrix.ctypes.data, weight, kernels)
-            images, results = onednn.array_at(source, self._source), onednn.array_at(target, self._target)
-            shift = None if bias is None else onednn.array_at(bias, self._target[-1:])
+            images, results = array_at(source, self._source), array_at(target, self._target)
+            shift = None if bias is None else array_at(bias, self._target[-1:])
             in_shares(functools.partial(self._share, images, kernels, shift, results), self._tiles.pieces.shares)
 
     def _share(
@@ -162,22 +164,22 @@ class _WeightGradient:
         )
         numbers, terms = math.prod(geometry.weight[:2]), tiles.pieces.shares * _PRODUCTS
         self._matrix = np.tile(_KERNEL, (tiles.pieces.shares, 1))
-        self._transform_back = onednn.matrix_product(
+        self._transform_back = matrix_product(
             onednn.Layout([numbers, terms], [1, numbers]), onednn.dense([terms, 9]), onednn.dense([numbers, 9])
         )
         self._sums_size = 4 * _PRODUCTS * numbers
         self._room = tiles.room(width(c), width(m), self._first + self._further)
 
     def __call__(self, image: int, gradient: int, weight_gradient: int, bias_gradient: int | None = None) -> None:
-        with onednn.exclusive:
+        with exclusive:
             shares = self._tiles.pieces.shares
             sums = workspace.address(shares * (self._sums_size + self._room))
-            images, gradients = onednn.array_at(image, self._image), onednn.array_at(gradient, self._result)
+            images, gradients = array_at(image, self._image), array_at(gradient, self._result)
             totals = None if bias_gradient is None else np.zeros([shares, self._result[-1]])
             in_shares(functools.partial(self._share, images, gradients, sums, totals), shares)
             self._transform_back(sums, self._matrix.ctypes.data, weight_gradient)
             if totals is not None:
-                onednn.array_at(bias_gradient, totals.shape[1:])[:] = totals.sum(0)
+                array_at(bias_gradient, totals.shape[1:])[:] = totals.sum(0)
 
     def _share(
         self, images: np.ndarray, gradients: np.ndarray, sums: int, totals: np.ndarray | None, share: int
