@@ -70,7 +70,7 @@ def octave_passage(model: nn.Layer, alpha: float) -> Passage:
     """The way of the octaves through `model`.
 
     Raises:
-        UserError: there are not two stages of residual blocks.
+        UserError: there are not two stages of residual blocks, or one of them has a layer that knows one resolution.
     """
     stages = [blocks for layer in model.sublayers(include_self=True) if (blocks := _blocks(layer))]
     if len(stages) < 2:
@@ -81,10 +81,18 @@ def octave_passage(model: nn.Layer, alpha: float) -> Passage:
         )
     passage = Passage("outside the residual blocks that the octaves pass", "hooks get both resolutions here")
     inside = [block for stage in stages[:-1] for block in stage]
+    paths = {id(layer): path for path, layer in model.named_sublayers()}
     for index, block in enumerate(inside):
+        if alpha:
+            _check(block, paths[id(block)])
         _pass(block, 0.0 if index == 0 else alpha, alpha, passage)
     _leave(stages[-1][0], alpha, passage)
     return passage
+
+
+def passes_octaves(block: nn.Layer) -> bool:
+    """Whether both resolutions go all the way through a block."""
+    return any(isinstance(part, OctaveNorm) for part in block.children())
 
 
 def _blocks(layer: nn.Layer) -> list[nn.Layer]:
@@ -104,6 +112,18 @@ def _convolutions(block: nn.Layer) -> Iterator[tuple[nn.Conv2D, str, str]]:
     for number in (1, 2, 3):
         if hasattr(block, f"conv{number}"):
             yield getattr(block, f"conv{number}"), f"conv{number}", f"bn{number}"
+
+
+_PARTS = "conv1", "conv2", "conv3", "bn1", "bn2", "bn3", "relu", "downsample"
+
+
+def _check(block: nn.Layer, path: str) -> None:
+    for name, part in block.named_children():
+        if name not in _PARTS and not isinstance(part, nn.Identity):
+            raise UserError(
+                f"rules.flow takes both resolutions through {path}, and its layer {name}, a {type(part).__name__}, "
+                "takes one; only the blocks of the last stage may have one, or leave rules.flow out"
+            )
 
 
 def _pass(block: nn.Layer, alpha_in: float, alpha: float, passage: Passage) -> None:

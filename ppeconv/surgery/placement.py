@@ -14,6 +14,7 @@ from ppeconv.errors import UserError
 from ppeconv.layers.handover import fit_in, hand_over_hooks
 from ppeconv.layers.parameters import float_type, parameter_count
 from ppeconv.layers.walk import Place, walk
+from ppeconv.operators.octaveflow import passes_octaves
 from ppeconv.recalibration.base import RecalibrationSlot
 from ppeconv.registry import HEADS, RECALIBRATIONS, Choice
 from ppeconv.schema import check
@@ -51,6 +52,11 @@ def recalibrate(
     sites = [site for site in _sites(model, rules.after) if rules.names(site.path)]
     if not sites:
         raise UserError(_no_place(model, choice.name, rules))
+    if divided := [site.path for site in sites if passes_octaves(site.owner)]:
+        raise UserError(
+            f"{choice.name} weighs one tensor, and OctaveConv with rules.flow passes two resolutions through "
+            f"{', '.join(divided)}; leave these out with rules.exclude, or put OctaveConv in without rules.flow"
+        )
     wants_size = "size" in type(choice.own).model_fields
     to_measure = [site.layer for site in sites if wants_size or rules.after]
     shapes = _measured(model, to_measure, input_size) if to_measure else {}

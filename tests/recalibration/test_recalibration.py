@@ -356,6 +356,12 @@ BOTH = "resnet20_spconv_se_cifar10"
             lambda: recalibrate(
                 create_model("ResNet20", operator="OctaveConv", rules={"flow": True}), "SE", {"after": ["layer1.0.bn1"]}
             ),
+            "two resolutions through layer1.0.bn1",
+        ),
+        (
+            lambda: recalibrate(
+                create_model("ResNet20", operator="OctaveConv", rules={"flow": True}), "SE", {"after": ["layer1.0"]}
+            ),
             "no tensor",
         ),
         (lambda: RECALIBRATIONS.create("SE", 8, reduction=0), "SE.reduction should be an integer from 1 to"),

@@ -7,7 +7,7 @@ import pytest
 from paddle import nn
 
 import ppeconv
-from ppeconv import UserError, backend, create_model, create_operator, replace_conv
+from ppeconv import UserError, backend, create_model, create_operator, recalibrate, replace_conv
 from ppeconv.backbones.protocol import offers
 from ppeconv.cli.main import main
 from ppeconv.geometry import ConvGeometry
@@ -236,12 +236,30 @@ def test_octave_inherits_every_weight(alpha, groups):
             lambda: replace_conv(paddle.vision.models.resnext50_32x4d(), "OctaveConv", {"flow": True}),
             "cannot flow through layer1.0.conv2",
         ),
+        (
+            lambda: replace_conv(make("ResNet20", "SE"), "OctaveConv", {"flow": True}),
+            "through layer1.0, and its layer recalibration, a SE, takes one",
+        ),
+        (
+            lambda: recalibrate(make("ResNet20", "OctaveConv", {"flow": True}), "SE"),
+            "two resolutions through layer1.0.recalibration, .*; leave these out with rules.exclude",
+        ),
         (lambda: create_model("LeNet", features=True), "no feature maps"),
     ],
 )
 def test_refusals_are_sentences(call, words):
     with pytest.raises(UserError, match=words):
         call()
+
+
+def test_the_last_stage_has_a_recalibration_block_before_and_after_the_flow():
+    places, size = {"include": ["layer3.*"]}, [2, 3, 16, 16]
+    first, _ = recalibrate(make("ResNet20", "OctaveConv", {"flow": True}), "SE", places)
+    second, _ = replace_conv(recalibrate(make("ResNet20"), "SE", places)[0], "OctaveConv", {"flow": True})
+    second.set_state_dict(first.state_dict())
+    x = paddle.randn(size)
+    assert first(x).shape == [2, 10]
+    np.testing.assert_array_equal(first(x).numpy(), second(x).numpy())
 
 
 def test_the_flow_inherits_norms():
