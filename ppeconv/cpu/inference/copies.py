@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -99,8 +98,3 @@ _COPIES: dict[str, Callable[[Step, int], list[Copy]]] = {
     "shuffle": _shuffle,
     "flatten": _flatten,
 }
-
-
-def size(value: Value, batch: int) -> int:
-    """Numbers that a value holds."""
-    return math.prod(value.sized(batch))

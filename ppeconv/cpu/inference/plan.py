@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import math
 import threading
 from collections import defaultdict
 from collections.abc import Sequence
@@ -14,8 +15,7 @@ from ppeconv.cpu.inference.fuse import fused
 from ppeconv.cpu.inference.graph import Graph, Step, Value
 from ppeconv.cpu.library import onednn
 from ppeconv.cpu.library.execution import Execution, reorder
-
-_ALIGNED = 64
+from ppeconv.cpu.library.scratch import aligned
 
 
 class Constants:
@@ -57,7 +57,7 @@ class Plan:
         self._batch, self._constants = batch, constants
         self._places, size = _placed(graph, steps, batch)
         self._arena = paddle.empty([size], "uint8")
-        self._start = -(-self._arena.data_ptr() // _ALIGNED) * _ALIGNED
+        self._start = aligned(self._arena.data_ptr())
         image, result = (primitives.image_layout(value, batch) for value in (graph.image, graph.result))
         self._enter = reorder(onednn.dense(graph.image.sized(batch)) if is_first else image, image)
         self._leave = reorder(result, onednn.dense(graph.result.sized(batch)) if is_last else result)
@@ -113,7 +113,7 @@ def _placed(graph: Graph, steps: Sequence[Step], batch: int) -> tuple[dict[Value
 
     def place(value: Value) -> None:
         nonlocal end
-        size, start = -(-4 * copies.size(value, batch) // _ALIGNED) * _ALIGNED, 0
+        size, start = aligned(4 * math.prod(value.sized(batch))), 0
         for begin, behind, _ in sorted(taken, key=lambda it: it[0]):
             if begin - start >= size:
                 break
@@ -125,4 +125,4 @@ def _placed(graph: Graph, steps: Sequence[Step], batch: int) -> tuple[dict[Value
     for number, step in enumerate(steps):
         place(step.output.root)
         taken = [entry for entry in taken if last.get(entry[2], number) > number]
-    return places, end + _ALIGNED
+    return places, end + aligned(1)

@@ -34,9 +34,8 @@ _CPU, _FLOAT32 = paddle.CPUPlace(), paddle.float32
 class _Notes:
     """Something remembered with a tensor for as long as the tensor lives."""
 
-    # By id, as Paddle 2's tensors take no attributes and a WeakKeyDictionary would compare tensors number by number.
-
     def __init__(self):
+        # By id: Paddle 2's tensors take no attributes, and a WeakKeyDictionary would compare tensors number by number.
         self._notes: dict[int, tuple[weakref.ref, Any]] = {}
 
     def remember(self, tensor: paddle.Tensor, note: object) -> None:
