@@ -16,6 +16,7 @@ EXTRAS = {
     "zoo": "requirements-common.txt",
     "onnx": "requirements-onnx.txt",
     "openvino": "requirements-onnx.txt -r requirements-openvino.txt",
+    "mnn": "requirements-onnx.txt -r requirements-mnn.txt",
     "paddleclas": "requirements-common.txt",
 }
 """Extra of the package -> the files of the repository that pin the same packages."""
@@ -34,14 +35,15 @@ def installed(package: str) -> bool:
         return False
 
 
-def present(package: str, extra: str) -> None:
-    """Raise a UserError unless a package of an extra is installed."""
+def present(package: str, extra: str | None = None) -> None:
+    """Raise a UserError unless a package, of an extra or of none, is installed."""
     if not installed(package):
-        raise UserError(f"this needs the package {package}, which is not installed; {install_hint(extra)}")
+        hint = install_hint(extra) if extra else f"install it with: pip install {package}"
+        raise UserError(f"this needs the package {package}, which is not installed; {hint}")
 
 
-def required(package: str, extra: str) -> ModuleType:
-    """A package of an extra, or a sentence that says how to get it."""
+def required(package: str, extra: str | None = None) -> ModuleType:
+    """A package, of an extra or of none, or a sentence that says how to get it."""
     present(package, extra)
     return importlib.import_module(package)
 

@@ -1,4 +1,4 @@
-"""Things that are chosen by name: operators, backbones, data sets, transforms, losses, schedules.
+"""Things that are chosen by name: operators, backbones, data sets, transforms, losses, schedules, runtimes.
 
 What a user may set of such a thing it declares itself, as `Arguments` (see `ppeconv.schema.declaration`) or in the
 keyword-only parameters of its signature; there is no second list.
@@ -85,6 +85,10 @@ class Registry:
             raise UserError(f"there is no {self.kind} called {name!r}{nearest(name, self._entries)}")
         return self._aliases[name.lower()]
 
+    def name_of(self, entry: Any) -> str:
+        """The name under which an entry was registered."""
+        return next(name for name, known in self._entries.items() if known is entry)
+
     def knows(self, name: str) -> bool:
         """Whether there is an entry of that name, in any letter case."""
         self._discover()
@@ -164,6 +168,7 @@ LOSSES = Registry("loss", "ppeconv.engine.losses")
 OPTIMIZERS = Registry("optimizer", "ppeconv.engine.optimizers")
 MIXTURES = Registry("mixture of images", "ppeconv.engine.mixing")
 SCHEDULES = Registry("learning rate schedule", "ppeconv.engine.schedules")
+RUNTIMES = Registry("runtime", "ppeconv.deployment.runtimes")
 
 PLACED = OPERATORS, RECALIBRATIONS, HEADS
 """What the section `Operator` of a config can put into a network."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from ppeconv.benchmark.turns import Contestant, drop_refusing, take_turns
 from ppeconv.deployment.export import Form
 from ppeconv.deployment.runtimes import open_runtime
 from ppeconv.errors import UserError
+from ppeconv.registry import RUNTIMES
 
 BATCH_SIZES = 1, 64
 
@@ -44,8 +46,9 @@ class InferenceSpeed:
     """Why there are no figures."""
 
 
-def make_prediction(folder: str, runtime: str, shape: Sequence[int], threads: int) -> Callable[[], Any]:
-    """A call of an exported network on one fixed random batch [N, C, H, W]."""
+def make_prediction(folder: str, runtime: str, module: str, shape: Sequence[int], threads: int) -> Callable[[], Any]:
+    """A call of an exported network on one fixed random batch [N, C, H, W]; a module registers the runtime."""
+    importlib.import_module(module)
     backend.keep_freed_pages()
     network = open_runtime(Path(folder), runtime, threads)
     images = np.random.default_rng(0).standard_normal(shape, np.float32)
@@ -65,7 +68,7 @@ def inference_speed(
 
     Args:
         networks: the ratios are to the first.
-        runtimes: names from `ppeconv.deployment.runtimes.RUNTIMES`.
+        runtimes: their names, see `ppeconv.deployment.runtimes`.
         batch_sizes: images in a call.
         form: see `export`.
         rounds, times: turns of each network, and timed calls in a turn.
@@ -99,6 +102,7 @@ class _Entry:
         arguments = {
             "folder": str(self.folder),
             "runtime": self.runtime,
+            "module": RUNTIMES.get(self.runtime).__module__,
             "shape": [batch, *self.network.image_shape],
             "threads": threads(),
         }

@@ -9,8 +9,7 @@ import paddle
 
 import ppeconv
 from ppeconv import backend
-
-RUNTIME_PACKAGES = "onnxruntime", "openvino"
+from ppeconv.deployment.runtimes import by_preference
 
 
 def threads() -> int:
@@ -25,7 +24,7 @@ def facts() -> dict[str, str]:
         "threads": str(threads()),
         "ppeconv": ppeconv.__version__,
         "paddle": paddle.__version__,
-        **{package: _version(package) for package in RUNTIME_PACKAGES},
+        **{kind.package: _version(kind.package) for kind in by_preference().values() if kind.package},
         "onednn": backend.available()[1],
     }
 

@@ -16,6 +16,7 @@ from ppeconv.counting import Counts
 from ppeconv.deployment.export import Form, export
 from ppeconv.deployment.rewrite import deploy
 from ppeconv.errors import UserError
+from ppeconv.registry import RUNTIMES
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Images:
     some: Callable[[], np.ndarray | None]
     """A batch [N, C, H, W], or None where there are none on this machine."""
     calibration: Callable[[], Iterator[np.ndarray]]
-    """Batches from which the ranges of int8 are taken."""
+    """Batches from which the ranges of runtimes that quantize are taken."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,9 +53,10 @@ class Network:
         Raises:
             UserError: the runtime cannot have it; see `ppeconv.deployment.export.export`.
         """
-        if runtime == "int8" and not self.images:
-            raise UserError("int8 needs trained weights and images to calibrate on; name a run")
-        calibration = self.images.calibration() if runtime == "int8" and self.images else None
+        quantizes = bool(RUNTIMES.get(runtime).quantizes)
+        if quantizes and not self.images:
+            raise UserError(f"{runtime} needs trained weights and images to calibrate on; name a run")
+        calibration = self.images.calibration() if quantizes and self.images else None
         images = self.images.some() if self.images else None
         export(self.model, folder, self.image_shape, form=form, to=runtime, images=images, calibration=calibration)
 

@@ -9,13 +9,17 @@ from collections.abc import Callable
 from typing import Any
 
 from ppeconv.cli.options import command_parser, each, listed, of, path
+from ppeconv.deployment.runtimes import by_preference
 from ppeconv.domains import Count
 from ppeconv.errors import UserError, nearest
 from ppeconv.extras import present
+from ppeconv.registry import RUNTIMES
 
 
 def parser() -> argparse.ArgumentParser:
     """Options of the command."""
+    kinds = by_preference()
+    quantizing = [name for name, kind in kinds.items() if kind.quantizes]
     parser = command_parser(
         "benchmark", "Measure networks beside each other in one run; medians. Ratios are to the first network."
     )
@@ -44,7 +48,8 @@ def parser() -> argparse.ArgumentParser:
         action="extend",
         type=listed,
         metavar="RUNTIME[,RUNTIME]",
-        help="as export's --to, several with commas; `all` for every one, int8 only where all networks are trained",
+        help=f"{', '.join(kinds)} (default paddle), several with commas; `all` for every one, without "
+        f"{' and '.join(quantizing)} unless all networks are trained",
     )
     parser.add_argument("--form", choices=["deployed", "trained"], default="deployed", help="as in export")
     parser.add_argument(
@@ -129,14 +134,13 @@ def _inference(arguments: argparse.Namespace) -> list[Any]:
 
 
 def _runtimes(names: list[str], trained: bool) -> list[str]:
-    from ppeconv.deployment.runtimes import RUNTIMES
-
+    kinds = by_preference()
     if names == ["all"]:
-        return [name for name in RUNTIMES if trained or name != "int8"]
+        return [name for name, kind in kinds.items() if trained or not kind.quantizes]
     for name in names:
-        if name not in RUNTIMES:
-            raise UserError(f"there is no runtime {name!r}{nearest(name, [*RUNTIMES, 'all'])}")
-    return names
+        if not RUNTIMES.knows(name):
+            raise UserError(f"there is no runtime {name!r}{nearest(name, [*kinds, 'all'])}")
+    return list(map(RUNTIMES.canonical, names))
 
 
 def _write(file: str, write: Callable[[str], None]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from ppeconv.cli.options import add_trained, command_parser, each, listed, of, path, trained
+from ppeconv.deployment.runtimes import by_preference
 from ppeconv.domains import Count, ShareOrAll, Threads
 from ppeconv.errors import UserError
 
@@ -21,7 +22,7 @@ def parser() -> argparse.ArgumentParser:
         action="extend",
         type=listed,
         metavar="RUNTIME[,RUNTIME]",
-        help="paddle (the default), onednn, onnx, int8, openvino: what the folder is for; several with commas",
+        help=f"what the folder is for: {', '.join(by_preference())} (default paddle); several with commas",
     )
     parser.add_argument(
         "--form",

@@ -10,6 +10,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from ppeconv.cli.options import CommandParser, name_unreadable, of, path
+from ppeconv.deployment.runtimes import by_precision, by_preference
 from ppeconv.domains import Count, Positive, Threads
 
 if TYPE_CHECKING:
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
 def parser() -> argparse.ArgumentParser:
     """Options of the command."""
+    kinds = by_preference()
+    precisions = list(dict.fromkeys(precision for kind in kinds.values() for precision in kind.precisions))
+    devices = list(dict.fromkeys(device for kind in kinds.values() for device in kind.devices))
     parser = CommandParser(prog="ppeconv predict", description="Classify images with an exported network.")
     parser.add_argument("--model", required=True, type=path, metavar="DIR", help="folder that export wrote")
     parser.add_argument("images", nargs="+", type=path, metavar="IMAGE", help="image file, folder, or quoted pattern")
@@ -32,15 +36,15 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     parser.add_argument("--threads", type=of(Threads), help="CPU threads")
     parser.add_argument(
-        "--runtime", metavar="NAME", help="paddle, onednn, onnx, int8 or openvino (default: the first that DIR holds)"
+        "--runtime", metavar="NAME", help=f"{', '.join(kinds)} (default: the first of these that DIR holds)"
     )
     parser.add_argument(
         "--precision",
-        choices=["float32", "bf16"],
+        choices=precisions,
         default="float32",
-        help="bf16 (paddle and openvino, on CPUs that have it) is faster and less exact",
+        help=f"bf16 ({' and '.join(by_precision('bf16'))}, on CPUs that have it) is faster and less exact",
     )
-    parser.add_argument("--device", choices=["cpu", "gpu"], default="cpu")
+    parser.add_argument("--device", choices=devices, default="cpu")
     return parser
 
 

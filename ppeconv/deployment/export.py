@@ -14,19 +14,15 @@ from paddle import nn
 import ppeconv
 from ppeconv import observe
 from ppeconv.anywidth import narrow
-from ppeconv.deployment.convertible import convertible_operations
-from ppeconv.deployment.int8 import write_int8
-from ppeconv.deployment.manifest import FILE as MANIFEST
-from ppeconv.deployment.manifest import FORMAT, checksums
-from ppeconv.deployment.onnx import OPSET, write_onnx
+from ppeconv.deployment.eager import EagerRuntime
+from ppeconv.deployment.manifest import Manifest
 from ppeconv.deployment.outputs import arrays, named_outputs
 from ppeconv.deployment.publish import publishing
 from ppeconv.deployment.rewrite import deploy, fewest_macs, require_float32, with_affine_norms
-from ppeconv.deployment.runtime import PREFIX, EagerRuntime
-from ppeconv.deployment.runtimes import FILES, RUNTIMES, Runtime
+from ppeconv.deployment.runtimes import Runtime, by_preference
+from ppeconv.deployment.source import Source
 from ppeconv.errors import UserError, nearest
-from ppeconv.layers.shuffle import in_one_operation
-from ppeconv.schema.values import to_yaml
+from ppeconv.registry import RUNTIMES
 
 Form = Literal["deployed", "trained"]
 CHECKED_BATCHES = 1, 3
@@ -58,13 +54,12 @@ def export(
             transform_ops a Resize to `input_shape` and a Normalize to numbers from 0 to 1.
         form: "deployed", see `ppeconv.deploy`, or "trained", layer by layer the network as it is.
         forms: what operators take in the deployed form, see `ppeconv.deploy`; `tune` finds the fastest. Not given, each
-            takes its usual one, and for "onednn" as the first target the one with the fewest MACs.
-        to: one runtime, or several as a list or with commas between: "paddle" and "onednn" for
-            `inference.json|.pdmodel` and `inference.pdiparams`, "onnx" and "openvino" for `inference.onnx`, "int8" for
-            `inference.int8.onnx`.
+            takes its usual one, or that with the fewest MACs where the first runtime is best with it ("onednn").
+        to: one runtime, or several as a list or with commas between; their `files` are written, see
+            `ppeconv.deployment.runtimes`.
         targets: an older name of `to`.
         images: real images [N, C, H, W], normalised, on which the results are compared besides random ones.
-        calibration: batches of such images for "int8".
+        calibration: batches of such images for runtimes that quantize ("int8").
 
     Returns:
         The largest difference between exported and given network, relative to the largest output, at batch 1 and 3.
@@ -73,51 +68,48 @@ def export(
         UserError: the difference is above TOLERANCE, the network gives something else, the folder cannot be written, or
             a package is missing. Nothing is changed then.
     """
-    folder = Path(folder)
+    folder = Path(folder).expanduser()
     targets = as_targets(to if targets is None else targets)
-    if "int8" in targets and calibration is None:
-        raise UserError("int8 needs calibration images, from which the ranges of the activations are taken")
+    kinds = [RUNTIMES.get(target) for target in targets]
+    for kind in kinds:
+        kind.require_package()
+    if calibration is None and (rounded := [name for name in targets if RUNTIMES.get(name).quantizes]):
+        raise UserError(f"{rounded[0]} needs calibration images, from which the ranges of the activations are taken")
     if forms and form != "deployed":
         raise UserError(f"forms of operators are for the deployed form; got form {form!r} and forms {dict(forms)}")
     require_float32(model)
     model = narrow(model)
-    usual = fewest_macs() if targets[0] == "onednn" else {}
+    usual = fewest_macs() if kinds[0].fewest_macs else {}
     network = deploy(model, input_shape, {**usual, **(forms or {})}) if form == "deployed" else with_affine_norms(model)
     with publishing(folder) as staged:
-        onnx = bool({"onnx", "int8", "openvino"} & set(targets))
-        checked = [target for target in targets if target != "int8"] or ["onnx"]
-        with observe.evaluating(model), observe.evaluating(network):
+        with (
+            tempfile.TemporaryDirectory(dir=staged) as scratch,
+            observe.evaluating(model),
+            observe.evaluating(network),
+        ):
             outputs = _shapes(model, input_shape)
-            if {"paddle", "onednn"} & set(targets):
-                with in_one_operation():
-                    _save(network, staged, input_shape)
-            if onnx:
-                _save_onnx(network, staged, input_shape)
+            source = Source(network, input_shape, Path(scratch), () if calibration is None else calibration)
+            opened = _exact(kinds, source, staged)
             batches = [*_random_images(input_shape), *([] if images is None else [images])]
-            difference = max(_difference(model, RUNTIMES[target](staged), batches) for target in checked)
-        if not difference <= TOLERANCE:
-            raise UserError(
-                f"the exported network differs from the trained one by {difference:.2g} of its largest "
-                f"output, more than {TOLERANCE:g}; nothing was written to {folder}"
-            )
-        if "int8" in targets and calibration is not None:
-            write_int8(staged, calibration)
-            if not {"onnx", "openvino"} & set(targets):
-                (staged / FILES["onnx"]).unlink()
+            difference = max(_difference(model, runtime, batches) for runtime in opened)
+            if not difference <= TOLERANCE:
+                raise UserError(
+                    f"the exported network differs from the trained one by {difference:.2g} of its largest "
+                    f"output, more than {TOLERANCE:g}; nothing was written to {folder}"
+                )
+            _write([kind for kind in kinds if kind.quantizes], source, staged)
         facts = {
-            "format": FORMAT,
             "ppeconv": ppeconv.__version__,
             "paddle": paddle.__version__,
             "form": form,
             **({"forms": dict(forms)} if forms else {}),
             "runtimes": list(targets),
-            **({"opset": OPSET} if onnx else {}),
+            **({"opset": source.opset} if source.opset else {}),
             "input_shape": list(input_shape),
             **_usual_description(input_shape, outputs),
             **(description or {}),
-            "sha256": checksums(staged),
         }
-        (staged / MANIFEST).write_text(to_yaml(facts), "utf-8")
+        Manifest.write(staged, facts)
     return difference
 
 
@@ -125,9 +117,30 @@ def as_targets(to: str | Sequence[str]) -> list[str]:
     """The runtimes that are meant; raises UserError for an unknown one."""
     targets = to.split(",") if isinstance(to, str) else list(to)
     for target in targets or [""]:
-        if target not in RUNTIMES:
-            raise UserError(f"a network cannot be exported to {target!r}{nearest(target, RUNTIMES)}")
-    return targets
+        if not RUNTIMES.knows(target):
+            raise UserError(f"a network cannot be exported to {target!r}{nearest(target, by_preference())}")
+    return [RUNTIMES.canonical(target) for target in targets]
+
+
+def _exact(kinds: Sequence[type[Runtime]], source: Source, folder: Path) -> list[Runtime]:
+    """The runtimes that compute what the network does, written and opened; for one that quantizes, what it starts from.
+
+    What was not asked for is written into a folder that is thrown away.
+    """
+    exact = [kind for kind in kinds if not kind.quantizes]
+    aside = {RUNTIMES.get(kind.quantizes) for kind in kinds if kind.quantizes} - set(exact)
+    _write(exact, source, folder)
+    if aside:
+        (source.scratch / "aside").mkdir()
+        _write(aside, source, source.scratch / "aside")
+    return [*(kind(folder) for kind in exact), *(kind(source.scratch / "aside") for kind in aside)]
+
+
+def _write(kinds: Iterable[type[Runtime]], source: Source, folder: Path) -> None:
+    """Several may have the same files, which are written once."""
+    for kind in kinds:
+        if not kind.held_by(folder):
+            kind.write(source, folder)
 
 
 def _usual_description(input_shape: Sequence[int], outputs: Mapping[str, Sequence[int]]) -> dict[str, Any]:
@@ -139,23 +152,6 @@ def _usual_description(input_shape: Sequence[int], outputs: Mapping[str, Sequenc
     scores = [shape for shape in outputs.values() if len(shape) == 2]
     classes = {"class_names": list(map(str, range(scores[0][1])))} if len(scores) == len(outputs) == 1 else {}
     return {**named, **classes, **transforms}
-
-
-def _save(model: nn.Layer, folder: Path, input_shape: Sequence[int]) -> None:
-    spec = paddle.static.InputSpec([None, *input_shape], "float32", "image")
-    forward = model.forward
-    static = paddle.jit.to_static(model, input_spec=[spec], full_graph=True)
-    try:
-        paddle.jit.save(static, str(folder / PREFIX))
-    finally:
-        model.forward = forward
-
-
-def _save_onnx(model: nn.Layer, folder: Path, input_shape: Sequence[int]) -> None:
-    with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        with convertible_operations():
-            _save(model, Path(scratch), input_shape)
-        write_onnx(Path(scratch)).rename(folder / FILES["onnx"])
 
 
 def _random_images(input_shape: Sequence[int]) -> list[np.ndarray]:

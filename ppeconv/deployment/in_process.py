@@ -11,7 +11,7 @@ import paddle
 from paddle import Tensor, nn
 
 from ppeconv.deployment.export import export
-from ppeconv.deployment.onednn_runtime import OnednnRuntime
+from ppeconv.deployment.runtimes.onednn import OnednnRuntime
 
 
 class InProcess:

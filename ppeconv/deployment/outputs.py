@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from paddle import Tensor
 
 from ppeconv.errors import UserError
+
+if TYPE_CHECKING:
+    from paddle import Tensor
 
 
 def named_outputs(output: Any) -> dict[str, Tensor]:
@@ -42,6 +44,8 @@ def one_or_all(results: list[np.ndarray]) -> np.ndarray | list[np.ndarray]:
 
 
 def _walk(output: Any, name: str) -> Iterator[tuple[str, Tensor]]:
+    from paddle import Tensor
+
     if isinstance(output, Tensor):
         yield name, output
     elif isinstance(output, Mapping):

@@ -12,9 +12,8 @@ from ppeconv import backend
 from ppeconv.data.batches import Pipeline
 from ppeconv.data.found import images_of
 from ppeconv.data.inputs import Input, as_list, name_of, pixels
-from ppeconv.deployment.manifest import FILE, Manifest, read_manifest
+from ppeconv.deployment.manifest import FILE, ClassifierManifest
 from ppeconv.deployment.outputs import arrays
-from ppeconv.deployment.precision import Precision
 from ppeconv.deployment.runtimes import open_runtime
 from ppeconv.errors import UserError
 
@@ -121,8 +120,8 @@ class Predictor(Classifier):
 
     Args:
         folder: what `tools/export.py` wrote.
-        threads, device, precision: see `PaddleRuntime`.
-        runtime: one of RUNTIMES; not given, the first of these that the folder holds.
+        threads, device, precision: see `Runtime`.
+        runtime: the name of one; not given, the first that the folder holds.
         keep_freed_pages: have the whole process keep what memory it frees (glibc); fetching it anew took a tenth
             to a third of the time of a call (ResNet18 with SPConv, batch 64, runtime paddle).
 
@@ -136,13 +135,13 @@ class Predictor(Classifier):
         threads: int | None = None,
         device: str = "cpu",
         runtime: str | None = None,
-        precision: Precision = "float32",
+        precision: str = "float32",
         keep_freed_pages: bool = False,
     ):
         if keep_freed_pages:
             backend.keep_freed_pages()
-        self.folder = Path(folder)
-        manifest = read_manifest(self.folder)
+        self.folder = Path(folder).expanduser()
+        manifest = ClassifierManifest.read(self.folder)
         self.input_shape = manifest.input_shape
         pipeline = _pipeline(manifest, self.folder)
         opened = open_runtime(self.folder, runtime, threads, device, precision)
@@ -156,7 +155,7 @@ class Predictor(Classifier):
             )
 
 
-def _pipeline(manifest: Manifest, folder: Path) -> Pipeline:
+def _pipeline(manifest: ClassifierManifest, folder: Path) -> Pipeline:
     """The transforms, tried on an image of the network's size."""
     channels, height, width = manifest.input_shape
     try:

@@ -10,14 +10,13 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from ppeconv.deployment.runtime import PREFIX
+from ppeconv.deployment.manifest import FILE
+from ppeconv.deployment.runtimes import by_preference
 from ppeconv.engine.lock import Lock
 from ppeconv.errors import UserError
 
 TABLE = "widths.yml"
 """Beside the folders of several widths."""
-_ENDINGS = "yml", "json", "pdmodel", "pdiparams", "pdiparams.info", "onnx", "int8.onnx"
-_NAMES = (*(f"{PREFIX}.{ending}" for ending in _ENDINGS), TABLE)
 _WIDTH = re.compile(r"width_[\d.e-]+")
 
 
@@ -59,8 +58,9 @@ def publishing(folder: Path) -> Iterator[Path]:
 
 def exported_files(folder: Path) -> list[Path]:
     """What exports wrote there, by its exact names."""
+    names = dict.fromkeys([FILE, TABLE, *(name for kind in by_preference().values() for name in kind.files)])
     places = [folder, *(place for place in folder.glob("width_*") if _WIDTH.fullmatch(place.name))]
-    return [file for place in places for name in _NAMES if (file := place / name).is_file()]
+    return [file for place in places for name in names if (file := place / name).is_file()]
 
 
 def _replace(staged: Path, target: Path) -> None:

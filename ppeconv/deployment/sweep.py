@@ -15,7 +15,7 @@ from paddle import nn
 from ppeconv.anywidth import count_width, narrow
 from ppeconv.deployment.export import export
 from ppeconv.deployment.latency import median_ms
-from ppeconv.deployment.runtime import PaddleRuntime
+from ppeconv.deployment.runtimes.paddle import PaddleRuntime
 from ppeconv.engine.evaluator import Evaluation
 
 

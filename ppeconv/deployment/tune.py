@@ -56,7 +56,7 @@ def tune(
     Args:
         model: the network; it stays as it was.
         input_shape: [C, H, W] of an image.
-        runtime: one of RUNTIMES.
+        runtime: the name of one.
         batch, threads: of the measurement.
     """
     return [

@@ -15,7 +15,6 @@ from ppeconv.data.inputs import Input, as_list
 from ppeconv.deployment.export import as_targets, export
 from ppeconv.deployment.facts import Facts, read_facts
 from ppeconv.deployment.latency import median_ms
-from ppeconv.deployment.precision import Precision
 from ppeconv.deployment.predictor import Prediction, Predictor
 from ppeconv.deployment.publish import TABLE, publishing
 from ppeconv.deployment.runtimes import open_runtime
@@ -68,7 +67,7 @@ def export_widths(
     differences: dict[float, float] = {}
     rows: list[dict[str, Any]] = []
     targets = as_targets(to if targets is None else targets)
-    with publishing(Path(folder)) as staged:
+    with publishing(Path(folder).expanduser()) as staged:
         for width in sorted({float(width) for width in widths}):
             place = staged / f"width_{width:g}"
             facts = {**(description or {}), "width": width}
@@ -97,7 +96,7 @@ class AnyWidthPredictor:
         threads: CPU threads; those of the measurement when not given.
         device: "cpu" or "gpu".
         runtime: one that the networks were exported for; that of the measurement when not given.
-        precision: see `PaddleRuntime`.
+        precision: see `Runtime`.
         keep_freed_pages: see `Predictor`.
     """
 
@@ -107,16 +106,17 @@ class AnyWidthPredictor:
         threads: int | None = None,
         device: str = "cpu",
         runtime: str | None = None,
-        precision: Precision = "float32",
+        precision: str = "float32",
         keep_freed_pages: bool = False,
     ):
         maker = "tools/export.py --widths 0.25 0.5 1"
-        table = read_facts(Path(folder) / TABLE, _Table, FORMAT, "a folder of several widths", maker)
+        folder = Path(folder).expanduser()
+        table = read_facts(folder / TABLE, _Table, FORMAT, "a folder of several widths", maker)
         self.rows: list[dict[str, Any]] = sorted(
             (row.model_dump() for row in table.widths), key=lambda row: row["width"]
         )
         options = threads or table.threads, device, runtime or table.runtime, precision, keep_freed_pages
-        self.predictors = {row["width"]: Predictor(Path(folder) / row["folder"], *options) for row in self.rows}
+        self.predictors = {row["width"]: Predictor(folder / row["folder"], *options) for row in self.rows}
 
     def expected_ms(self, width: float, batch: int = 1) -> float:
         """The measured latency of a batch, of the next larger one measured, or in proportion to the largest."""
@@ -149,4 +149,4 @@ class AnyWidthPredictor:
 
 def holds_widths(folder: str | Path) -> bool:
     """Whether several widths were exported into a folder."""
-    return (Path(folder) / TABLE).is_file()
+    return (Path(folder).expanduser() / TABLE).is_file()

@@ -29,7 +29,7 @@ class Run:
     """
 
     def __init__(self, path: str | Path):
-        self.path = Path(path)
+        self.path = Path(path).expanduser()
 
     @property
     def exists(self) -> bool:

@@ -13,9 +13,9 @@ from ppeconv.config import Config, parse
 from ppeconv.data.batches import Pipeline
 from ppeconv.data.given import given_sets
 from ppeconv.data.inputs import Input
+from ppeconv.deployment.eager import EagerRuntime
 from ppeconv.deployment.export import Form, as_targets
 from ppeconv.deployment.predictor import Classifier, Prediction
-from ppeconv.deployment.runtime import EagerRuntime
 from ppeconv.deployment.sweep import WidthRow
 from ppeconv.engine import distributed
 from ppeconv.engine.evaluator import Evaluation
@@ -159,7 +159,7 @@ class Experiment:
         """Write the trained network for prediction into Global.save_inference_dir, else `<run>/inference`.
 
         Args:
-            to: one runtime or several: "paddle", "onednn", "onnx", "int8", "openvino".
+            to: one runtime or several, see `ppeconv.deployment.runtimes`.
             form: "deployed", with batch norms folded and operators in their inference form, or "trained".
             widths: of an any-width network: one is exported as the network, several into a folder each.
             tune: measure the forms of operators that have several and export each layer in its fastest.

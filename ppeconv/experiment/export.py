@@ -11,17 +11,18 @@ from pathlib import Path
 from paddle import nn
 
 from ppeconv.anywidth import set_width
+from ppeconv.deployment.accuracy import compared, top1
+from ppeconv.deployment.eager import EagerRuntime
 from ppeconv.deployment.export import Form
 from ppeconv.deployment.export import export as write_export
-from ppeconv.deployment.int8 import compared, top1
-from ppeconv.deployment.runtime import EagerRuntime
-from ppeconv.deployment.runtimes import open_runtime
+from ppeconv.deployment.runtimes import by_preference, open_runtime
 from ppeconv.deployment.tune import forms_of, tune
 from ppeconv.deployment.widths import export_widths
 from ppeconv.engine.log import logger
 from ppeconv.engine.run import Run
 from ppeconv.errors import UserError
 from ppeconv.experiment.parts import CALIBRATION_IMAGES, Parts
+from ppeconv.registry import RUNTIMES
 
 
 @dataclass(frozen=True)
@@ -51,10 +52,10 @@ def export(
     if widths and len(widths) > 1:
         _export_widths(parts, model, folder, to, widths, measured.threads)
         return folder
-    if "int8" in to:
+    if quantizing := _quantizing(to):
         logger.info(
-            f"int8: ranges of activations are taken from {CALIBRATION_IMAGES} training images; then the test images "
-            "are evaluated before and after"
+            f"{', '.join(quantizing)}: ranges of activations are taken from {CALIBRATION_IMAGES} training images; then "
+            "the test images are evaluated before and after"
         )
     with set_width(model, widths[0]) if widths else nullcontext():
         _export_one(parts, model, folder, to, form, _fastest_forms(parts, model, to[0], measured) if tuned else None)
@@ -65,6 +66,7 @@ def export(
 def _export_one(
     parts: Parts, model: nn.Layer, folder: Path, to: Sequence[str], form: Form, forms: dict[str, str] | None
 ) -> None:
+    quantizing = _quantizing(to)
     difference = write_export(
         model,
         folder,
@@ -74,28 +76,37 @@ def _export_one(
         forms=forms,
         to=to,
         images=parts.some_test_images(),
-        calibration=parts.calibration_images("[int8][Calibration]"),
+        calibration=parts.calibration_images(f"[{', '.join(quantizing)}][Calibration]"),
     )
     logger.info(
         f"exported the {form} form to {folder}; largest difference from the trained network {difference:.1e} of its "
         "output"
     )
-    if "int8" in to:
+    if quantizing:
         before = top1(EagerRuntime(model), parts.plain_images("test", head="[Eval][Trained]"))
-        after = top1(open_runtime(folder, "int8"), parts.plain_images("test", head="[Eval][int8]"))
-        text, much = compared(before, after)
+    for name in quantizing:
+        after = top1(open_runtime(folder, name), parts.plain_images("test", head=f"[Eval][{name}]"))
+        text, much = compared(name, before, after)
         logger.log(logging.WARNING if much else logging.INFO, text)
 
 
 def _export_widths(
     parts: Parts, model: nn.Layer, folder: Path, to: Sequence[str], widths: Sequence[float], threads: int
 ) -> None:
-    if "int8" in to:
-        raise UserError("several --widths are exported to paddle, onnx and openvino; give one width for int8")
+    if quantizing := _quantizing(to):
+        exact = [name for name, kind in by_preference().items() if not kind.quantizes]
+        raise UserError(
+            f"several --widths are exported to {', '.join(exact)}; give one width for {' and '.join(quantizing)}"
+        )
     shape, facts = parts.config.Infer.image_shape, parts.prediction_facts()
     for width, difference in export_widths(model, folder, shape, widths, facts, threads, to).items():
         logger.info(f"width {width:g}: largest difference from the trained network {difference:.1e} of its output")
     logger.info(f"exported to {folder}; try it: python tools/predict.py --model {folder} --budget-ms 3 IMAGE")
+
+
+def _quantizing(to: Sequence[str]) -> list[str]:
+    """Those of the runtimes that round to few bits."""
+    return [name for name in to if RUNTIMES.get(name).quantizes]
 
 
 def _fastest_forms(parts: Parts, model: nn.Layer, runtime: str, measured: Measured) -> dict[str, str]:

@@ -18,7 +18,7 @@ from PIL import Image
 from ppeconv import UserError, anywidth, create_model
 from ppeconv.data.datasets import Digits
 from ppeconv.deployment import sweep
-from ppeconv.deployment.runtime import PaddleRuntime
+from ppeconv.deployment.runtimes.paddle import PaddleRuntime
 from ppeconv.deployment.sweep import WidthRow, area
 from ppeconv.deployment.widths import AnyWidthPredictor, export_widths
 from ppeconv.engine.losses import CombinedLoss

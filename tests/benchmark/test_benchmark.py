@@ -20,7 +20,7 @@ from ppeconv.benchmark.table import as_text, read_csv, write_csv
 from ppeconv.benchmark.turns import Contestant, drop_refusing, take_turns
 from ppeconv.cli.benchmark import _runtimes
 from ppeconv.cli.main import main
-from ppeconv.deployment.runtimes import RUNTIMES
+from ppeconv.deployment.runtimes import by_preference
 from ppeconv.experiment.speed import of_config
 from tests.support.runs import call, trained_run
 
@@ -149,8 +149,8 @@ def test_int8_of_a_run(tmp_path, capsys):
 
 
 def test_all_runtimes_are_those_that_the_networks_can_have():
-    assert _runtimes(["all"], trained=True) == list(RUNTIMES)
-    assert _runtimes(["all"], trained=False) == [name for name in RUNTIMES if name != "int8"]
+    assert _runtimes(["all"], trained=True) == list(by_preference())
+    assert _runtimes(["all"], trained=False) == [name for name in by_preference() if name != "int8"]
 
 
 def rows_of(*figures):

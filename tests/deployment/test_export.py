@@ -20,8 +20,8 @@ from ppeconv.deployment.export import export
 from ppeconv.deployment.outputs import named_outputs
 from ppeconv.deployment.precision import require_bf16
 from ppeconv.deployment.publish import publishing
-from ppeconv.deployment.runtime import PaddleRuntime
 from ppeconv.deployment.runtimes import open_runtime
+from ppeconv.deployment.runtimes.paddle import PaddleRuntime
 from ppeconv.experiment import Experiment
 from ppeconv.layers.parameters import NORMS
 from ppeconv.layers.shuffle import by_reshaping
@@ -478,7 +478,6 @@ def test_a_network_that_paddle_cannot_run_in_bf16_is_a_sentence(exported, monkey
         def run(self):
             raise RuntimeError("std::exception")
 
-    monkeypatch.setattr("ppeconv.deployment.runtime.require_bf16", lambda device: None)
     for precision, error in (("bf16", UserError), ("float32", RuntimeError)):
         runtime = PaddleRuntime(exported.path / "inference", 1, precision=precision)
         runtime._predictor = Failing(runtime._predictor)
@@ -491,7 +490,7 @@ def test_predict_in_bf16(exported, tmp_path, capsys, monkeypatch):
         pytest.skip("Paddle imitates bf16 by the CPU's flags, whatever oneDNN is limited to")
     save_digits(tmp_path / "images", 2)
     asked = []
-    monkeypatch.setattr("ppeconv.deployment.runtime.require_bf16", asked.append)
+    monkeypatch.setattr("ppeconv.deployment.runtimes.base.require_bf16", asked.append)
     arguments = ["predict", "--model", exported.path / "inference", tmp_path / "images", "--precision"]
     assert call(capsys, *arguments, "float32")[0] == 0
     assert asked == []

@@ -13,11 +13,11 @@ import yaml
 from paddle import nn
 
 from ppeconv import Predictor, create_model, create_operator, list_operators
+from ppeconv.deployment.accuracy import compared
 from ppeconv.deployment.export import export
-from ppeconv.deployment.int8 import compared
-from ppeconv.deployment.onnx_runtime import OnnxRuntime
-from ppeconv.deployment.runtime import PaddleRuntime
 from ppeconv.deployment.runtimes import held_by, open_runtime
+from ppeconv.deployment.runtimes.onnx import OnnxRuntime
+from ppeconv.deployment.runtimes.paddle import PaddleRuntime
 from ppeconv.deployment.tune import forms_of, tune
 from ppeconv.deployment.widths import AnyWidthPredictor, export_widths
 from tests.deployment.test_export import Detector, save_digits
@@ -144,7 +144,7 @@ def test_quantisation_is_quiet_and_leaves_the_logs_as_they_were(tmp_path, capfd,
 
 @pytest.mark.parametrize(("after", "much"), [(0.95, False), (0.9, False), (0.895, False), (0.83, True)])
 def test_a_fall_of_accuracy_is_said_in_points(after, much):
-    text, warned = compared(0.9, after)
+    text, warned = compared("int8", 0.9, after)
     assert f"top1 0.90000 before, {after:.5f} after" in text
     assert f"{100 * (after - 0.9):+.2f} points" in text
     assert warned == much == ("keep float32" in text)

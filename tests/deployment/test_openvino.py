@@ -64,7 +64,7 @@ def test_bf16_is_near_float32(exported):
 
 
 def test_what_openvino_does_not_do_is_a_sentence(exported, tmp_path):
-    with pytest.raises(UserError, match="on the CPU here; got device 'gpu'"):
+    with pytest.raises(UserError, match="is for the CPU; got device 'gpu'"):
         open_runtime(exported, "openvino", device="gpu")
     with pytest.raises(UserError, match="--to openvino"):
         open_runtime(tmp_path, "openvino")

@@ -6,36 +6,38 @@ from pathlib import Path
 
 import numpy as np
 
-from ppeconv import backend
-from ppeconv.cpu.inference import Executor
-from ppeconv.deployment.runtime import PREFIX, program_files
+from ppeconv.deployment.runtimes.base import PREFIX, Runtime
+from ppeconv.deployment.source import Source
 from ppeconv.errors import UserError
+from ppeconv.registry import RUNTIMES
 
 
-class OnednnRuntime:
-    """A network exported for Paddle: float32 [N, C, H, W] -> [N, classes]; calls from several threads take turns.
+@RUNTIMES.register(name="onednn")
+class OnednnRuntime(Runtime):
+    """The oneDNN library of the Paddle wheel, without Paddle Inference; calls from several threads take turns.
 
     Where Paddle Inference changes memory layouts between the small steps of an operator, everything stays
     channels-last here, sums, gates and activations are done inside the convolutions where oneDNN can, and a batch goes
     through in portions that fit the processor's caches.
-
-    Args:
-        folder: what was exported with Paddle 3.
-        threads: CPU threads; those of the process when not given.
-        device: "cpu", the only one.
-
-    Raises:
-        UserError: the network has an operation that is not known here, or the library does not work on this machine.
     """
 
-    def __init__(self, folder: Path, threads: int | None = None, device: str = "cpu"):
-        if device != "cpu":
-            raise UserError(f"the runtime onednn is for the CPU; got device {device!r}")
+    files = f"{PREFIX}.json", f"{PREFIX}.pdiparams"
+    """What Paddle 3 writes; Paddle 2 has programs of another kind."""
+    fewest_macs = True
+    preference = 2
+
+    def __init__(self, folder: Path, threads: int | None = None, device: str = "cpu", precision: str = "float32"):
+        from ppeconv import backend
+        from ppeconv.cpu.inference import Executor
+
         works, why = backend.available()
         if not works:
             raise UserError(f"the runtime onednn does not work here: {why}; use the runtime paddle")
-        program_files(folder)
         self._run = Executor(folder / PREFIX, threads)
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         return self._run(images)
+
+    @classmethod
+    def write(cls, source: Source, folder: Path) -> None:
+        source.save_program(folder)

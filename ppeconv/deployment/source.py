@@ -1,0 +1,129 @@
+"""The network that is exported, in the formats from which the files of runtimes are made."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ppeconv.deployment.manifest import PREFIX
+from ppeconv.errors import UserError
+from ppeconv.extras import present, required
+
+if TYPE_CHECKING:
+    from paddle import nn
+
+OPSET = 13
+"""Operator set of the ONNX files."""
+_CONVERT = """
+import sys, paddle2onnx
+program, weights, target, opset = sys.argv[1:]
+paddle2onnx.export(program, weights, target, opset_version=int(opset), auto_upgrade_opset=False, optimize_tool="None")
+"""
+
+
+class Source:
+    """A network in its inference form, which runtimes write down.
+
+    Args:
+        network: in eval mode.
+        input_shape: [C, H, W].
+        scratch: an empty folder for what is made on the way.
+        calibration: batches of real images [N, C, H, W], normalised, for runtimes that quantize.
+    """
+
+    def __init__(
+        self,
+        network: nn.Layer,
+        input_shape: Sequence[int],
+        scratch: Path,
+        calibration: Iterable[np.ndarray] = (),
+    ):
+        self.network, self.input_shape = network, list(input_shape)
+        self.scratch, self.calibration = scratch, calibration
+
+    def save_program(self, folder: Path) -> None:
+        """Write it as a program of Paddle of dynamic batch size, `program_files`, made of Paddle's own operations."""
+        from ppeconv.layers.shuffle import in_one_operation
+
+        with in_one_operation():
+            self._trace(folder)
+
+    @cached_property
+    def onnx(self) -> Path:
+        """It as an ONNX file of dynamic batch size and operator set OPSET, in the scratch folder.
+
+        Raises:
+            UserError: paddle2onnx or onnx is missing, or an operation of the network has no counterpart.
+        """
+        present("paddle2onnx", "onnx")
+        with _convertible_operations():
+            self._trace(self.scratch)
+        return _converted(self.scratch)
+
+    @property
+    def opset(self) -> int | None:
+        """The operator set of the ONNX file, where one was asked for."""
+        return OPSET if "onnx" in vars(self) else None
+
+    def _trace(self, folder: Path) -> None:
+        import paddle
+
+        spec = paddle.static.InputSpec([None, *self.input_shape], "float32", "image")
+        forward = self.network.forward
+        static = paddle.jit.to_static(self.network, input_spec=[spec], full_graph=True)
+        try:
+            paddle.jit.save(static, str(folder / PREFIX))
+        finally:
+            self.network.forward = forward
+
+
+def program_files(folder: Path) -> tuple[Path, Path]:
+    """A program of Paddle without its weights, as Paddle 3 or Paddle 2 writes it, and the weights."""
+    old = folder / f"{PREFIX}.pdmodel"
+    return old if old.is_file() else folder / f"{PREFIX}.json", folder / f"{PREFIX}.pdiparams"
+
+
+def _converted(folder: Path) -> Path:
+    """`inference.onnx` beside the program that it is made of.
+
+    paddle2onnx runs in a process of its own, as it ends the process at an operation that it does not know; nothing is
+    downloaded or installed: it is kept from the optimisers that would.
+    """
+    onnx, target = required("onnx", "onnx"), folder / f"{PREFIX}.onnx"
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", _CONVERT, *map(str, program_files(folder)), str(target), str(OPSET)],
+        env={**os.environ, "POLYGRAPHY_AUTOINSTALL_DEPS": "0"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode or not target.is_file():
+        said = [line for line in (done.stdout + done.stderr).splitlines() if "rror" in line or "support" in line]
+        raise UserError(
+            f"paddle2onnx cannot convert this network to ONNX, opset {OPSET}: {' '.join(said[:3]) or 'no reason given'}"
+        )
+    onnx.checker.check_model(str(target), full_check=True)
+    return target
+
+
+@contextmanager
+def _convertible_operations() -> Iterator[None]:
+    """While this is open, networks are traced with operations that ONNX knows."""
+    import paddle.nn.functional as F
+
+    from ppeconv.layers.shuffle import by_reshaping
+
+    original = F.channel_shuffle
+    F.channel_shuffle = by_reshaping
+    try:
+        yield
+    finally:
+        F.channel_shuffle = original
