@@ -83,7 +83,12 @@ def _export_one(
         "output"
     )
     if quantizing:
-        before = top1(EagerRuntime(model), parts.plain_images("test", head="[Eval][Trained]"))
+        _compare_accuracy(parts, model, folder, quantizing)
+
+
+def _compare_accuracy(parts: Parts, model: nn.Layer, folder: Path, quantizing: Sequence[str]) -> None:
+    """On the test images, with the network and with the runtimes that round it."""
+    before = top1(EagerRuntime(model), parts.plain_images("test", head="[Eval][Trained]"))
     for name in quantizing:
         after = top1(open_runtime(folder, name), parts.plain_images("test", head=f"[Eval][{name}]"))
         text, much = compared(name, before, after)
