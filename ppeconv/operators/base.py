@@ -36,6 +36,13 @@ class ConvOperator(Declared, nn.Layer):
     lighter: ClassVar[dict[str, Sequence[Any]]] = {}
     """Own argument -> values to try in turn where the operator would not save anything on a convolution."""
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if isinstance(cls.limits, str) or not set(cls.limits) <= set(LIMITS):
+            raise UserError(
+                f"{cls.__name__}.limits should be a tuple of names among {sorted(LIMITS)}; got {cls.limits!r}"
+            )
+
     def __init__(
         self,
         in_channels: int,

@@ -192,3 +192,10 @@ def test_counts_in_the_first_table(network, operator, params, macs, name):
 
 def test_the_first_table_has_rows():
     assert len(ROWS) >= 8
+
+
+@pytest.mark.parametrize("page", ["docs/add_operator.md", "docs/en/add_operator.md"])
+def test_every_limit_of_an_operator_is_described(page):
+    from ppeconv.operators.base import LIMITS
+
+    assert re.findall(r'^\| `"(.+?)"` \|', (ROOT / page).read_text("utf-8"), re.M) == list(LIMITS)

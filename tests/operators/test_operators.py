@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ppeconv
-from ppeconv.errors import Unsupported
+from ppeconv.errors import Unsupported, UserError
 from ppeconv.geometry import ConvGeometry
+from ppeconv.operators.base import ConvOperator
 from ppeconv.registry import OPERATORS
 
 NAMES = OPERATORS.names()
@@ -140,6 +141,12 @@ def test_normal_form_of_a_padding_convolves_alike(padding, kernel):
     plain.set_state_dict(conv.state_dict())
     x = paddle.randn([1, 4, 9, 11])
     np.testing.assert_allclose(conv(x).numpy(), plain(x).numpy(), atol=1e-6)
+
+
+@pytest.mark.parametrize("limits", [("dense", "odd kernels"), "dense"])
+def test_an_unknown_limit_is_refused_where_it_is_written(limits):
+    with pytest.raises(UserError, match=r"Limited\.limits should be a tuple of names among \['dense', .*; got "):
+        type("Limited", (ConvOperator,), {"limits": limits})
 
 
 def test_conv2d_operator_is_the_convolution():
