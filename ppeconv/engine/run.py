@@ -103,7 +103,9 @@ class Run:
     def saved_config(self) -> Path:
         """The file of the config it was trained with, data facts filled in."""
         if not self.exists:
-            raise UserError(f"{self.path} is not a run folder: it has no config.yaml")
+            inside = sorted(file.parent for file in self.path.glob("*/config.yaml"))
+            hint = f"; did you mean {inside[0]}?" if inside else ""
+            raise UserError(f"{self.path} is not a run folder: it has no config.yaml{hint}")
         return self.path / "config.yaml"
 
     def open(self, config: str, lock: Lock, clear: bool) -> None:

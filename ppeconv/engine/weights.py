@@ -92,8 +92,8 @@ def weight_file(path: str | Path) -> Path:
     found = next((candidate for candidate in candidates if candidate.is_file()), None)
     if found is None:
         raise UserError(
-            f"there are no weights {path}; looked for {', '.join(map(str, candidates[:3]))} and for a run "
-            "folder of that name"
+            f"there are no weights {path}; looked for {', '.join(map(str, candidates[:3]))} and for the "
+            "weights that training writes into a run folder of that name"
         )
     return found
 

@@ -365,7 +365,10 @@ def _require_scores(name: str, scores: Any, class_num: int) -> None:
     """Raise a UserError unless that is what a network of so many classes gives for one image."""
     gave = f"a tensor of {list(scores.shape)}" if isinstance(scores, Tensor) else f"a {type(scores).__name__}"
     if gave != f"a tensor of {[1, class_num]}":
-        raise UserError(f"{name} should give [N, {class_num}] scores, one for each class; for 1 image it gave {gave}")
+        raise UserError(
+            f"{name} should give [N, {class_num}] scores, one for each class; for 1 image it gave {gave}; the number "
+            "of classes is Arch.class_num, or what the names or labels of the training data say"
+        )
 
 
 def _with_teachers(entry: Mapping[str, Mapping[str, Any] | None]) -> dict[str, dict[str, Any]]:

@@ -276,3 +276,10 @@ def test_a_worker_that_outlives_its_parent_does_not_hold_the_lock(tmp_path):
         second.take()
     os.kill(worker, signal.SIGKILL)
     os.waitpid(worker, 0)
+
+
+def test_the_folder_above_a_run_names_the_run(tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "config.yaml").touch()
+    with pytest.raises(UserError, match=r"is not a run folder: .*; did you mean .*mine\?"):
+        Run(tmp_path).saved_config()

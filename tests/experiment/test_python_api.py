@@ -208,7 +208,7 @@ def test_what_is_no_experiment_is_refused(given, words):
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ({"overrides": {"Arch.class_num": 12}}, r"should give \[N, 12\] scores, .* it gave a tensor of \[1, 10\]"),
+        ({"overrides": {"Arch.class_num": 12}}, r"should give \[N, 12\] .* \[1, 10\]; .* is Arch.class_num"),
         ({"model": nn.LSTM(14, 3)}, "LSTM does not take images"),
         ({"model": nn.Linear(3, 4)}, r"Linear does not take images of \[1, 14, 14\]"),
         ({"class_names": list("abc")}, "train data have the label 9, but Arch.class_num is 3"),
@@ -226,7 +226,7 @@ def test_nothing_trained_is_a_sentence(tmp_path):
     experiment = Experiment("lenet_spconv_digits", folder=tmp_path / "run")
     assert experiment.history == []
     for ask in (experiment.evaluate, experiment.export, lambda: experiment.predict(DATA[0][0][0])):
-        with pytest.raises(UserError, match="there are no weights"):
+        with pytest.raises(UserError, match=r"there are no weights .* that training writes"):
             ask()
     with pytest.raises(UserError, match="is not a run folder"):
         Experiment.open(tmp_path)
