@@ -10,7 +10,6 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 
@@ -46,7 +45,7 @@ class MnnRuntime(Runtime):
     def __init__(self, folder: Path, threads: int | None = None, device: str = "cpu", precision: str = "float32"):
         self._busy = threading.Lock()
         with _quiet():
-            self._mnn = _imported()
+            self._mnn = required("MNN", "mnn")
             config = {"backend": "CPU", "precision": "high", "numThread": threads or len(os.sched_getaffinity(0))}
             manager = self._mnn.nn.create_runtime_manager((config,))
             manager.set_hint(_WINOGRAD_LEVEL, _SMALL_TILES)
@@ -71,10 +70,6 @@ class MnnRuntime(Runtime):
         if not target.is_file():
             said = [line for line in (done.stdout + done.stderr).splitlines() if "rror" in line or "upport" in line]
             raise UserError(f"MNN cannot convert this network: {' '.join(said[:3]) or 'no reason given'}")
-
-
-def _imported() -> ModuleType:
-    return required("MNN", "mnn")
 
 
 @contextmanager
