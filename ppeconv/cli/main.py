@@ -34,20 +34,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _write_any_text()
     try:
         with listening():
-            return _run(arguments)
+            command = importlib.import_module(f"ppeconv.cli.{arguments[0]}")
+            options = command.parser().parse_args(arguments[1:])
+            import_paddle()
+            for module in getattr(options, "modules", []):
+                _import_module(module)
+            return command.run(options) or 0
     except Stopped as stopped:
         print(f"ppeconv: {stopped}", file=sys.stderr)
         return stopped.exit_code
-
-
-def _run(arguments: Sequence[str]) -> int:
-    command = importlib.import_module(f"ppeconv.cli.{arguments[0]}")
-    try:
-        options = command.parser().parse_args(arguments[1:])
-        import_paddle()
-        for module in getattr(options, "modules", []):
-            _import_module(module)
-        return command.run(options) or 0
     except UserError as error:
         print(f"ppeconv: error: {error}", file=sys.stderr)
         return 2

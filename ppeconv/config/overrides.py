@@ -2,35 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from ppeconv.config.sections import Config
 from ppeconv.errors import UserError
+from ppeconv.schema import keys_at
 from ppeconv.schema.values import copied, from_yaml, same_name
 
 
-def override(
-    values: dict[str, Any],
-    settings: Sequence[str] | Mapping[str, Any],
-    keys_at: Callable[[Sequence[str]], Sequence[str]],
-) -> None:
+def override(values: dict[str, Any], settings: Sequence[str] | Mapping[str, Any]) -> None:
     """Set what each `Section.key=value`, or each dotted key of a mapping, says, in their order.
 
-    A `name` that another thing takes drops the arguments of the thing before, but not those that settings gave.
+    A `name` that another thing takes drops the arguments of the thing before, but not a section's own keys, nor what
+    settings gave.
 
     Args:
-        values: is changed.
+        values: is changed; mappings on the way to a key are made.
         settings: the texts, or the mapping.
-        keys_at: the section's own keys at a path, which are no arguments of what is named there.
     """
     given: list[list[str]] = []
     for key, value in _pairs(settings):
         path = key.strip().split(".")
-        if path[-1] == "name":
-            section = path[:-1]
+        section, (place, last) = path[:-1], _place(values, path)
+        if last == "name" and not same_name(place.get("name", value), value):
             kept = {other[len(section)] for other in given if other[: len(section)] == section and other != section}
-            _rename(_at(values, section), value, {"name", *keys_at(section), *kept})
-        assign(values, path, value)
+            for argument in place.keys() - {"name", *keys_at(Config, section), *kept}:
+                del place[argument]
+        place[last] = value
         given.append(path)
 
 
@@ -50,11 +49,11 @@ def _pairs(settings: Sequence[str] | Mapping[str, Any]) -> Iterator[tuple[str, A
         yield key, from_yaml(text, f"the value of -o {key}")
 
 
-def assign(values: Any, path: Sequence[str], value: Any) -> None:
-    """Set a value in nested mappings and lists; mappings on the way to it are made."""
+def _place(values: Any, path: Sequence[str]) -> tuple[Any, Any]:
+    """The mapping or list that holds a path's last part, and its key or position there."""
+    part: Any = path[-1]
     for depth, name in enumerate(path):
-        last = depth == len(path) - 1
-        part: Any = name
+        part = name
         if isinstance(values, list):
             if not name.isdigit() or int(name) >= len(values):
                 raise UserError(
@@ -64,23 +63,9 @@ def assign(values: Any, path: Sequence[str], value: Any) -> None:
             part = int(name)
         elif not isinstance(values, dict):
             raise UserError(f"{'.'.join(path[:depth])} is the value {values!r} and has no key {part!r}")
-        if last:
-            values[part] = value
-        elif isinstance(values, dict) and values.get(part) is None:
+        if depth == len(path) - 1:
+            break
+        if isinstance(values, dict) and values.get(part) is None:
             values[part] = {}
-        values = values if last else values[part]
-
-
-def _rename(mapping: Any, name: Any, kept: set[str]) -> None:
-    if isinstance(mapping, dict) and "name" in mapping and not same_name(mapping["name"], name):
-        for key in [key for key in mapping if key not in kept]:
-            del mapping[key]
-
-
-def _at(values: Any, path: Sequence[str]) -> Any:
-    for part in path:
-        if isinstance(values, list):
-            values = values[int(part)] if part.isdigit() and int(part) < len(values) else None
-        else:
-            values = values.get(part) if isinstance(values, dict) else None
-    return values
+        values = values[part]
+    return values, part

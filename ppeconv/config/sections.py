@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, ConfigDict, PrivateAttr
+from pydantic import BeforeValidator, ConfigDict, PrivateAttr, model_validator
 
+from ppeconv.config.relations import check_relations
 from ppeconv.domains import (
     DISTINCT,
     SOME,
@@ -25,11 +26,28 @@ from ppeconv.domains import (
     Workers,
 )
 from ppeconv.errors import UserError
-from ppeconv.registry import BACKBONES, LOSSES, MIXTURES, SCHEDULES, TRANSFORMS, Choice, Registry, placed
-from ppeconv.schema import Section
+from ppeconv.registry import (
+    BACKBONES,
+    DATASETS,
+    HEADS,
+    LOSSES,
+    MIXTURES,
+    OPERATORS,
+    OPTIMIZERS,
+    RECALIBRATIONS,
+    SCHEDULES,
+    TRANSFORMS,
+    Choice,
+    Registry,
+    placed,
+)
+from ppeconv.schema import Section, check
+from ppeconv.surgery.rules import Places, Rules
 
 FORMAT = 1
 """Version of the config layout; it changes when an older file would be read wrongly."""
+_RULES: dict[Registry, type[Section]] = {OPERATORS: Rules, RECALIBRATIONS: Places, HEADS: Section}
+"""What `Operator.rules` may say, by the kind of thing that is put into the network."""
 
 
 class Named(Section):
@@ -265,6 +283,27 @@ class Config(Section):
     Metric: MetricSection = MetricSection()
     AMP: AMPSection = AMPSection()
     Infer: InferSection = InferSection()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_this_format(cls, values: Any) -> Any:
+        version = values.get("format", FORMAT) if isinstance(values, Mapping) else FORMAT
+        if version != FORMAT:
+            raise UserError(
+                f"this config has format {version!r}, and this ppeconv reads format {FORMAT}; use the ppeconv that "
+                "wrote it"
+            )
+        return values
+
+    def model_post_init(self, context: Any) -> None:
+        """Check what goes beyond one section's own keys."""
+        for dataset in (self.DataLoader.Train.dataset, self.DataLoader.Eval.dataset):
+            DATASETS.check(dataset.name, dataset.arguments)
+        for section in self.operators:
+            if section.rules is not None:
+                check(_RULES[section.choice.kind], section.rules, "Operator.rules")
+        OPTIMIZERS.check(self.Optimizer.name, self.Optimizer.arguments)
+        check_relations(self)
 
     @property
     def operators(self) -> list[OperatorSection]:

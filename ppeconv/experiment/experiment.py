@@ -9,7 +9,7 @@ from typing import Any
 
 from paddle import nn
 
-from ppeconv.config import Config, parse
+from ppeconv.config import Config, load
 from ppeconv.data.batches import Pipeline
 from ppeconv.data.given import given_sets
 from ppeconv.data.inputs import Input
@@ -25,9 +25,8 @@ from ppeconv.engine.run import Run
 from ppeconv.engine.setup import select_backend, select_device
 from ppeconv.engine.weights import weight_file, write_weights
 from ppeconv.errors import UserError
-from ppeconv.experiment import evaluation, export, training
+from ppeconv.experiment import evaluation, export, own, training
 from ppeconv.experiment.export import Measured
-from ppeconv.experiment.own import described
 from ppeconv.experiment.parts import Parts
 
 
@@ -63,7 +62,13 @@ class Experiment:
         folder: str | Path | None = None,
     ):
         self._finished = False
-        self.parts = _parts(config, overrides, model, data, class_names)
+        if class_names is not None and data is None:
+            raise UserError(
+                "class_names go with data; those of a config's data set are the override 'Infer.class_names'"
+            )
+        sets = {} if data is None else given_sets(data, class_names)
+        names = own.names(model, sets)
+        self.parts = Parts(load(own.source(config, sets), overrides, names), model, sets)
         if isinstance(config, (str, Path)):
             name = Path(config).stem
         else:
@@ -84,11 +89,10 @@ class Experiment:
 
         A network of one's own is given again, with any weights; so is the data, where it is asked for.
         """
-        experiment = cls.__new__(cls)
+        saved = Run(folder).saved_config()
+        experiment = cls(saved, overrides, model=model, data=data, class_names=class_names, folder=folder)
         experiment._finished = True
-        experiment.run = Run(folder)
-        parts = _parts(experiment.run.saved_config(), overrides, model, data, class_names)
-        experiment.parts = parts.with_classes_of(experiment.run)
+        experiment.parts = experiment.parts.with_classes_of(experiment.run)
         return experiment
 
     @property
@@ -195,17 +199,3 @@ class Experiment:
         """Write the trained weights alone, as `.safetensors` or `.pdparams`."""
         log_to()
         write_weights(self.model, Path(file))
-
-
-def _parts(
-    config: str | Path | Mapping[str, Any] | None,
-    overrides: Mapping[str, Any] | Sequence[str],
-    model: nn.Layer | None,
-    data: tuple[Any, Any] | None,
-    class_names: Sequence[str] | None,
-) -> Parts:
-    if class_names is not None and data is None:
-        raise UserError("class_names go with data; those of a config's data set are the override 'Infer.class_names'")
-    sets = {} if data is None else given_sets(data, class_names)
-    values = described(config, overrides, model, sets)
-    return Parts(parse(values), model, sets)

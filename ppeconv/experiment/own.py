@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from paddle import nn
 
 from ppeconv.backbones.external import PYTHON
-from ppeconv.config import plain
-from ppeconv.config.files import inherit, merge
-from ppeconv.config.overrides import assign
-from ppeconv.config.sections import ArchSection
+from ppeconv.config.files import find, inherit, merge, read
 from ppeconv.data.given import GivenSet
 from ppeconv.errors import UserError
 
@@ -24,45 +21,33 @@ RECIPE = {
     },
 }
 """What is not said of one's own data: Adam, 20 epochs, 64 images in a batch."""
+_SIDES = {"Train": "train", "Eval": "test"}
 
 
-def described(
-    config: str | Path | Mapping[str, Any] | None,
-    overrides: Mapping[str, Any] | Sequence[str],
-    model: nn.Layer | None,
-    sets: Mapping[str, GivenSet],
-) -> dict[str, Any]:
-    """The values of a config, with a network and data sets of one's own in it by name."""
-    if model is not None and not isinstance(model, nn.Layer):
-        raise UserError(f"model is a paddle.nn.Layer that gives class scores; got {_kind(model)}")
+def source(config: str | Path | Mapping[str, Any] | None, sets: Mapping[str, GivenSet]) -> Any:
+    """What a config is read from; below it stands what is not said of data sets of one's own."""
     if config is None and not sets:
         raise UserError("name a config, such as Experiment('lenet_spconv_digits'), or give data=(train, test)")
     if config is not None and not isinstance(config, (str, Path, Mapping)):
         raise UserError(f"a config is a file, a shipped one's name or a mapping of sections; got {_kind(config)}")
-    source = config or {}
-    if sets and isinstance(source, Mapping) and "_base_" not in source:
-        source = merge(inherit(RECIPE), inherit(source))
-    values = plain(source, overrides)
-    if model is not None:
-        arch = values.get("Arch")
-        kept = {key: arch[key] for key in ArchSection.model_fields if key in arch} if isinstance(arch, dict) else {}
-        values["Arch"] = {**kept, "name": f"{PYTHON}{type(model).__name__}"}
-    for split, side in (("train", "Train"), ("test", "Eval")):
-        if split in sets:
-            _name_given(values, ["DataLoader", side, "dataset"], sets[split].channels)
-    return values
+    if not sets:
+        return config
+    values = read(find(str(config))) if isinstance(config, (str, Path)) else inherit(config or {})
+    whole = isinstance(config, (str, Path)) or "_base_" in (config or {})
+    sides = {side: {"dataset": _halves(sets[split].channels)} for side, split in _SIDES.items()}
+    return merge(merge({} if whole else inherit(RECIPE), {"DataLoader": sides}), values)
 
 
-def _name_given(values: dict[str, Any], path: list[str], channels: int) -> None:
-    """Put `Given` in place of the data set at a path; its transforms stay, where there are some."""
-    section: Any = values
-    for part in path:
-        section = section.get(part) if isinstance(section, dict) else None
-    halves = {"mean": [0.5] * channels, "std": [0.5] * channels}
-    transforms = {"transform_ops": [{"Normalize": halves}]}
-    if isinstance(section, dict):
-        transforms |= {key: section[key] for key in ("transform_ops", "batch_transform_ops") if key in section}
-    assign(values, path, {"name": "Given", **transforms})
+def names(model: nn.Layer | None, sets: Mapping[str, GivenSet]) -> dict[str, str]:
+    """What a config says in place of a network and data sets of one's own, by dotted key."""
+    if model is not None and not isinstance(model, nn.Layer):
+        raise UserError(f"model is a paddle.nn.Layer that gives class scores; got {_kind(model)}")
+    network = {} if model is None else {"Arch.name": f"{PYTHON}{type(model).__name__}"}
+    return network | {f"DataLoader.{side}.dataset.name": "Given" for side, split in _SIDES.items() if split in sets}
+
+
+def _halves(channels: int) -> dict[str, Any]:
+    return {"transform_ops": [{"Normalize": {"mean": [0.5] * channels, "std": [0.5] * channels}}]}
 
 
 def _kind(value: Any) -> str:

@@ -66,9 +66,9 @@ class Parts:
     sets: Mapping[str, DataSet] = field(default_factory=dict)
 
     @classmethod
-    def of_run(cls, run: Run, overrides: Sequence[str] = (), **given: Any) -> Parts:
+    def of_run(cls, run: Run) -> Parts:
         """Those of the config that a run was trained with, data facts filled in."""
-        return cls(load(str(run.saved_config()), overrides), **given)
+        return cls(load(run.saved_config()))
 
     # data
 

@@ -416,5 +416,5 @@ def test_page(name):
     assert_defaults(text, placed(name).get(name).Arguments().model_dump())
     snippet = yaml.safe_load(re.search(r"```yaml\n(.*?)```", text, re.S)[1])
     del snippet["_base_"]
-    config = configs.parse({**configs.load("resnet20_conv_cifar10").model_dump(), **snippet})
+    config = configs.load({**configs.load("resnet20_conv_cifar10").model_dump(), **snippet})
     assert name in [section.name for section in config.operators]

@@ -124,7 +124,7 @@ def test_two_queues_at_once_share_the_rows_and_a_killed_one_loses_none(queue):
     assert not weights.parent.with_name("seed2").joinpath("weights.safetensors").exists()
     from ppeconv import config as configs
 
-    config = configs.parse(record.config)
+    config = configs.load(record.config)
     parts = Parts(config)
     model, _ = parts.model()
     load_weights(model, weights, complete=True)
