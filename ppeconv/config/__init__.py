@@ -8,7 +8,8 @@ from typing import Any
 
 from ppeconv.config.files import find, inherit, read, shipped
 from ppeconv.config.overrides import override
-from ppeconv.config.sections import Config
+from ppeconv.config.sections import FORMAT, Config
+from ppeconv.errors import UserError
 from ppeconv.schema import check
 from ppeconv.schema.values import to_yaml
 
@@ -30,6 +31,10 @@ def load(
     values = inherit(source) if isinstance(source, Mapping) else read(find(str(source)))
     override(values, overrides)
     override(values, given or {})
+    if (version := values.get("format", FORMAT)) != FORMAT:
+        raise UserError(
+            f"this config has format {version!r}, and this ppeconv reads format {FORMAT}; use the ppeconv that wrote it"
+        )
     return check(Config, values)
 
 

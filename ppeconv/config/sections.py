@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, ConfigDict, PrivateAttr, model_validator
+from pydantic import BeforeValidator, ConfigDict, PrivateAttr
 
 from ppeconv.config.relations import check_relations
 from ppeconv.domains import (
@@ -283,17 +283,6 @@ class Config(Section):
     Metric: MetricSection = MetricSection()
     AMP: AMPSection = AMPSection()
     Infer: InferSection = InferSection()
-
-    @model_validator(mode="before")
-    @classmethod
-    def _of_this_format(cls, values: Any) -> Any:
-        version = values.get("format", FORMAT) if isinstance(values, Mapping) else FORMAT
-        if version != FORMAT:
-            raise UserError(
-                f"this config has format {version!r}, and this ppeconv reads format {FORMAT}; use the ppeconv that "
-                "wrote it"
-            )
-        return values
 
     def model_post_init(self, context: Any) -> None:
         """Check what goes beyond one section's own keys."""
