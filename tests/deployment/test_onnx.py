@@ -1,5 +1,6 @@
 """Export to ONNX and to 8 bits; skipped without the packages of the extra [onnx]."""
 
+import hashlib
 import logging
 import os
 import re
@@ -20,6 +21,7 @@ from ppeconv.deployment.runtimes.onnx import OnnxRuntime
 from ppeconv.deployment.runtimes.paddle import PaddleRuntime
 from ppeconv.deployment.tune import forms_of, tune
 from ppeconv.deployment.widths import AnyWidthPredictor, export_widths
+from ppeconv.errors import UserError
 from tests.deployment.test_export import Detector, save_digits
 from tests.support.runs import call, trained_run
 
@@ -148,3 +150,22 @@ def test_a_fall_of_accuracy_is_said_in_points(after, much):
     assert f"top1 0.90000 before, {after:.5f} after" in text
     assert f"{100 * (after - 0.9):+.2f} points" in text
     assert warned == much == ("keep float32" in text)
+
+
+def test_weights_in_other_files_are_not_read(tmp_path):
+    """Such as one named by a manifest that somebody else wrote, whose checksums are right."""
+    folder = tmp_path / "out"
+    export(create_model("LeNet"), folder, [1, 28, 28], targets=["onnx"])
+    (tmp_path / "private").write_bytes(bytes(1 << 20))
+    file = folder / "inference.onnx"
+    network = onnx.load(file)
+    tensors = [a.t for node in network.graph.node for a in node.attribute if a.HasField("t")]
+    tensor = max([*tensors, *network.graph.initializer], key=lambda tensor: len(tensor.raw_data))
+    onnx.external_data_helper.set_external_data(tensor, "../private", 0, len(tensor.raw_data))
+    tensor.ClearField("raw_data")
+    file.write_bytes(network.SerializeToString())
+    facts = yaml.safe_load((folder / "inference.yml").read_text("utf-8"))
+    facts["sha256"] = {file.name: hashlib.sha256(file.read_bytes()).hexdigest()}
+    (folder / "inference.yml").write_text(yaml.safe_dump(facts), "utf-8")
+    with pytest.raises(UserError, match="asks for weights from another file"):
+        open_runtime(folder, "onnx")

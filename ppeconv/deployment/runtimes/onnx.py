@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ppeconv.deployment.outputs import one_or_all
 from ppeconv.deployment.runtimes.base import PREFIX, Runtime
 from ppeconv.deployment.source import Source
+from ppeconv.errors import UserError
 from ppeconv.extras import required
 from ppeconv.registry import RUNTIMES
 
@@ -30,8 +33,9 @@ class OnnxRuntime(Runtime):
         options.log_severity_level = 3
         if threads:
             options.intra_op_num_threads = threads
-        file = str(folder / self.files[0])
-        self._session = runtime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+        file = folder / self.files[0]
+        _require_whole(file)
+        self._session = runtime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
         self._input = self._session.get_inputs()[0].name
 
     def __call__(self, images: np.ndarray) -> np.ndarray | list[np.ndarray]:
@@ -40,3 +44,23 @@ class OnnxRuntime(Runtime):
     @classmethod
     def write(cls, source: Source, folder: Path) -> None:
         shutil.copyfile(source.onnx, folder / FILE)
+
+
+def _require_whole(file: Path) -> None:
+    """Raise a UserError where weights are said to lie in other files, which may be any files of the machine."""
+    onnx = required("onnx", "onnx")
+    for message in _messages(onnx.load(str(file), load_external_data=False)):
+        if isinstance(message, onnx.TensorProto) and message.data_location == onnx.TensorProto.EXTERNAL:
+            raise UserError(
+                f"{file} asks for weights from another file, and tools/export.py writes them into this one; make it "
+                "again with it"
+            )
+
+
+def _messages(message: Any) -> Iterator[Any]:
+    """A protocol buffer message and all that it holds."""
+    yield message
+    for field, value in message.ListFields():
+        if field.type == field.TYPE_MESSAGE:
+            for part in [value] if hasattr(value, "ListFields") else value:  # one message or several
+                yield from _messages(part)
