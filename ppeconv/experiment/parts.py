@@ -296,8 +296,9 @@ class Parts:
     def optimizer(self, model: nn.Layer, steps_per_epoch: int) -> Any:
         """The optimizer over a network's parameters, with its schedule."""
         section = self.config.Optimizer
-        steps, rates = steps_per_epoch * self.config.Global.epochs, scaled(section.lr.arguments, self.lr_factor)
-        schedule = SCHEDULES.create(section.lr.name, steps_per_epoch, steps, **rates)
+        name, steps = section.lr.name, steps_per_epoch * self.config.Global.epochs
+        rates = scaled(name, section.lr.arguments, self.lr_factor)
+        schedule = SCHEDULES.create(name, steps_per_epoch, steps, **rates)
         return OPTIMIZERS.create(section.name, schedule, model, **section.arguments)
 
     def precision(self, device: str) -> Precision:

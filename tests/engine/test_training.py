@@ -12,6 +12,7 @@ from ppeconv import UserError, create_model
 from ppeconv.config import dump, with_values
 from ppeconv.data.batches import Batches, Pipeline
 from ppeconv.data.datasets import Digits
+from ppeconv.domains import Factor, Rate, RateOrZero
 from ppeconv.engine import checkpoint
 from ppeconv.engine.average import WeightAverage
 from ppeconv.engine.evaluator import evaluate
@@ -245,7 +246,22 @@ def test_one_cycle_is_paddles_where_that_is_defined(steps, peak):
     ],
 )
 def test_scaling_multiplies_the_whole_curve(name, arguments):
-    np.testing.assert_allclose(rates(name, **scaled(arguments, 4)), 4 * rates(name, **arguments), rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(
+        rates(name, **scaled(name, arguments, 4)), 4 * rates(name, **arguments), rtol=1e-6, atol=1e-9
+    )
+
+
+def test_scaling_goes_by_the_declared_types_of_a_schedule_of_ones_own(monkeypatch):
+    SCHEDULES.names()
+    monkeypatch.setattr(SCHEDULES, "_entries", dict(SCHEDULES._entries))
+    monkeypatch.setattr(SCHEDULES, "_aliases", dict(SCHEDULES._aliases))
+
+    @SCHEDULES.register(name="Own")
+    def own(steps_per_epoch, steps, *, learning_rate: Rate, lowest: RateOrZero = 0.0, tops: list[Rate], longer: Factor):
+        return None
+
+    given = {"learning_rate": 0.1, "lowest": 0.01, "tops": [0.1, 0.2], "longer": 2.0}
+    assert scaled("Own", given, 2) == {"learning_rate": 0.2, "lowest": 0.02, "tops": [0.2, 0.4], "longer": 2.0}
 
 
 def test_learning_rate_for_another_number_of_images_per_update():
