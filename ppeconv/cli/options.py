@@ -68,6 +68,12 @@ def command_parser(name: str, description: str) -> argparse.ArgumentParser:
         metavar="Section.key=value",
         help="set a config value; may be repeated",
     )
+    add_import(parser)
+    return parser
+
+
+def add_import(parser: argparse.ArgumentParser) -> None:
+    """--import: what is registered outside of ppeconv."""
     parser.add_argument(
         "--import",
         dest="modules",
@@ -76,7 +82,6 @@ def command_parser(name: str, description: str) -> argparse.ArgumentParser:
         metavar="MODULE",
         help="import a Python module first, such as one that registers operators of your own; may be repeated",
     )
-    return parser
 
 
 def add_trained(parser: argparse.ArgumentParser) -> None:

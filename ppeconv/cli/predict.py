@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from ppeconv.cli.options import CommandParser, name_unreadable, of, path
+from ppeconv.cli.options import CommandParser, add_import, name_unreadable, of, path
 from ppeconv.deployment.runtimes import by_precision, by_preference
 from ppeconv.domains import Count, Positive, Threads
 
@@ -45,6 +45,7 @@ def parser() -> argparse.ArgumentParser:
         help=f"bf16 ({' and '.join(by_precision('bf16'))}, on CPUs that have it) is faster and less exact",
     )
     parser.add_argument("--device", choices=devices, default="cpu")
+    add_import(parser)
     return parser
 
 

@@ -1,5 +1,6 @@
 """Every registered runtime, one's own too, keeps what `Runtime` promises; skipped without its package."""
 
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -8,11 +9,13 @@ import paddle
 import pytest
 import yaml
 from paddle import nn
+from PIL import Image
 
-from ppeconv import Predictor, UserError, backend, create_model
+from ppeconv import Predictor, UserError, backend, create_model, registry
 from ppeconv.deployment.export import export
 from ppeconv.deployment.runtimes import by_preference, held_by, open_runtime
 from ppeconv.extras import installed
+from tests.support.runs import call
 
 RUNTIMES = by_preference()
 OF_ONNX = "paddle2onnx", "onnx", "onnxruntime"
@@ -93,3 +96,34 @@ def test_a_home_folder_is_found(tmp_path, monkeypatch):
     export(nn.Sequential(nn.Conv2D(1, 3, 4), nn.Flatten()), "~/out", [1, 4, 4])
     assert (Path(tmp_path) / "out" / "inference.yml").is_file()
     assert Predictor("~/out").class_names == ["0", "1", "2"]
+
+
+def test_predict_imports_a_runtime_of_ones_own(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(registry.RUNTIMES, "_entries", dict(registry.RUNTIMES._entries))
+    monkeypatch.setattr(registry.RUNTIMES, "_aliases", dict(registry.RUNTIMES._aliases))
+    monkeypatch.setattr("sys.path", list(sys.path))
+    monkeypatch.chdir(tmp_path)
+    Path("my_runtime.py").write_text(
+        """
+from ppeconv.deployment.runtimes.paddle import PaddleRuntime
+from ppeconv.registry import RUNTIMES
+
+@RUNTIMES.register(name="own")
+class OwnRuntime(PaddleRuntime):
+    pass
+""",
+        "utf-8",
+    )
+    Image.fromarray(np.zeros((4, 4), np.uint8)).save("image.png")
+    export(nn.Sequential(nn.Conv2D(1, 3, 4), nn.Flatten()), "out", [1, 4, 4])
+    command = "predict", "--model", "out", "--runtime", "own", "image.png"
+    assert call(capsys, *command)[0] == 2
+    code, text, error = call(capsys, *command, "--import", "my_runtime")
+    assert code == 0, error
+    assert text.startswith("image.png: ")
+
+
+def test_an_export_to_a_runtime_that_is_not_registered_is_a_sentence(tmp_path):
+    (tmp_path / "inference.yml").write_text("{format: 1, input_shape: [1, 4, 4], runtimes: [abacus]}", "utf-8")
+    with pytest.raises(UserError, match="exported to abacus"):
+        open_runtime(tmp_path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ppeconv.deployment.manifest import FILE, Manifest
 from ppeconv.deployment.runtimes.base import Runtime, by_precision, by_preference
 from ppeconv.errors import UserError
 from ppeconv.registry import RUNTIMES
@@ -35,5 +36,11 @@ def open_runtime(
     """
     held = [] if name else held_by(folder)
     if not (name or held):
+        made = Manifest.read(folder).runtimes if (folder / FILE).is_file() else None
+        if unknown := [other for other in made or [] if not RUNTIMES.knows(other)]:
+            raise UserError(
+                f"{folder} was exported to {', '.join(unknown)}, which is not registered; import the module of such a "
+                "runtime first (predict --import MODULE)"
+            )
         raise UserError(f"{folder} holds no exported network; make it with tools/export.py")
     return RUNTIMES.get(name or held[0]).open(folder, threads, device, precision)
