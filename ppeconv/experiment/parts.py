@@ -22,6 +22,7 @@ from ppeconv.data.datasets import DataSet, data_root
 from ppeconv.data.transforms import Operation, sized
 from ppeconv.deployment.images import BATCH, plain_batches
 from ppeconv.engine import distributed
+from ppeconv.engine.anywidth import AnyWidthStep, calibrate_on
 from ppeconv.engine.average import WeightAverage
 from ppeconv.engine.evaluator import Evaluation, evaluate
 from ppeconv.engine.finetune import imagenet_weights
@@ -38,7 +39,6 @@ from ppeconv.engine.schedules import scaled
 from ppeconv.engine.step import Supervised
 from ppeconv.engine.trainer import Precision, Strategy, Trainer, mixed_precision
 from ppeconv.engine.weights import load_weights, read_weights, weight_file
-from ppeconv.engine.widths import AnyWidthStep, calibrate_on
 from ppeconv.errors import UserError
 from ppeconv.extras import installed
 from ppeconv.models.create import apply_operator, create_backbone

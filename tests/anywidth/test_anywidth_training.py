@@ -21,8 +21,8 @@ from ppeconv.deployment import sweep
 from ppeconv.deployment.runtimes.paddle import PaddleRuntime
 from ppeconv.deployment.sweep import WidthRow, area
 from ppeconv.deployment.widths import AnyWidthPredictor, export_widths
+from ppeconv.engine.anywidth import SAMPLERS, AnyWidthStep, Widths
 from ppeconv.engine.losses import CombinedLoss
-from ppeconv.engine.widths import SAMPLERS, AnyWidthStep, Widths
 from ppeconv.experiment import Experiment
 from tests.data.test_archives import write_cifar100
 from tests.support.runs import call, trained_run
