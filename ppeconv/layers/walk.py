@@ -19,7 +19,7 @@ class Place:
 
     def put(self, new: nn.Layer) -> None:
         """Set another layer here."""
-        if self.owner is None:
+        if not self.attribute:
             raise TypeError("the network itself stands in no other layer")
         self.owner._sub_layers[self.attribute] = new
 
