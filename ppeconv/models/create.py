@@ -53,7 +53,7 @@ def create_backbone(name: str, *, init: Init = "reference", **arguments: Any) ->
     """
     try:
         model = create_external(name, **arguments) if is_external(name) else BACKBONES.create(name, **arguments)
-    except (ValueError, ArithmeticError) as error:  # what Paddle's layers raise
+    except (ValueError, ArithmeticError, AssertionError) as error:  # what the layers of Paddle 3 and 2.6 raise
         given = ", ".join(f"{key}={value}" for key, value in arguments.items())
         raise UserError(f"{name} cannot be built with {given}: a layer is left without channels ({error})") from None
     return initialise(model, name, init)
