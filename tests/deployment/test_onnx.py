@@ -152,8 +152,11 @@ def test_a_fall_of_accuracy_is_said_in_points(after, much):
     assert warned == much == ("keep float32" in text)
 
 
-def test_weights_in_other_files_are_not_read(tmp_path):
+@pytest.mark.parametrize("runtime", ["onnx", "openvino"])
+def test_weights_in_other_files_are_not_read(runtime, tmp_path):
     """Such as one named by a manifest that somebody else wrote, whose checksums are right."""
+    if runtime == "openvino":
+        pytest.importorskip("openvino", reason="the extra [openvino] is not installed")
     folder = tmp_path / "out"
     export(create_model("LeNet"), folder, [1, 28, 28], targets=["onnx"])
     (tmp_path / "private").write_bytes(bytes(1 << 20))
@@ -168,4 +171,10 @@ def test_weights_in_other_files_are_not_read(tmp_path):
     facts["sha256"] = {file.name: hashlib.sha256(file.read_bytes()).hexdigest()}
     (folder / "inference.yml").write_text(yaml.safe_dump(facts), "utf-8")
     with pytest.raises(UserError, match="asks for weights from another file"):
-        open_runtime(folder, "onnx")
+        open_runtime(folder, runtime)
+
+
+def test_running_takes_onnx_runtime_alone(tmp_path, monkeypatch):
+    export(create_model("LeNet"), tmp_path / "out", [1, 28, 28], targets=["onnx"])
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    assert open_runtime(tmp_path / "out", "onnx")(np.zeros([1, 1, 28, 28], "float32")).shape == (1, 10)

@@ -9,12 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from ppeconv.deployment.outputs import one_or_all
-from ppeconv.deployment.runtimes.base import PREFIX, Runtime
+from ppeconv.deployment.runtimes.base import Runtime
+from ppeconv.deployment.runtimes.onnx import FILE, require_whole
 from ppeconv.deployment.source import Source
 from ppeconv.extras import required
 from ppeconv.registry import RUNTIMES
-
-FILE = f"{PREFIX}.onnx"
 
 
 @RUNTIMES.register(name="openvino")
@@ -33,6 +32,7 @@ class OpenvinoRuntime(Runtime):
         options = {"INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32", "PERFORMANCE_HINT": "LATENCY"}
         if threads:
             options["INFERENCE_NUM_THREADS"] = str(threads)
+        require_whole(folder / FILE)
         self._network = required("openvino", "openvino").compile_model(str(folder / FILE), "CPU", options)
         self._busy = threading.Lock()
 
