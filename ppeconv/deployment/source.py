@@ -98,20 +98,25 @@ def _converted(folder: Path) -> Path:
     downloaded or installed: it is kept from the optimisers that would.
     """
     onnx, target = required("onnx", "onnx"), folder / f"{PREFIX}.onnx"
+    paths = [*map(str, program_files(folder)), str(target)]
+    code, said = in_own_process(_CONVERT, *paths, str(OPSET), POLYGRAPHY_AUTOINSTALL_DEPS="0")
+    if code or not target.is_file():
+        raise UserError(f"paddle2onnx cannot convert this network to ONNX, opset {OPSET}: {said}")
+    onnx.checker.check_model(str(target), full_check=True)
+    return target
+
+
+def in_own_process(program: str, *arguments: str, **environment: str) -> tuple[int, str]:
+    """Run a converter, which may end its process: the exit code, and what it said of errors."""
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", _CONVERT, *map(str, program_files(folder)), str(target), str(OPSET)],
-        env={**os.environ, "POLYGRAPHY_AUTOINSTALL_DEPS": "0"},
+        [sys.executable, "-W", "ignore", "-c", program, *arguments],
+        env={**os.environ, **environment},
         capture_output=True,
         text=True,
         check=False,
     )
-    if done.returncode or not target.is_file():
-        said = [line for line in (done.stdout + done.stderr).splitlines() if "rror" in line or "support" in line]
-        raise UserError(
-            f"paddle2onnx cannot convert this network to ONNX, opset {OPSET}: {' '.join(said[:3]) or 'no reason given'}"
-        )
-    onnx.checker.check_model(str(target), full_check=True)
-    return target
+    said = [line for line in (done.stdout + done.stderr).splitlines() if "rror" in line or "upport" in line]
+    return done.returncode, " ".join(said[:3]) or "no reason given"
 
 
 @contextmanager

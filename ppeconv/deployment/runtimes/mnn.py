@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ import numpy as np
 
 from ppeconv.deployment.outputs import one_or_all
 from ppeconv.deployment.runtimes.base import PREFIX, Runtime
-from ppeconv.deployment.source import Source
+from ppeconv.deployment.source import Source, in_own_process
 from ppeconv.errors import UserError
 from ppeconv.extras import required
 from ppeconv.registry import RUNTIMES
@@ -61,15 +60,9 @@ class MnnRuntime(Runtime):
     def write(cls, source: Source, folder: Path) -> None:
         """In a process of its own, with what the package's command for it calls; that command would call pip, too."""
         target = folder / FILE
-        done = subprocess.run(
-            [sys.executable, "-W", "ignore", "-c", _CONVERT, str(source.onnx), str(target)],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        _, said = in_own_process(_CONVERT, str(source.onnx), str(target))
         if not target.is_file():
-            said = [line for line in (done.stdout + done.stderr).splitlines() if "rror" in line or "upport" in line]
-            raise UserError(f"MNN cannot convert this network: {' '.join(said[:3]) or 'no reason given'}")
+            raise UserError(f"MNN cannot convert this network: {said}")
 
 
 @contextmanager
