@@ -66,7 +66,7 @@ def evaluate_widths(
         sweep.write_csv(rows, run.path / "width.csv")
         if installed("matplotlib"):
             sweep.draw(rows, run.path / "width.png")
-        if config.Global.use_visualdl and installed("visualdl"):
+        if parts.writes_visualdl:
             sweep.write_curves(rows, run.path / "vdl" / "width")
         _say_what_is_there("all widths", run.path / "width.csv", run.path / "width.png")
     return rows
