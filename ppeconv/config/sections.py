@@ -18,6 +18,7 @@ from ppeconv.domains import (
     ImageShape,
     LossScale,
     Multiplier,
+    Natural,
     Pixels,
     Samples,
     Seed,
@@ -119,6 +120,8 @@ class GlobalSection(Section):
     """Decay of an exponential moving average of the weights, which is then what is evaluated and kept as best_model."""
     early_stop: Count | None = None
     """Evaluations without a better top-1 after which the run ends."""
+    skip_nonfinite: Natural = 0
+    """Updates that a run leaves out because a loss or gradient is not finite, each said in the log; one more ends it."""
     use_visualdl: bool = True
     overwrite: bool = False
     """Start anew where a run folder exists."""
@@ -219,6 +222,8 @@ class LoaderSection(Section):
     """Who prepares the batches."""
 
     num_workers: Workers = 0
+    skip_unreadable: Natural = 0
+    """Images that cannot be read which training goes on without, each named in the log; one more ends it."""
 
 
 class SetSection(Named):

@@ -6,6 +6,8 @@ of workers and processes.
 
 from __future__ import annotations
 
+import logging
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -20,6 +22,7 @@ from ppeconv.errors import UserError
 from ppeconv.registry import TRANSFORMS
 
 _ORDER, _AUGMENTATION = 0, 1
+logger = logging.getLogger("ppeconv")
 _UNREADABLE = -1
 """The label that a worker gives to an image which it cannot read."""
 
@@ -71,8 +74,8 @@ class Batches:
         num_workers: processes that prepare batches; 0 is this one.
         rank: number of this process among those that train together.
         processes: how many these are.
-        skip_unreadable: go on without images that cannot be read, and keep why in `unreadable`; else the first one is
-            raised as a UserError.
+        skip_unreadable: how many images may be left out because they cannot be read, each with a warning and its reason
+            in `unreadable`; one more is raised as a UserError. A batch without any that can be read is empty.
     """
 
     def __init__(
@@ -87,7 +90,7 @@ class Batches:
         num_workers: int = 0,
         rank: int = 0,
         processes: int = 1,
-        skip_unreadable: bool = False,
+        skip_unreadable: float = 0,
     ):
         if batch_size < 1:
             raise UserError(f"batch_size should be at least 1; got {batch_size}")
@@ -135,9 +138,8 @@ class Batches:
                 yield images, labels
                 continue
             self._explain(np.asarray(positions)[~readable])
-            if readable.any():
-                kept = paddle.to_tensor(np.flatnonzero(readable))
-                yield images[kept], labels[kept]
+            kept: Any = paddle.to_tensor(np.flatnonzero(readable)) if readable.any() else slice(0)
+            yield images[kept], labels[kept]
 
     def _loaded(self, order: _Order, collate: _Collate) -> Iterator[tuple[Tensor, Tensor]]:
         if self.num_workers:
@@ -151,15 +153,18 @@ class Batches:
 
     def _explain(self, positions: np.ndarray) -> None:
         """Note, or raise, what is wrong with images that a worker could not read: a worker has no words for it."""
-        for position in positions.tolist():
+        for position in sorted(set(positions.tolist()) - self.unreadable.keys()):
             try:
                 self.dataset.read(np.array([position]))
+                reason = f"image {position} could not be read at first"
             except UserError as error:
-                self.unreadable[position] = str(error)
-            else:
-                self.unreadable[position] = f"image {position} could not be read at first"
-            if not self.skip_unreadable:
-                raise UserError(self.unreadable[position])
+                reason = str(error)
+            if len(self.unreadable) >= self.skip_unreadable:
+                earlier = f", after {len(self.unreadable)} others that were left out" if self.unreadable else ""
+                raise UserError(f"{reason}{earlier}")
+            self.unreadable[position] = reason
+            if math.isfinite(self.skip_unreadable):
+                logger.warning(f"{reason}: left out, {len(self.unreadable)} of at most {self.skip_unreadable}")
 
     def _count(self, images: int) -> int:
         full, rest = divmod(images, self.batch_size)

@@ -82,4 +82,4 @@ class AnyWidthStep:
 def calibrate_on(model: nn.Layer, batches: Batches, images: int, widths: Sequence[float]) -> None:
     """Give a US-Net its statistics at these widths, from about so many of the first images."""
     enough = -(-images // batches.batch_size)
-    calibrate(model, [batch for batch, _ in batches.epoch(stop=enough)], widths)
+    calibrate(model, [batch for batch, _ in batches.epoch(stop=enough) if len(batch)], widths)

@@ -18,7 +18,7 @@ import paddle.distributed as dist
 from paddle import Tensor, nn
 
 from ppeconv.errors import UserError
-from ppeconv.layers.parameters import NORMS
+from ppeconv.layers.parameters import running_statistics
 
 T = TypeVar("T")
 
@@ -96,13 +96,7 @@ def combine(model: nn.Layer) -> None:
         if tensor.grad is None:
             tensor.grad = paddle.zeros_like(tensor)
     _all_reduce([tensor.grad for tensor in used])
-    _all_reduce(_running_statistics(model), scale=1 / size())
-
-
-def _running_statistics(model: nn.Layer) -> list[Tensor]:
-    """Means and variances of the batch norms that update them."""
-    norms = [layer for layer in model.sublayers(include_self=True) if isinstance(layer, NORMS)]
-    return [value for layer in norms if not layer._use_global_stats for value in (layer._mean, layer._variance)]
+    _all_reduce(running_statistics(model), scale=1 / size())
 
 
 def _all_reduce(tensors: Sequence[Tensor], scale: float = 1.0) -> None:

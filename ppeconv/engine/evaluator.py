@@ -67,6 +67,8 @@ def evaluate(
     hits: Any = np.zeros(len(topk), np.int64)
     with paddle.no_grad(), interrupt.waiting():
         for images, labels in reported(batches.epoch(), len(batches), head) if head else batches.epoch():
+            if not len(labels):  # none of them could be read
+                continue
             logits = model(images)
             total += float(loss(logits, labels, images)) * len(labels)
             best = paddle.topk(logits, min(max(1, *topk), class_num))[1].numpy()

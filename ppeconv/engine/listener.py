@@ -50,6 +50,9 @@ class Listener:
     def step_done(self, trainer: Trainer, record: StepRecord) -> None:
         """After every batch."""
 
+    def step_left_out(self, trainer: Trainer, reason: str) -> None:
+        """Instead of `step_done`, after a batch whose numbers were not finite and whose update is left out."""
+
     def epoch_done(self, trainer: Trainer, record: EpochRecord) -> None:
         """After an epoch and its evaluation."""
 

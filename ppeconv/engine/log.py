@@ -69,6 +69,9 @@ class LogLines(Listener):
             extra={"in_bar": True},
         )
 
+    def step_left_out(self, trainer: Trainer, reason: str) -> None:
+        logger.warning(f"{reason}: left out, {trainer.progress.left_out} of at most {trainer.skip_nonfinite}")
+
     def epoch_done(self, trainer: Trainer, record: EpochRecord) -> None:
         logger.info(
             f"[Train][Epoch {record.epoch}/{trainer.epochs}][Avg]top1: {record.train_top1:.5f}, "

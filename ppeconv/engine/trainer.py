@@ -18,6 +18,7 @@ from ppeconv.data.batches import Batches
 from ppeconv.engine import distributed, interrupt
 from ppeconv.engine.average import WeightAverage
 from ppeconv.engine.evaluator import Evaluation
+from ppeconv.engine.finite import Statistics, gradients_are_finite, origin
 from ppeconv.engine.listener import EpochRecord, Listener, StepRecord
 from ppeconv.errors import UserError
 
@@ -51,6 +52,8 @@ class Progress:
     images: int = 0
     seconds: float = 0.0
     """Spent on the epoch under way."""
+    left_out: int = 0
+    """Updates of the run that were left out, as their numbers were not finite."""
 
 
 @dataclass
@@ -92,6 +95,8 @@ class Trainer:
         after_step: called with the network after every update.
         average: a moving average of the weights, which is evaluated instead of them.
         early_stop: evaluations without a better top-1 after which the run ends.
+        skip_nonfinite: updates of the run that may be left out because a loss or gradient is not finite; one more ends
+            it.
         precision: mixed precision.
     """
 
@@ -111,12 +116,13 @@ class Trainer:
         after_step: Sequence[Callable[[nn.Layer], None]] = (),
         average: WeightAverage | None = None,
         early_stop: int | None = None,
+        skip_nonfinite: int = 0,
         precision: Precision | None = None,
     ):
         self.model, self.optimizer, self.strategy = model, optimizer, strategy
         self.batches, self.evaluate = batches, evaluate
         self.epochs, self.max_steps, self.eval_interval = epochs, max_steps, eval_interval
-        self.update_freq, self.early_stop = update_freq, early_stop
+        self.update_freq, self.early_stop, self.skip_nonfinite = update_freq, early_stop, skip_nonfinite
         self.listeners, self.after_step, self.average = list(listeners), list(after_step), average
         self.precision = precision or Precision()
         self.progress = Progress()
@@ -124,6 +130,8 @@ class Trainer:
         """The newest evaluation."""
         self.improved = False
         """Whether it was the best so far."""
+        self._spoilt = False
+        """Whether the update under way is left out."""
         self._layer_hooks = [
             layer.after_step for layer in model.sublayers(include_self=True) if hasattr(layer, "after_step")
         ]
@@ -207,40 +215,84 @@ class Trainer:
         for images, labels in self.batches.epoch(progress.epoch, progress.batch, last):
             reader_cost = meter.lap()
             lr = self.optimizer.get_lr()
-            paddle.seed(self.batches.seed * 1_000_003 + progress.step)  # dropout is then a function of the step
-            loss, logits = self._gradients(images, labels)
-            progress.batch += 1
-            if progress.batch % self.update_freq == 0 or progress.batch == len(self.batches):
-                self._update()
-            right = int((logits.argmax(1, keepdim=True) == labels).sum())
-            sums = [float(loss) * len(labels), right, len(labels), interrupt.asked()]
-            loss_sum, correct, count, asked = distributed.add_up(sums).tolist()
-            self._require_finite("loss", loss_sum, lr)
+            loss_sum, correct, count, asked = self._learn(images, labels)
             progress.loss_sum += loss_sum
             progress.correct += int(correct)
             progress.images += int(count)
             batch_cost = reader_cost + meter.lap()
             progress.seconds += batch_cost
-            meter.add(batch_cost, reader_cost, count)
+            meter.add(batch_cost, reader_cost, int(count))
             left = (self.total_steps - progress.step) * self.update_freq
-            self._tell(
-                "step_done",
-                StepRecord(
-                    progress.epoch + 1,
-                    progress.batch,
-                    progress.step,
-                    lr,
-                    loss_sum / count,
-                    correct / count,
-                    meter.batch_cost,
-                    meter.reader_cost,
-                    meter.ips,
-                    left * meter.batch_cost,
-                ),
-            )
+            if count:
+                self._tell(
+                    "step_done",
+                    StepRecord(
+                        progress.epoch + 1,
+                        progress.batch,
+                        progress.step,
+                        lr,
+                        loss_sum / count,
+                        correct / count,
+                        meter.batch_cost,
+                        meter.reader_cost,
+                        meter.ips,
+                        left * meter.batch_cost,
+                    ),
+                )
             if asked and self.between_updates:
                 raise interrupt.Stopped(interrupt.asked() or signal.SIGTERM)
             meter.lap()
+
+    def _learn(self, images: Tensor, labels: Tensor) -> list[float]:
+        """Take a batch and, where an update ends with it, update the weights.
+
+        Returns:
+            Sums over the images of all processes: of the loss, of right answers, of images, and the signal that asks
+            to end, if any; no images where the batch is left out.
+        """
+        progress, kept = self.progress, Statistics(self.model) if self.skip_nonfinite else None
+        loss, right = 0.0, 0
+        if len(labels):  # else none of them could be read
+            self._seed()
+            mean, logits = self._gradients(images, labels)
+            loss, right = float(mean), int((logits.argmax(1, keepdim=True) == labels).sum())
+        sums = distributed.add_up([loss * len(labels), right, len(labels), interrupt.asked()]).tolist()
+        progress.batch += 1
+        due = progress.batch % self.update_freq == 0 or progress.batch == len(self.batches)
+        complaint = "" if math.isfinite(sums[0]) else f"the loss became {sums[0]}"
+        if due and not complaint and not self._spoilt:
+            distributed.combine(self.model)
+            if not self.precision.scaler and not gradients_are_finite(self.model):
+                complaint = "a gradient is not a finite number any more"
+        if complaint:
+            self._leave_out(complaint, images, labels, kept)
+            sums[:3] = 0.0, 0.0, 0.0
+        if due:
+            self._update()
+        return sums
+
+    def _leave_out(self, complaint: str, images: Tensor, labels: Tensor, kept: Statistics | None) -> None:
+        """Drop the update under way, or end the run where no more may be dropped."""
+
+        def step() -> None:
+            self._seed()
+            with self.precision.cast():
+                self.strategy(self.model, images, labels, lambda loss: None)
+
+        progress = self.progress
+        place = f"{complaint} in epoch {progress.epoch + 1}, step {progress.step + 1}"
+        where = f"{place}{origin(self.model, images, step)}"
+        if kept is None or progress.left_out == self.skip_nonfinite:
+            earlier = f", after {progress.left_out} that were left out" if progress.left_out else ""
+            raise UserError(f"{where}{earlier}, {self._advice()}; the checkpoints are from before it")
+        kept.put_back()
+        if not self._spoilt:
+            self._spoilt, progress.left_out = True, progress.left_out + 1
+            self._tell("step_left_out", where)
+
+    def _seed(self) -> None:
+        """Make what is drawn in a step, such as dropout, a function of it."""
+        paddle.seed(self.batches.seed * 1_000_003 + self.progress.step)
 
     def _gradients(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         scaler = self.precision.scaler
@@ -254,15 +306,20 @@ class Trainer:
             return self.strategy(self.model, images, labels, backward)
 
     def _update(self) -> None:
-        distributed.combine(self.model)
+        """The end of a step: new weights, unless the step is left out."""
+        if not self._spoilt:
+            self._change_weights()
+        self._spoilt = False
+        self.optimizer.clear_grad()
+        self.schedule.step()
+        self.progress.step += 1
+
+    def _change_weights(self) -> None:
         if self.precision.scaler:
             self.precision.scaler.step(self.optimizer)
             self.precision.scaler.update()
         else:
             self.optimizer.step()
-        self.optimizer.clear_grad()
-        self.schedule.step()
-        self.progress.step += 1
         for hook in self._layer_hooks:
             hook()
         for hook in self.after_step:
@@ -279,7 +336,11 @@ class Trainer:
         if due:
             with self.average.applied() if self.average else nullcontext():
                 self.evaluation = self.evaluate()
-            self._require_finite("evaluation loss", self.evaluation.loss, self.optimizer.get_lr())
+            if not math.isfinite(self.evaluation.loss):
+                raise UserError(
+                    f"the evaluation loss became {self.evaluation.loss} in epoch {number}, step {progress.step}, "
+                    f"{self._advice()}"
+                )
             self._note_best(number, self.evaluation.top1)
         record = self._epoch_record(number)
         if complete:
@@ -296,6 +357,8 @@ class Trainer:
 
     def _epoch_record(self, epoch: int) -> EpochRecord:
         progress, evaluation = self.progress, self.evaluation
+        if not progress.images:
+            raise UserError(f"epoch {epoch} had no image to learn from: all its batches were left out")
         return EpochRecord(
             epoch,
             self.optimizer.get_lr(),
@@ -308,13 +371,12 @@ class Trainer:
             progress.seconds,
         )
 
-    def _require_finite(self, what: str, loss: float, lr: float) -> None:
-        if not math.isfinite(loss):
-            raise UserError(
-                f"the {what} became {loss} in epoch {self.progress.epoch + 1}, step {self.progress.step}, at a "
-                f"learning rate of {lr:g}; lower Optimizer.lr.learning_rate, add a warmup_epoch or set "
-                "Optimizer.clip_norm"
-            )
+    def _advice(self) -> str:
+        """What helps against numbers that are not finite."""
+        return (
+            f"at a learning rate of {self.optimizer.get_lr():g}; lower Optimizer.lr.learning_rate, add a warmup_epoch "
+            "or set Optimizer.clip_norm"
+        )
 
     def _tell(self, event: str, *arguments: Any) -> None:
         for listener in self.listeners:

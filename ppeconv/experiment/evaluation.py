@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from ppeconv.extras import installed, left_out
 
 def evaluate(parts: Parts, run: Run, model: nn.Layer) -> Evaluation:
     """Evaluate, without images that cannot be read, and write the tables and pictures of a run."""
-    config, batches = parts.config, parts.batches("test", skip_unreadable=True)
+    config, batches = parts.config, parts.batches("test", skip_unreadable=math.inf)
     parts.calibrate(model, [1.0])
     result = evaluate_network(model, batches, parts.loss("Eval"), parts.topk, config.Arch.class_num, "[Eval]")
     logger.info(f"[Eval][Avg]{result.summary()}, images: {result.confusion.sum()}")
@@ -44,7 +45,7 @@ def evaluate_widths(
     parts: Parts, run: Run, model: nn.Layer, widths: Sequence[float] | None, threads: int
 ) -> list[WidthRow]:
     """Evaluate, count and time every width and write the table, the plot and the curves of a run."""
-    config, batches = parts.config, parts.batches("test", skip_unreadable=True)
+    config, batches = parts.config, parts.batches("test", skip_unreadable=math.inf)
     widths = widths or np.linspace(config.AnyWidth.min_width, 1, 10).round(4).tolist()
     parts.calibrate(model, widths)
     loss = parts.loss("Eval")

@@ -122,8 +122,13 @@ class Parts:
         """The transforms of "train" or "test", each with its size."""
         return sized(self._side(split).dataset.transform_ops, self.config.DataLoader.image_size)
 
-    def batches(self, split: str, skip_unreadable: bool = False) -> Batches:
-        """Training or evaluation batches, their labels checked against the number of classes."""
+    def batches(self, split: str, skip_unreadable: float | None = None) -> Batches:
+        """Training or evaluation batches, their labels checked against the number of classes.
+
+        Args:
+            split: "train" or "test".
+            skip_unreadable: images that may be left out because they cannot be read; those of the config when None.
+        """
         section, expected = self._side(split), self.config.Infer.image_shape
         dataset, pipeline = self.dataset(split), Pipeline(self.transforms(split))
         shape = pipeline.output_shape(dataset.shape)  # transforms that do not fit are refused now, not in the run
@@ -142,7 +147,7 @@ class Parts:
             num_workers=section.loader.num_workers,
             rank=distributed.rank(),
             processes=distributed.size(),
-            skip_unreadable=skip_unreadable,
+            skip_unreadable=section.loader.skip_unreadable if skip_unreadable is None else skip_unreadable,
         )
         check_labels(dataset, split, self.config.Arch.class_num)
         return batches
@@ -273,6 +278,7 @@ class Parts:
             update_freq=settings.update_freq,
             average=WeightAverage(model, settings.ema) if settings.ema else None,
             early_stop=settings.early_stop,
+            skip_nonfinite=settings.skip_nonfinite,
             precision=precision,
             listeners=self.listeners(run, eval_batches) if distributed.is_first() else [],
         )

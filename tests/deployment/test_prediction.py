@@ -1,6 +1,7 @@
 """What prediction and evaluation are given: images of every form, unreadable files, damaged folders."""
 
 import json
+import math
 import shutil
 import subprocess
 import sys
@@ -179,7 +180,7 @@ def test_batches_leave_unreadable_images_out_or_raise_one_sentence(workers, tmp_
     bad = pictures(tmp_path / "all" / "val")
     dataset = ImageFolder(tmp_path, "test", image_root="all")
     pipeline = Pipeline([{"Resize": {"size": [8, 8]}}, {"Normalize": {"mean": [0.0] * 3, "std": [1.0] * 3}}])
-    batches = Batches(dataset, pipeline, 4, num_workers=workers, skip_unreadable=True)
+    batches = Batches(dataset, pipeline, 4, num_workers=workers, skip_unreadable=math.inf)
     for _ in range(2):
         found = [(images.numpy(), labels.numpy()) for images, labels in batches.epoch()]
         values = np.concatenate([images[:, 0, 0, 0] for images, _ in found]) * 255
@@ -189,8 +190,11 @@ def test_batches_leave_unreadable_images_out_or_raise_one_sentence(workers, tmp_
         assert all(str(file) in batches.unreadable[index] for file, index in zip(bad, (2, 5, 8, 11), strict=True))
     with pytest.raises(UserError, match=r"2\.png cannot be read as an image"):
         list(Batches(dataset, pipeline, 4, num_workers=workers).epoch())
-    alone = Batches(dataset, pipeline, 1, num_workers=workers, skip_unreadable=True)
-    assert len(list(alone.epoch())) == 8
+    alone = Batches(dataset, pipeline, 1, num_workers=workers, skip_unreadable=math.inf)
+    assert [len(labels) for _, labels in alone.epoch()] == [1, 1, 0] * 4
+    enough = Batches(dataset, pipeline, 4, num_workers=workers, skip_unreadable=3)
+    with pytest.raises(UserError, match=r"5\.png cannot be read as an image.*, after 3 others that were left out"):
+        list(enough.epoch())
 
 
 def picture_config(folder, workers):

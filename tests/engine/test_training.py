@@ -1,6 +1,7 @@
 """The training loop and what is handed to it."""
 
 import csv
+import re
 
 import numpy as np
 import paddle
@@ -195,6 +196,76 @@ def test_a_diverging_run_says_where_and_what_to_do():
     wild = paddle.optimizer.SGD(paddle.optimizer.lr.LambdaDecay(1e30, lambda step: 1.0), model.parameters())
     run, _ = trainer(model, wild)
     with pytest.raises(UserError, match=r"the loss became .* learning rate of 1e\+30; lower"):
+        run.fit()
+
+
+class Overflowing(nn.Layer):
+    """A network whose second layer gives infinities for the images of one batch."""
+
+    def __init__(self, wrong_at):
+        super().__init__()
+        self.conv, self.norm, self.head = nn.Conv2D(1, 4, 3), nn.BatchNorm2D(4), nn.Linear(4, 10)
+        self.calls, self.wrong_at = 0, wrong_at
+
+    def forward(self, images):
+        self.calls += self.training
+        factor = 1e38 if self.training and self.wrong_at <= self.calls < self.wrong_at + 2 else 1.0
+        return self.head(self.norm(self.conv(images * factor) * 1e3).mean([2, 3]))
+
+
+def test_the_layer_where_numbers_go_bad_is_named():
+    """The step is looked at again after it failed, so that two calls in a row are wrong."""
+    paddle.seed(0)
+    with pytest.raises(UserError, match=r"the loss became nan in epoch 1, step 3, first in the output of (conv|norm) "):
+        trainer(Overflowing(3))[0].fit()
+
+
+def test_weights_and_images_that_are_no_numbers_are_named():
+    model = create_model("LeNet")
+    name, last = list(model.named_parameters())[-1]
+    last.set_value(paddle.full_like(last, float("nan")))
+    with pytest.raises(UserError, match=f"in epoch 1, step 1, first in the weights {re.escape(name)}, at a"):
+        trainer(model)[0].fit()
+    pipeline = Pipeline([{"Normalize": {"mean": [0.3], "std": [0.34]}}])
+    pipeline.transforms[-1].std = np.zeros(1, np.float32)
+    with np.errstate(all="ignore"), pytest.raises(UserError, match="first in the images themselves"):
+        trainer(data=Batches(Digits(".", "train"), pipeline, 64))[0].fit()
+
+
+def test_a_gradient_that_is_no_number_is_named():
+    class Root(nn.Layer):
+        def forward(self, logits, labels, images):
+            return CE(logits, labels, images) + paddle.sqrt(logits - logits).sum()
+
+    with pytest.raises(UserError, match=r"a gradient is not a finite number any more in epoch 1, step 1, first in the"):
+        trainer(strategy=Supervised(Root()))[0].fit()
+
+
+@pytest.mark.parametrize("update_freq", [1, 2])
+def test_bad_steps_are_left_out_as_if_they_had_not_been(update_freq):
+    """Weights and statistics after a bad step are those before it; one more than allowed ends the run."""
+    states = []
+
+    class Watch(Recorder):
+        def step_done(self, trainer, record):
+            states.append({name: value.numpy().copy() for name, value in trainer.model.state_dict().items()})
+
+        def step_left_out(self, trainer, reason):
+            self.reason = reason
+            states.append({name: value.numpy().copy() for name, value in trainer.model.state_dict().items()})
+
+    paddle.seed(0)
+    run, _ = trainer(Overflowing(4), skip_nonfinite=1, update_freq=update_freq)
+    run.listeners.append(watch := Watch())
+    progress = run.fit()
+    assert (progress.left_out, progress.epoch) == (1, 1)
+    assert re.match(r"the loss became nan in epoch 1, step \d, first in", watch.reason)
+    assert all(np.isfinite(value).all() for state in states for value in state.values())
+    for name, value in states[2].items():
+        np.testing.assert_array_equal(states[3][name], value)
+    paddle.seed(0)
+    run, _ = trainer(Overflowing(4), update_freq=update_freq)
+    with pytest.raises(UserError, match="the checkpoints are from before it"):
         run.fit()
 
 
