@@ -121,7 +121,7 @@ class GlobalSection(Section):
     early_stop: Count | None = None
     """Evaluations without a better top-1 after which the run ends."""
     skip_nonfinite: Natural = 0
-    """Updates that a run leaves out because a loss or gradient is not finite, each said in the log; one more ends it."""
+    """Updates that a run leaves out because a loss or gradient is not finite, each in the log; one more ends it."""
     use_visualdl: bool = True
     overwrite: bool = False
     """Start anew where a run folder exists."""
