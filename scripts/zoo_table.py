@@ -16,6 +16,7 @@ TITLES = {
     "main": "ResNet20，12 轮",
     "long": "ResNet20，30 轮",
     "more": "ResNet20，其余算子，12 轮",
+    "wide": "ResNet20，两倍通道，5 轮",
 }
 
 
