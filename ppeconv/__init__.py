@@ -25,6 +25,7 @@ _HOMES = {
     "replace_pool": "surgery.placement",
     "count": "counting",
     "parameter_count": "layers.parameters",
+    "advise": "choosing.advise",
     "Experiment": "experiment",
     "InProcess": "deployment.in_process",
     "Predictor": "deployment.predictor",
@@ -41,6 +42,7 @@ _HOMES = {
 __all__ = [*_HOMES, "__version__"]
 
 if TYPE_CHECKING:
+    from ppeconv.choosing.advise import advise
     from ppeconv.counting import count
     from ppeconv.deployment.export import export
     from ppeconv.deployment.in_process import InProcess

@@ -30,6 +30,7 @@ LEVELS = [
     ["config"],
     ["experiment"],
     ["zoo"],
+    ["choosing"],
     ["cli"],
 ]
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ppeconv import backend
-from ppeconv.benchmark.machine import threads
+from ppeconv.benchmark import machine
 from ppeconv.benchmark.networks import Network
 from ppeconv.benchmark.turns import Contestant, drop_refusing, take_turns
 from ppeconv.deployment.export import Form
@@ -63,6 +63,7 @@ def inference_speed(
     form: Form = "deployed",
     rounds: int = 5,
     times: int = 2,
+    threads: int | None = None,
 ) -> list[InferenceSpeed]:
     """Networks exported and timed within one run; at each batch size all of them take turns on all runtimes.
 
@@ -72,6 +73,7 @@ def inference_speed(
         batch_sizes: images in a call.
         form: see `export`.
         rounds, times: turns of each network, and timed calls in a turn.
+        threads: CPU threads of each; those of this process when not given.
 
     Raises:
         UserError: nothing could be measured.
@@ -82,7 +84,7 @@ def inference_speed(
             for number, network in enumerate(networks)
             for runtime in runtimes
         ]
-        rows = [row for batch in batch_sizes for row in _measured(entries, batch, rounds, times)]
+        rows = [row for batch in batch_sizes for row in _measured(entries, batch, rounds, times, threads)]
     if all(row.reason for row in rows):
         raise UserError(f"nothing could be measured: {rows[0].reason}")
     return rows
@@ -97,16 +99,17 @@ class _Entry:
     folder: Path
     reason: str = ""
 
-    def contestant(self, batch: int) -> Contestant:
+    def contestant(self, batch: int, threads: int) -> Contestant:
         """The process that runs it."""
         arguments = {
             "folder": str(self.folder),
             "runtime": self.runtime,
             "module": RUNTIMES.get(self.runtime).__module__,
             "shape": [batch, *self.network.image_shape],
-            "threads": threads(),
+            "threads": threads,
         }
-        return Contestant({"make": f"{__name__}:{make_prediction.__name__}", "arguments": arguments})
+        task = {"make": f"{__name__}:{make_prediction.__name__}", "arguments": arguments}
+        return Contestant(task, environment={"OMP_NUM_THREADS": str(threads)})
 
 
 def _exported(network: Network, runtime: str, form: Form, folder: Path) -> _Entry:
@@ -118,8 +121,11 @@ def _exported(network: Network, runtime: str, form: Form, folder: Path) -> _Entr
     return entry
 
 
-def _measured(entries: Sequence[_Entry], batch: int, rounds: int, times: int) -> list[InferenceSpeed]:
-    contestants = {entry: entry.contestant(batch) for entry in entries if not entry.reason}
+def _measured(
+    entries: Sequence[_Entry], batch: int, rounds: int, times: int, threads: int | None
+) -> list[InferenceSpeed]:
+    threads = threads or machine.threads()
+    contestants = {entry: entry.contestant(batch, threads) for entry in entries if not entry.reason}
     refusals = drop_refusing(contestants)
     taken = take_turns(contestants, rounds, times)
     first = entries[0].network

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
+from pathlib import Path
 
 import paddle
 
@@ -15,6 +16,19 @@ from ppeconv.deployment.runtimes import by_preference
 def threads() -> int:
     """Threads of a process that computes; read when Paddle was imported."""
     return int(os.environ.get("OMP_NUM_THREADS", "1"))
+
+
+def available_mib() -> float | None:
+    """Memory in MiB that new processes may take, the limit of a container included; None where Linux does not tell."""
+    room = []
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        room += [int(line.split()[1]) / 1024 for line in lines if line.startswith("MemAvailable:")]
+        limit, used = (Path("/sys/fs/cgroup", name).read_text() for name in ("memory.max", "memory.current"))
+        room.append((int(limit) - int(used)) / 2**20)
+    except (OSError, ValueError):  # "max": no limit
+        pass
+    return min(room, default=None)
 
 
 def facts() -> dict[str, str]:

@@ -14,6 +14,7 @@ _READ: dict[Any, Callable[[str], Any]] = {
     "str": str,
     "int": int,
     "float": float,
+    "int | None": lambda text: int(text) if text else None,
     "float | None": lambda text: float(text) if text else None,
 }
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
-from collections.abc import Callable
 from typing import Any
 
-from ppeconv.cli.options import command_parser, each, listed, of, path
+from ppeconv.cli.options import command_parser, each, listed, of, path, write_to
 from ppeconv.deployment.runtimes import by_preference
 from ppeconv.domains import Count
 from ppeconv.errors import UserError, nearest
@@ -93,9 +92,9 @@ def run(arguments: argparse.Namespace) -> None:
     if not arguments.train and (lines := fastest(rows)):
         print("\nthe fastest runtime of each:", as_text(lines), sep="\n")
     if arguments.csv:
-        _write(arguments.csv, lambda file: write_csv(rows, file, shared))
+        write_to(arguments.csv, lambda file: write_csv(rows, file, shared))
     if arguments.plot:
-        _write(arguments.plot, lambda file: draw(rows, file))
+        write_to(arguments.plot, lambda file: draw(rows, file))
 
 
 def _training(arguments: argparse.Namespace) -> list[Any]:
@@ -141,10 +140,3 @@ def _runtimes(names: list[str], trained: bool) -> list[str]:
         if not RUNTIMES.knows(name):
             raise UserError(f"there is no runtime {name!r}{nearest(name, [*kinds, 'all'])}")
     return list(map(RUNTIMES.canonical, names))
-
-
-def _write(file: str, write: Callable[[str], None]) -> None:
-    try:
-        write(file)
-    except (OSError, ValueError) as error:  # matplotlib refuses formats that it does not know with a ValueError
-        raise UserError(f"cannot write {file}: {getattr(error, 'strerror', None) or error}") from None

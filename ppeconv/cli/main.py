@@ -22,6 +22,7 @@ COMMANDS = {
     "export": "export a trained network",
     "predict": "classify images with an exported network",
     "benchmark": "measure speed",
+    "advise": "say which operator to take for a time",
     "list": "list operators, backbones and configs",
 }
 

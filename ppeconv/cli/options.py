@@ -56,6 +56,14 @@ def each(given: Sequence[Any] | None, default: Sequence[Any]) -> list[Any]:
     return list(dict.fromkeys(given or default))
 
 
+def write_to(file: str, write: Callable[[str], None]) -> None:
+    """Write a file that an option names, with a sentence where that cannot be done."""
+    try:
+        write(file)
+    except (OSError, ValueError) as error:  # matplotlib refuses formats that it does not know with a ValueError
+        raise UserError(f"cannot write {file}: {getattr(error, 'strerror', None) or error}") from None
+
+
 def command_parser(name: str, description: str) -> argparse.ArgumentParser:
     """A parser with -o and --import."""
     parser = CommandParser(prog=f"ppeconv {name}", description=description)

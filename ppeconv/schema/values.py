@@ -70,6 +70,13 @@ def to_yaml(values: Mapping[str, Any]) -> str:
     return yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120, default_flow_style=None)
 
 
+def on_one_line(values: Mapping[str, Any]) -> str:
+    """Plain values as YAML on one line, as behind -o."""
+    return yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=2**31, default_flow_style=True)[
+        :-1
+    ]
+
+
 def same_name(one: Any, other: Any) -> bool:
     """Whether two names mean the same thing: registries look at no letter case."""
     return str(one).lower() == str(other).lower()

@@ -1,0 +1,65 @@
+"""Sittings kept on disk, so that nothing is measured twice on the same machine."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import uuid
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ppeconv.benchmark.inference import InferenceSpeed
+from ppeconv.choosing.sittings import Sitting
+from ppeconv.errors import UserError
+
+FORMAT = 1
+
+
+def cache_folder() -> Path:
+    """The user's: $XDG_CACHE_HOME/ppeconv, else ~/.cache/ppeconv."""
+    given = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+    return (given if given.is_absolute() else Path("~/.cache").expanduser()) / "ppeconv"
+
+
+class Kept:
+    """The sittings of one network that were measured alike.
+
+    Args:
+        facts: what they depend on: machine, versions, threads, batch size, form and plain network.
+        folder: where files lie; `latency` in the user's cache when not given.
+    """
+
+    def __init__(self, facts: Mapping[str, Any], folder: Path | None = None):
+        self.facts = dict(facts)
+        name = hashlib.sha256(json.dumps(self.facts, sort_keys=True).encode()).hexdigest()[:16]
+        self.file = (folder or cache_folder() / "latency") / f"{name}.json"
+
+    def read(self) -> list[Sitting]:
+        """What was kept; raises UserError where the file is damaged, which `write` replaces."""
+        try:
+            content = json.loads(self.file.read_text("utf-8"))
+            if (content["format"], content["facts"]) != (FORMAT, self.facts):
+                raise ValueError("it is of other measurements")
+            return [
+                Sitting(entry["measured"], entry["rounds"], [InferenceSpeed(**row) for row in entry["rows"]])
+                for entry in content["sittings"]
+            ]
+        except FileNotFoundError:
+            return []
+        except (OSError, ValueError, LookupError, TypeError) as error:
+            raise UserError(f"the kept measurements in {self.file} cannot be read and are ignored ({error})") from None
+
+    def write(self, sittings: Sequence[Sitting]) -> None:
+        """Keep these in place of what was kept, whole or not at all; raises UserError where that cannot be written."""
+        content = {"format": FORMAT, "facts": self.facts, "sittings": [dataclasses.asdict(it) for it in sittings]}
+        staged = self.file.with_name(f"{self.file.name}.{uuid.uuid4().hex}")
+        try:
+            self.file.parent.mkdir(parents=True, exist_ok=True)
+            staged.write_text(json.dumps(content, indent=1), "utf-8")
+            staged.replace(self.file)
+        except OSError as error:
+            staged.unlink(missing_ok=True)
+            raise UserError(f"measurements cannot be kept in {self.file}: {error.strerror or error}") from None

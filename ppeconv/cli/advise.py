@@ -1,0 +1,172 @@
+"""`advise`."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ppeconv.cli.options import command_parser, each, listed, of, path, write_to
+from ppeconv.deployment.runtimes import by_preference
+from ppeconv.domains import Count, Positive, Threads
+from ppeconv.extras import present
+
+if TYPE_CHECKING:
+    from ppeconv.benchmark.inference import InferenceSpeed
+    from ppeconv.choosing.advice import Option
+    from ppeconv.choosing.advise import Advice
+
+
+def parser() -> argparse.ArgumentParser:
+    """Options of the command."""
+    parser = command_parser(
+        "advise",
+        "Measure the operators that apply to a network, and narrower plain ones, beside it on this machine, and say "
+        "what to take for a time.",
+    )
+    network = parser.add_mutually_exclusive_group(required=True)
+    network.add_argument("--arch", metavar="NAME", help="a backbone, such as ResNet20; -o Arch.width=2 changes it")
+    network.add_argument("-c", "--config", type=path, metavar="FILE", help="a config's network without its operators")
+    budget = parser.add_mutually_exclusive_group(required=True)
+    budget.add_argument(
+        "--budget",
+        type=of(Positive),
+        metavar="SHARE",
+        help="time that there is, as a share of the plain network's own latency on its fastest runtime, such as 0.5",
+    )
+    budget.add_argument("--budget-ms", type=of(Positive), metavar="MS", help="time that there is, in milliseconds")
+    kinds = [name for name, kind in by_preference().items() if not kind.quantizes]
+    parser.add_argument(
+        "--runtime",
+        action="extend",
+        type=listed,
+        metavar="RUNTIME[,RUNTIME]",
+        help=f"{', '.join(kinds)}, several with commas (default: all that are installed); the fastest of each network "
+        "counts",
+    )
+    parser.add_argument(
+        "--operators",
+        action="extend",
+        type=listed,
+        metavar="NAME[,NAME]",
+        help="only these (default: every one that applies)",
+    )
+    parser.add_argument("--batch-size", type=of(Count), default=1, metavar="N", help="images in a call (default 1)")
+    parser.add_argument(
+        "--threads", type=of(Threads), metavar="N", help="CPU threads (default: $OMP_NUM_THREADS or all)"
+    )
+    parser.add_argument("--form", choices=["deployed", "trained"], default="deployed", help="as in export")
+    parser.add_argument("--rounds", type=of(Count), default=5, help="turns of each network (default 5)")
+    parser.add_argument(
+        "--measure-again",
+        action="store_true",
+        help="forget what was measured before on this machine (~/.cache/ppeconv)",
+    )
+    parser.add_argument(
+        "--check", action="store_true", help="export what was chosen anew, measure it and compare with the prediction"
+    )
+    parser.add_argument("--csv", type=path, metavar="FILE", help="write every network on every runtime there")
+    parser.add_argument("--plot", type=path, metavar="FILE", help="draw them, such as advice.png")
+    return parser
+
+
+@dataclass(frozen=True)
+class Line:
+    """A row of the table."""
+
+    fits: str
+    operator: str
+    arguments: str
+    latency_ms: float
+    ratio: float
+    runtime: str
+    params: int
+    macs: int
+    top1: str
+    trained: str
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Measure and advise."""
+    from ppeconv.benchmark.machine import facts
+    from ppeconv.benchmark.plot import draw
+    from ppeconv.benchmark.table import as_text, write_csv
+    from ppeconv.choosing.advice import fastest
+    from ppeconv.choosing.advise import advise
+    from ppeconv.choosing.check import check
+
+    if arguments.plot:
+        present("matplotlib", "train")
+    advice = advise(
+        arguments.arch,
+        arguments.budget,
+        budget_ms=arguments.budget_ms,
+        config=arguments.config,
+        overrides=arguments.override,
+        operators=arguments.operators and each(arguments.operators, []),
+        runtimes=arguments.runtime and each(arguments.runtime, []),
+        batch_size=arguments.batch_size,
+        threads=arguments.threads,
+        form=arguments.form,
+        rounds=arguments.rounds,
+        measure_again=arguments.measure_again,
+        say=lambda line: print(line, flush=True),
+    )
+    shared = {**facts(), "threads": str(advice.how.threads), **advice.shared}
+    print(", ".join(f"{name} {value}" for name, value in shared.items()))
+    print(as_text([_line(option, advice.budget_ms) for option in fastest(advice.options)]))
+    for line in _refused(advice.options):
+        print(line)
+    if arguments.csv:
+        write_to(arguments.csv, lambda file: write_csv(advice.options, file, shared))
+    if arguments.plot:
+        write_to(arguments.plot, lambda file: draw(_as_speeds(advice), file))
+    print(f"\n{advice.sentence}\n{advice.command}")
+    if arguments.check:
+        print(check(advice))
+
+
+def _line(option: Option, budget_ms: float) -> Line:
+    known = option.top1 is not None
+    return Line(
+        "yes" if (option.latency_ms or 0.0) <= budget_ms else "no",
+        option.operator,
+        option.arguments,
+        option.latency_ms or 0.0,
+        option.ratio or 0.0,
+        option.runtime,
+        option.params,
+        option.macs,
+        f"{option.top1:.2%}" if known else "",
+        f"{option.data}, {option.epochs} epochs, seeds {option.seeds}" if known else "",
+    )
+
+
+def _refused(options: Sequence[Option]) -> Iterator[str]:
+    """A line for each reason why networks have no latency on a runtime."""
+    reasons: dict[tuple[str, str], list[str]] = {}
+    for option in options:
+        if option.reason:
+            reasons.setdefault((option.runtime, option.reason), []).append(str(option.candidate))
+    for (runtime, reason), names in reasons.items():
+        yield f"not measured on {runtime}: {', '.join(names)}: {reason}"
+
+
+def _as_speeds(advice: Advice) -> list[InferenceSpeed]:
+    """Each network on its fastest runtime, as the plot of latency against work takes them."""
+    from ppeconv.benchmark.inference import InferenceSpeed
+    from ppeconv.choosing.advice import fastest
+
+    return [
+        InferenceSpeed(
+            str(option.candidate),
+            advice.how.batch_size,
+            option.runtime,
+            option.params,
+            option.macs,
+            option.mac_ratio,
+            time_ratio=option.ratio,
+        )
+        for option in fastest(advice.options)
+    ]
