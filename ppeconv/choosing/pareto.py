@@ -1,0 +1,168 @@
+"""Pictures of accuracy against cost, with the plain networks of several widths as a line."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True)
+class Point:
+    """A network in a picture."""
+
+    name: str
+    cost: float
+    """Such as milliseconds or MACs; less is better."""
+    score: float
+    """Such as a top-1 accuracy; more is better."""
+    spread: tuple[float, float] | None = None
+    """Lowest and highest score over the seeds, where there are several."""
+    is_plain: bool = False
+    """Whether it is the plain network at some width: these are joined by a line."""
+
+
+def front(points: Sequence[Point]) -> list[Point]:
+    """Those that no other one beats in cost or score without losing in the other, cheapest first."""
+    best = -math.inf
+    found = []
+    for point in sorted(points, key=lambda point: (point.cost, -point.score)):
+        if point.score > best:
+            best = point.score
+            found.append(point)
+    return found
+
+
+def draw(panels: Mapping[str, Sequence[Point]], score: str, file: str | Path) -> None:
+    """Score over cost (on a logarithmic axis), a panel for each cost.
+
+    A filled mark is on the Pareto front, an open one is not. The line joins the plain networks: what lies above it is
+    more accurate than a narrower plain network at equal cost.
+
+    Args:
+        panels: name of the cost -> points; every one has a cost above zero.
+        score: name of the score.
+        file: its suffix says the format, such as .svg or .png.
+    """
+    import matplotlib as mpl
+
+    # With these, the same points give the same file.
+    fixed: dict[str, Any] = {"metadata": {"Date": None}} if Path(file).suffix == ".svg" else {}
+    with mpl.rc_context({"svg.hashsalt": "ppeconv"}):
+        figure_of(panels, score).savefig(file, **fixed)
+
+
+def figure_of(panels: Mapping[str, Sequence[Point]], score: str) -> Figure:
+    """What `draw` draws."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6 * len(panels), 5), dpi=_DPI, layout="constrained")
+    canvas = FigureCanvasAgg(figure)
+    places = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    for axes, (cost, points) in zip(places, panels.items(), strict=True):
+        _marks(axes, points)
+        axes.set(xlabel=cost, ylabel=score if axes is places[0] else "")
+    canvas.draw()  # before this no place in the picture is known
+    figure.set_layout_engine("none")
+    for axes, points in zip(places, panels.values(), strict=True):
+        _name(axes, points, canvas.get_renderer())
+    return figure
+
+
+def _marks(axes: Any, points: Sequence[Point]) -> None:
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    best = front(points)
+    plain = sorted((point for point in points if point.is_plain), key=lambda point: point.cost)
+    axes.plot(*_xy(plain), color=_PLAIN, linewidth=1.2, label="plain, at several widths", zorder=1)
+    for is_plain, colour, label in ((True, _PLAIN, None), (False, _OTHER, "with an operator")):
+        own = [point for point in points if point.is_plain == is_plain]
+        for chosen, fill in (([it for it in own if it in best], colour), ([it for it in own if it not in best], "w")):
+            axes.scatter(*_xy(chosen), s=30, facecolors=fill, edgecolors=colour, zorder=3)
+        axes.scatter([], [], s=30, facecolors=colour, edgecolors=colour, label=label)
+    axes.scatter([], [], s=30, facecolors="w", edgecolors="0.3", label="open: not on the Pareto front")
+    for point in points:
+        if point.spread:
+            colour = _PLAIN if point.is_plain else _OTHER
+            axes.vlines(point.cost, *point.spread, color=colour, linewidth=1, zorder=2)
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(_short)
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.margins(0.12)
+    axes.grid(alpha=0.25)
+    axes.legend(loc="lower right", fontsize=8)
+
+
+_DPI = 120
+_PLAIN, _OTHER = "0.3", "tab:blue"
+
+
+def _xy(points: Sequence[Point]) -> tuple[list[float], list[float]]:
+    return [point.cost for point in points], [point.score for point in points]
+
+
+def _short(value: float, position: int) -> str:
+    for unit, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= unit:
+            return f"{value / unit:g}{letter}"
+    return f"{value:g}"
+
+
+def _name(axes: Any, points: Sequence[Point], renderer: Any) -> None:
+    """Put the names beside the marks, where they cover no mark, no other name and not the line."""
+    from matplotlib.transforms import Bbox
+
+    pixels = {point: axes.transData.transform((point.cost, point.score)) for point in points}
+    taken = [Bbox.from_bounds(x - 5, y - 5, 10, 10) for x, y in pixels.values()]
+    taken += [Bbox.from_bounds(x - 1, y - 1, 2, 2) for x, y in _along(points, pixels)]
+    taken.append(axes.get_legend().get_window_extent(renderer))
+    for point in sorted(points, key=lambda point: (point.is_plain, -point.score)):
+        text = axes.annotate(
+            point.name,
+            (point.cost, point.score),
+            xytext=(0, 0),
+            textcoords="offset points",
+            fontsize=7.5,
+            color=_PLAIN if point.is_plain else "black",
+            arrowprops={"arrowstyle": "-", "color": "0.6", "linewidth": 0.5, "shrinkA": 0, "shrinkB": 3},
+            zorder=4,
+        )
+        size = text.get_window_extent(renderer)
+        x, y = pixels[point]
+        boxes = [
+            (right, up, Bbox.from_bounds(x + right, y + up, size.width, size.height))
+            for right, up in _offsets(size.width, size.height)
+        ]
+        free = [place for place in boxes if _inside(place[2], axes.bbox) and not place[2].count_overlaps(taken)]
+        right, up, box = min(free or boxes, key=lambda place: place[2].count_overlaps(taken))
+        text.set_position((right * 72 / _DPI, up * 72 / _DPI))
+        taken.append(box)
+
+
+def _along(points: Sequence[Point], pixels: Mapping[Point, Any]) -> Iterator[Any]:
+    """Places on the line of the plain networks."""
+    plain = sorted((point for point in points if point.is_plain), key=lambda point: point.cost)
+    for left, right in itertools.pairwise(plain):
+        yield from np.linspace(pixels[left], pixels[right], 60)
+
+
+def _inside(box: Any, frame: Any) -> bool:
+    return frame.x0 <= box.x0 and box.x1 <= frame.x1 and frame.y0 <= box.y0 and box.y1 <= frame.y1
+
+
+def _offsets(width: float, height: float) -> Iterator[tuple[float, float]]:
+    """Of a name's lower left corner from its mark, in pixels, the nearest first."""
+    for distance, part in itertools.product(range(7, 120, 7), range(16)):
+        angle = math.pi * (part // 2 / 8 * (-1) ** part)
+        right, up = math.cos(angle), math.sin(angle)
+        yield distance * right + (right - 1) / 2 * width, distance * up + (up - 1) / 2 * height
