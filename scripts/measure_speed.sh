@@ -1,20 +1,19 @@
 #!/usr/bin/env bash
-# Measure every operator in the CIFAR ResNet18 beside the plain network, and write docs/speed.md.
-# usage: scripts/measure_speed.sh [CONFIG ...]    names of resnet20_*_cifar10 configs; all with an operator if none
-# Each operator takes turns with the plain network in a run of its own, whose CSV is kept in docs/speed/. The configs'
-# ResNet20 becomes ResNet18; no data are needed. May be set: OMP_NUM_THREADS (2), RUNTIME (all; see tools/benchmark.py),
-# ROUNDS (10), TIMES (3), PYTHON (python). An operator takes some minutes.
+# Measure every operator in the CIFAR ResNet18 and ResNet20 beside the plain network and narrower ones, at batch sizes 1
+# and 64, and write docs/speed.md.
+# usage: scripts/measure_speed.sh [NETWORK ...]    names of backbones, ResNet18 and ResNet20 if none
+# Each is one call of tools/advise.py, whose CSV is kept in docs/speed/; what was measured before on this machine comes
+# from its cache, and a run that was interrupted goes on. No data are needed. May be set: OMP_NUM_THREADS (2), RUNTIME
+# (names with commas; all that are installed), ROUNDS (10), AGAIN (1: measure anew), PYTHON (python).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-2}
-plain=resnet20_conv_cifar10
-network=(Arch.name=ResNet18 Arch.stem=cifar Arch.class_num=10 "Infer.class_names=[]" "Infer.image_shape=[3,32,32]")
-[ $# -gt 0 ] || set -- $(grep -l '^Operator: ' configs/resnet20_*_cifar10.yaml | xargs -n 1 basename -s .yaml)
+[ $# -gt 0 ] || set -- ResNet18 ResNet20
 mkdir -p docs/speed
-failed=()
-for config in "$@"; do
-  ${PYTHON:-python} tools/benchmark.py -c "$plain" -c "$config" -o "${network[@]}" --runtime "${RUNTIME:-all}" \
-    --rounds "${ROUNDS:-10}" --times "${TIMES:-3}" --csv "docs/speed/${config/resnet20/resnet18}.csv" || failed+=("$config")
+for network in "$@"; do
+  for batch in 1 64; do
+    ${PYTHON:-python} tools/advise.py --arch "$network" --batch-size "$batch" --budget 0.5 --rounds "${ROUNDS:-10}" \
+      ${RUNTIME:+--runtime "$RUNTIME"} ${AGAIN:+--measure-again} --csv "docs/speed/${network,,}_batch$batch.csv"
+  done
 done
 ${PYTHON:-python} scripts/speed_table.py
-[ ${#failed[@]} -eq 0 ] || { echo "not measured: ${failed[*]}" >&2; exit 1; }

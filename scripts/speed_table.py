@@ -1,144 +1,112 @@
 """Write docs/speed.md from kept measurements: python scripts/speed_table.py
 
-docs/speed/*.csv are tables that tools/benchmark.py --csv wrote, each of a plain network and of the same one with an
-operator; scripts/measure_speed.sh makes them.
+docs/speed/*.csv are what tools/advise.py --csv wrote, each of a network at a batch size; scripts/measure_speed.sh makes
+them.
 """
 
 import shlex
 import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from ppeconv import config as configs
-from ppeconv.benchmark.inference import InferenceSpeed
-from ppeconv.benchmark.summary import Fastest, fastest
 from ppeconv.benchmark.table import read_csv
-from ppeconv.config import Config
+from ppeconv.choosing.advice import Option, choose, fastest, plain_latency
+from ppeconv.choosing.candidates import PLAIN, Host
 from ppeconv.registry import OPERATORS
 
 KEPT, PAGE = ROOT / "docs" / "speed", ROOT / "docs" / "speed.md"
 EVEN = 0.05
 """A ratio so near to 1 is called neither a gain nor a loss."""
+BUDGETS = 0.25, 0.5, 0.75
+"""Shares of the plain network's time for which the page says what to take."""
 HEAD = """\
 # 速度
 
 <!-- 本页由 scripts/speed_table.py 根据 docs/speed/ 里的 CSV 生成，请不要手改。 -->
 
-每个算子换进同一个网络，与普通卷积的网络在同一次运行里轮流计时，取中位数；float32，推理形式（见[部署](deploy.md)），
-权重未经训练。重新测量全部：`bash scripts/measure_speed.sh`，要在空闲的机器上跑；只测一个：
-`bash scripts/measure_speed.sh 配置名`。
+每个算子换进同一个网络，与普通卷积的网络、更窄的普通网络轮流计时，取中位数；float32，推理形式（见[部署](deploy.md)），权重未经训练。
+每张表是[`tools/advise.py`](advise.md) 量的，怎样量、怎样选见那一页。重新测量全部：`bash scripts/measure_speed.sh`，
+要在空闲的机器上跑；只测一个网络：`bash scripts/measure_speed.sh ResNet20`。
 
-- **时间比**：算子的时间除以普通网络在同一运行时的时间，小于 1 才是快；「最快」一栏是两者各用自己最快的运行时之比，
-  括号里是各自的毫秒数与运行时，先算子、后普通网络。
+- **时间比**：网络的时间除以普通网络在同一运行时的时间，小于 1 才是快；「最快」一栏是两者各用自己最快的运行时之比，
+  括号里是毫秒数与运行时。
 - **MACs 比**：单张图像的乘加次数之比，不算归一化与逐元素运算。
 - **÷ MACs 比**：最快的时间比除以 MACs 比。1 表示省下的计算全部变成了时间，越大丢得越多。
-- CSV 里还有 p90、每秒图像数、进程的峰值内存、线程数和各版本。
+- **top-1**：同一个网络的[训练结果](zoo.md)；空白是没有训练过。
+- CSV 里还有参数量、p90、进程的峰值内存、何时测量、线程数和各版本。
 """
-
-
-@dataclass
-class Measured:
-    """An operator in a network, at one batch size."""
-
-    network: str
-    batch_size: int
-    operator: str
-    rows: list[InferenceSpeed]
-    """On each runtime."""
-    best: Fastest | None
-    """None where the operator or the plain network ran on no runtime."""
-    plain: Fastest | None
-
-    @property
-    def time_ratio(self) -> float:
-        """Fastest over fastest; infinite where it was not measured."""
-        return self.best.time_ratio if self.best else float("inf")
-
-
-def read(file: Path) -> tuple[list[Measured], str]:
-    """The operators of a kept table, and what it was measured with."""
-    rows, facts = read_csv(file, InferenceSpeed)
-    overrides, plain = shlex.split(facts.pop("overrides")), rows[0].network
-    best = {(line.network, line.batch_size): line for line in fastest(rows)}
-    found = []
-    for name, batch in dict.fromkeys((row.network, row.batch_size) for row in rows if row.network != plain):
-        config = configs.load(name, overrides)
-        own = [row for row in rows if (row.network, row.batch_size) == (name, batch)]
-        pair = best.get((name, batch)), best.get((plain, batch))
-        found.append(Measured(network_of(config), batch, operator_of(config), own, *pair))
-    return found, "，".join(f"{key} {value}" for key, value in facts.items())
-
-
-def network_of(config: Config) -> str:
-    """The backbone with its arguments, and the image."""
-    size = "x".join(map(str, config.Infer.image_shape))
-    return f"{config.Arch.name}（{_listed({**config.Arch.arguments, '图像': size})}）"
-
-
-def operator_of(config: Config) -> str:
-    """Links to the operators with the arguments that are not defaults."""
-    names = []
-    for section in config.operators:
-        given = _listed({**section.arguments, **(section.rules or {})})
-        page = f"operators/{section.name.lower()}.md"
-        name = f"[{section.name}]({page})" if OPERATORS.knows(section.name) else section.name
-        names.append(name + (f" {given}" if given else ""))
-    return " + ".join(names)
-
-
-def _listed(arguments: dict[str, Any]) -> str:
-    return "，".join(f"{key}: {value}" for key, value in arguments.items())
+_OF_THE_NETWORK = "network", "batch_size", "config", "overrides"
+"""What a table says of its network; the rest is of the machine."""
 
 
 def page(folder: Path = KEPT) -> str:
     """The whole page."""
-    tables = [read(file) for file in sorted(folder.glob("*.csv"))]
-    measured = [entry for entries, _ in tables for entry in entries]
-    lines = ["测量环境：", "", *(f"- {facts}" for facts in dict.fromkeys(facts for _, facts in tables))]
-    for network, batch in sorted({(entry.network, entry.batch_size) for entry in measured}):
-        here = [entry for entry in measured if (entry.network, entry.batch_size) == (network, batch)]
-        lines += section(f"{network}，批大小 {batch}", sorted(here, key=lambda entry: entry.time_ratio))
+    tables = [read_csv(file, Option) for file in folder.glob("*.csv")]
+    tables.sort(key=lambda table: (table[1]["network"], int(table[1]["batch_size"])))
+    machines = [
+        "，".join(f"{key} {value}" for key, value in facts.items() if key not in _OF_THE_NETWORK) for _, facts in tables
+    ]
+    lines = ["测量环境：", "", *(f"- {facts}" for facts in dict.fromkeys(machines))]
+    for options, facts in tables:
+        lines += section(options, facts)
     return "\n".join([HEAD, *lines]) + "\n"
 
 
-def section(title: str, measured: list[Measured]) -> Iterator[str]:
-    """A network at one batch size: the table, where operators win and lose, and what could not be measured."""
-    runtimes = list(dict.fromkeys(row.runtime for entry in measured for row in entry.rows))
-    yield from ("", f"## {title}", "")
-    yield f"| 算子 | MACs 比 | {' | '.join(runtimes)} | 最快 | ÷ MACs 比 |"
-    yield "|---|---:|" + "---:|" * len(runtimes) + "---|---:|"
-    for entry in measured:
-        ratios = {row.runtime: row.time_ratio for row in entry.rows}
-        cells = [f"{entry.rows[0].mac_ratio:.2f}", *(_figure(ratios.get(runtime)) for runtime in runtimes)]
-        if entry.best:
-            cells.append(f"**{entry.time_ratio:.2f}**（{_place(entry.best)}，{_place(entry.plain)}）")
-            cells.append(f"{entry.time_ratio / entry.best.mac_ratio:.2f}")
-        else:
-            cells += ["—", "—"]
-        yield f"| {entry.operator} | {' | '.join(cells)} |"
-    ran = [entry for entry in measured if entry.best]
-    yield from ("", f"- **赢**：{_named(entry for entry in ran if entry.time_ratio < 1 - EVEN)}")
-    yield f"- 相差不到 {EVEN:.0%}：{_named(entry for entry in ran if abs(entry.time_ratio - 1) <= EVEN)}"
-    yield f"- **输**：{_named(entry for entry in ran if entry.time_ratio > 1 + EVEN)}"
-    for entry in measured:
-        yield from (f"- 没有测：{entry.operator}，{row.runtime}：{row.reason}" for row in entry.rows if row.reason)
+def section(options: list[Option], facts: dict[str, str]) -> Iterator[str]:
+    """A network at one batch size: the table, where operators win and lose, and what to take for several times."""
+    best = fastest(options)
+    runtimes = list(dict.fromkeys(option.runtime for option in options))
+    yield from ("", f"## {facts['network']}，批大小 {facts['batch_size']}", "")
+    yield f"| 算子 | MACs 比 | {' | '.join(runtimes)} | 最快 | ÷ MACs 比 | top-1 |"
+    yield "|---|---:|" + "---:|" * len(runtimes) + "---|---:|---:|"
+    yield from (row(option, options, runtimes) for option in best)
+    changed = [option for option in best if option.candidate != PLAIN]
+    yield from ("", f"- **赢**：{_named(option for option in changed if option.ratio < 1 - EVEN)}")
+    yield f"- 相差不到 {EVEN:.0%}：{_named(option for option in changed if abs(option.ratio - 1) <= EVEN)}"
+    yield f"- **输**：{_named(option for option in changed if option.ratio > 1 + EVEN)}"
+    for option in options:
+        if option.reason:
+            yield f"- 没有测：{_name(option)}，{option.runtime}：{option.reason}"
+    yield from ("", "各种预算下该选什么：", "", "```text", "\n\n".join(advice(options, facts)), "```")
 
 
-def _named(entries: Iterable[Measured]) -> str:
-    return "、".join(f"{entry.operator} {entry.time_ratio:.2f}" for entry in entries) or "无"
+def row(option: Option, options: list[Option], runtimes: list[str]) -> str:
+    """A network on each runtime beside the plain one on the same, and on its fastest."""
+    times = {(other.candidate, other.runtime): other.latency_ms for other in options}
+    cells = [f"{option.mac_ratio:.2f}"]
+    for runtime in runtimes:
+        own, plain = times.get((option.candidate, runtime)), times.get((PLAIN, runtime))
+        cells.append(f"{own / plain:.2f}" if own and plain else "—")
+    cells += [
+        f"**{option.ratio:.2f}**（{option.latency_ms:.3g} {option.runtime}）",
+        f"{option.ratio / option.mac_ratio:.2f}",
+    ]
+    cells.append(f"{option.top1:.2%}" if option.top1 else "")
+    return f"| {_name(option)} | {' | '.join(cells)} |"
 
 
-def _figure(ratio: float | None) -> str:
-    return "—" if ratio is None else f"{ratio:.2f}"
+def advice(options: list[Option], facts: dict[str, str]) -> Iterator[str]:
+    """What tools/advise.py says for each of BUDGETS."""
+    host = Host(facts["config"], tuple(shlex.split(facts["overrides"])))
+    changed = f" -o {facts['overrides']}" if facts["overrides"] else ""
+    for budget in BUDGETS:
+        choice = choose(options, budget * plain_latency(options))
+        asked = f"-c {host.config}{changed} --batch-size {facts['batch_size']} --budget {budget}"
+        yield f"python tools/advise.py {asked}\n{choice.sentence}\n{host.training(choice.taken.candidate)}"
 
 
-def _place(line: Fastest) -> str:
-    return f"{line.median_ms:.3g} {line.runtime}"
+def _named(options: Iterable[Option]) -> str:
+    return "、".join(f"{_name(option)} {option.ratio:.2f}" for option in options) or "无"
+
+
+def _name(option: Option) -> str:
+    """The operator, linked to its page, with its arguments."""
+    page = f"operators/{option.operator.lower()}.md"
+    name = f"[{option.operator}]({page})" if OPERATORS.knows(option.operator) else "普通网络"
+    return f"{name} {option.arguments}".strip()
 
 
 if __name__ == "__main__":

@@ -139,7 +139,7 @@ def _by_work(fits: Sequence[Option]) -> Choice:
     taken = max(fits, key=lambda option: (option.macs, option.params, option.candidate.is_plain, -_ms(option)))
     others = [option for option in fits if option.candidate.is_plain != taken.candidate.is_plain]
     reason = (
-        f"of what fits it does the most multiply-adds, {taken.mac_ratio:.0%} of the plain network's, which is a proxy, "
+        f"of what fits it keeps the most multiply-adds, {taken.mac_ratio:.0%} of the plain network's, a proxy, "
         "as no operator that fits was trained in the zoo"
     )
     if others:

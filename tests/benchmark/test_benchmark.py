@@ -18,6 +18,7 @@ from ppeconv.benchmark.inference import InferenceSpeed
 from ppeconv.benchmark.summary import fastest
 from ppeconv.benchmark.table import as_text, read_csv, write_csv
 from ppeconv.benchmark.turns import Contestant, drop_refusing, take_turns
+from ppeconv.choosing.advice import Option
 from ppeconv.cli.benchmark import _runtimes
 from ppeconv.cli.main import main
 from ppeconv.deployment.runtimes import by_preference
@@ -196,20 +197,45 @@ def speed_table():
     return script
 
 
+def option(operator, arguments, runtime, ms, macs=100, top1=None):
+    """Of a plain network that takes 4 ms on runtime a and 5 ms on b."""
+    figures = ms, ms and ms / 4, 10, macs, macs / 100, top1, "", None, "", ms, None, "2026-01-01 00:00"
+    return Option(operator, arguments, runtime, *figures, "" if ms else "it cannot")
+
+
 def test_the_page_of_speeds(tmp_path):
-    overrides = "Arch.name=ResNet18 Arch.stem=cifar 'Infer.image_shape=[3,32,32]'"
-    write_csv(FIGURES, tmp_path / "resnet18_spconv.csv", {"threads": "2", "overrides": overrides})
+    options = [
+        option("plain", "", "a", 4.0),
+        option("plain", "", "b", 5.0),
+        option("SPConv", "ratio: 0.5", "a", 6.0, 50, 0.8),
+        option("SPConv", "ratio: 0.5", "b", 3.0, 50, 0.8),
+        option("plain", "width: 0.5", "a", 1.0, 25),
+        option("plain", "width: 0.5", "b", None, 25),
+        option("SKConv", "", "a", 8.0, 200),
+        option("SKConv", "", "b", None, 200),
+    ]
+    known = {"network": "ResNet20 (classes: 10)", "config": "resnet20_conv_cifar10", "overrides": "Global.seed=1"}
+    for batch in "64", "1":
+        facts = {"threads": "2", "batch_size": batch, **known}
+        write_csv(options, tmp_path / f"resnet20_batch{batch}.csv", facts)
     text = speed_table().page(tmp_path)
-    assert "- threads 2\n" in text
+    assert text.count("- threads 2\n") == 1
     one, many = text.split("\n## ")[1:]
     operator = "[SPConv](operators/spconv.md) ratio: 0.5"
-    assert one.startswith("ResNet18（stem: cifar，图像: 3x32x32），批大小 1\n")
-    assert f"| {operator} | 0.50 | 1.50 | 0.60 | **0.75**（3 b，4 a） | 1.50 |\n" in one
-    assert f"- **赢**：{operator} 0.75\n" in one
-    assert "- **输**：无" in one
-    assert f"| {operator} | 0.50 | 1.20 | — | **1.20**（60 a，50 a） | 2.40 |\n" in many
-    assert f"- **输**：{operator} 1.20\n" in many
-    assert f"- 没有测：{operator}，b：it cannot\n" in many
+    assert one.startswith("ResNet20 (classes: 10)，批大小 1\n")
+    assert many.startswith("ResNet20 (classes: 10)，批大小 64\n")
+    rows = [line for line in one.splitlines() if line.startswith("| ")][1:]
+    assert rows[:2] == [
+        "| 普通网络 width: 0.5 | 0.25 | 0.25 | — | **0.25**（1 a） | 1.00 |  |",
+        f"| {operator} | 0.50 | 1.50 | 0.60 | **0.75**（3 b） | 1.50 | 80.00% |",
+    ]
+    assert f"- **赢**：普通网络 width: 0.5 0.25、{operator} 0.75\n" in one
+    assert "- **输**：[SKConv](operators/skconv.md) 2.00\n" in one
+    assert "- 没有测：[SKConv](operators/skconv.md)，b：it cannot\n" in one
+    asked = "python tools/advise.py -c resnet20_conv_cifar10 -o Global.seed=1 --batch-size 1 --budget"
+    assert f"{asked} 0.5\nA narrower plain network is better by a proxy, plain (width: 0.5)" in one
+    assert f"{asked} 0.75\nTake SPConv (ratio: 0.5)" in one
+    assert "python tools/train.py -c resnet20_conv_cifar10 -o Global.seed=1 Arch.width=0.5\n" in one
 
 
 def test_the_kept_page_is_the_generated_one():
