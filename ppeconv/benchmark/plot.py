@@ -42,6 +42,6 @@ def draw(rows: Sequence[InferenceSpeed], file: str | Path) -> None:
 
 def _short(names: Sequence[str]) -> dict[str, str]:
     """The names without their folders and without the words that all of them share."""
-    words = {name: Path(name).name.removesuffix(".yaml").split("_") for name in names}
+    words = {name: Path(name).stem.split("_") for name in names}
     shared = set.intersection(*map(set, words.values())) if words else set()
     return {name: "_".join(word for word in own if word not in shared) or name for name, own in words.items()}

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
-
 from ppeconv.choosing.candidates import PLAIN, Candidate
+from ppeconv.choosing.pareto import Point
+from ppeconv.choosing.plain_line import at_equal_cost
 from ppeconv.errors import UserError
 
 Verdict = Literal["plain", "narrower", "operator", "nothing"]
@@ -125,12 +125,9 @@ def _by_accuracy(fits: Sequence[Option], best: Sequence[Option]) -> Choice:
 
 def _line(taken: Option, best: Sequence[Option]) -> str:
     """What the line through the plain networks has at an operator's latency, where that is more."""
-    plain = [(_ms(option), _accuracy(option)) for option in best if option.candidate.is_plain and option.top1]
-    if len(plain) < 2 or not plain[0][0] <= _ms(taken) <= plain[-1][0]:
-        return ""
-    latencies, accuracies = map(list, zip(*plain, strict=True))
-    expected = float(np.interp(_ms(taken), latencies, accuracies))
-    if expected < _accuracy(taken):
+    plain = [Point(str(it.candidate), _ms(it), it.top1) for it in best if it.candidate.is_plain and it.top1 is not None]
+    expected = at_equal_cost(plain, _ms(taken))
+    if expected is None or expected < _accuracy(taken):
         return ""
     return f"; but a plain network of a width between these may have {expected:.2%} in the same time (interpolated)"
 
@@ -145,6 +142,11 @@ def _by_work(fits: Sequence[Option]) -> Choice:
     if others:
         other = max(others, key=lambda option: (option.macs, option.params))
         reason += f"; train it beside {other} to know"
+    if all(option.candidate.is_plain for option in fits):
+        why = (
+            f"A narrower plain network is better: no operator fits, and {taken} is the widest plain network that does."
+        )
+        return Choice("narrower", taken, why)
     if taken.candidate.is_plain:
         return Choice("narrower", taken, f"A narrower plain network is better by a proxy, {taken}: {reason}.")
     return Choice("operator", taken, f"Take {taken}: {reason}.")

@@ -13,9 +13,7 @@ from ppeconv.domains import Count, Positive, Threads
 from ppeconv.extras import present
 
 if TYPE_CHECKING:
-    from ppeconv.benchmark.inference import InferenceSpeed
     from ppeconv.choosing.advice import Option
-    from ppeconv.choosing.advise import Advice
 
 
 def parser() -> argparse.ArgumentParser:
@@ -90,11 +88,11 @@ class Line:
 def run(arguments: argparse.Namespace) -> None:
     """Measure and advise."""
     from ppeconv.benchmark.machine import facts
-    from ppeconv.benchmark.plot import draw
     from ppeconv.benchmark.table import as_text, write_csv
     from ppeconv.choosing.advice import fastest
     from ppeconv.choosing.advise import advise
     from ppeconv.choosing.check import check
+    from ppeconv.choosing.picture import draw
 
     if arguments.plot:
         present("matplotlib", "train")
@@ -121,7 +119,7 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.csv:
         write_to(arguments.csv, lambda file: write_csv(advice.options, file, shared))
     if arguments.plot:
-        write_to(arguments.plot, lambda file: draw(_as_speeds(advice), file))
+        write_to(arguments.plot, lambda file: draw(advice.options, file))
     print(f"\n{advice.sentence}\n{advice.command}")
     if arguments.check:
         print(check(advice))
@@ -151,22 +149,3 @@ def _refused(options: Sequence[Option]) -> Iterator[str]:
             reasons.setdefault((option.runtime, option.reason), []).append(str(option.candidate))
     for (runtime, reason), names in reasons.items():
         yield f"not measured on {runtime}: {', '.join(names)}: {reason}"
-
-
-def _as_speeds(advice: Advice) -> list[InferenceSpeed]:
-    """Each network on its fastest runtime, as the plot of latency against work takes them."""
-    from ppeconv.benchmark.inference import InferenceSpeed
-    from ppeconv.choosing.advice import fastest
-
-    return [
-        InferenceSpeed(
-            str(option.candidate),
-            advice.how.batch_size,
-            option.runtime,
-            option.params,
-            option.macs,
-            option.mac_ratio,
-            time_ratio=option.ratio,
-        )
-        for option in fastest(advice.options)
-    ]

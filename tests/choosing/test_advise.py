@@ -18,6 +18,7 @@ from ppeconv.choosing.advice import Option, choose, fastest
 from ppeconv.choosing.candidates import PLAIN, Candidate, Host, network_facts
 from ppeconv.choosing.check import check
 from ppeconv.choosing.kept import Kept
+from ppeconv.choosing.picture import draw
 from ppeconv.choosing.sittings import How, Sitting, group_size, measure, missing, timed_runs, together
 from tests.support.runs import call
 
@@ -248,14 +249,15 @@ def test_the_fastest_runtime_counts():
         (4.4, "plain", PLAIN, "The plain network is enough: it takes 4 ms"),
         (4.0, "plain", PLAIN, "enough"),
         (2.0, "operator", GROUPED, "proxy"),
-        (1.0, "narrower", HALF, "A narrower plain network is better by a proxy"),
+        (1.2, "narrower", HALF, "A narrower plain network is better by a proxy"),
+        (1.0, "narrower", HALF, "A narrower plain network is better: no operator fits"),
         (0.4, "nothing", QUARTER, "Nothing fits 0.4 ms; the fastest possible is plain (width: 0.25)"),
     ],
 )
 def test_without_accuracies_the_most_work_is_chosen(budget, verdict, taken, words):
     options = [
         option(PLAIN, 4.0, 100), option(HALF, 1.0, 25), option(QUARTER, 0.5, 6), option(GROUPED, 2.0, 51),
-        option(SPLIT, 2.0, 37),
+        option(SPLIT, 2.0, 37), option(Candidate("HetConv"), 1.1, 20),
     ]  # fmt: skip
     choice = choose(options, budget)
     assert (choice.verdict, choice.taken.candidate) == (verdict, taken)
@@ -291,7 +293,7 @@ def test_what_widths_between_may_have_is_said():
     options = [option(PLAIN, 4.0, 100, 0.9), option(HALF, 1.0, 25, 0.8), option(SPLIT, 2.5, 37, 0.81)]
     choice = choose(options, 3.0)
     assert choice.taken.candidate == SPLIT
-    assert "may have 85.00% in the same time (interpolated)" in choice.sentence
+    assert "may have 86.61% in the same time (interpolated)" in choice.sentence
 
 
 def test_an_operator_alone_is_not_said_to_be_better():
@@ -302,6 +304,18 @@ def test_an_operator_alone_is_not_said_to_be_better():
 def test_nothing_can_be_said_without_the_plain_network():
     with pytest.raises(UserError, match="ran on no runtime"):
         choose([option(PLAIN, None), option(SPLIT, 2.0)], 2.0)
+
+
+@pytest.mark.parametrize("top1", [0.8, None])
+def test_the_picture_is_of_accuracies_where_operators_have_some(top1, monkeypatch):
+    drawn = []
+    monkeypatch.setattr("ppeconv.choosing.pareto.draw", lambda panels, score, file: drawn.append((panels, score)))
+    draw([option(PLAIN, 4.0, 100, 0.9), option(HALF, 1.0, 25), option(SPLIT, 2.0, 37, top1)], "advice.png")
+    ((panels, score),) = drawn
+    names = [(point.name, point.is_plain) for point in panels["latency, ms"]]
+    split, half, plain = (str(SPLIT), False), ("width: 0.5", True), ("plain", True)
+    assert names == ([split, plain] if top1 else [half, split, plain])
+    assert score.startswith("top-1" if top1 else "multiply-adds")
 
 
 # accuracies
