@@ -8,6 +8,6 @@ setup(
     package_data={
         "ppeconv": ["py.typed"],
         "ppeconv.configs": ["*.yaml", "_base_/*.yaml", "_base_/*/*.yaml"],
-        "ppeconv.zoo": ["rows.yaml"],
+        "ppeconv.zoo": ["rows.yaml", "*/seed*/record.json", "*/seed*/weights.safetensors"],
     },
 )

@@ -18,6 +18,8 @@ _HOMES = {
     "create_operator": "models.create",
     "list_backbones": "models.create",
     "list_operators": "models.create",
+    "list_pretrained": "pretrained.weights",
+    "Weights": "pretrained.weights",
     "replace_conv": "surgery.replace",
     "Rules": "surgery.rules",
     "Places": "surgery.rules",
@@ -52,6 +54,7 @@ if TYPE_CHECKING:
     from ppeconv.experiment import Experiment
     from ppeconv.layers.parameters import parameter_count
     from ppeconv.models.create import create_backbone, create_model, create_operator, list_backbones, list_operators
+    from ppeconv.pretrained.weights import Weights, list_pretrained
     from ppeconv.registry import (
         BACKBONES,
         OPERATORS,

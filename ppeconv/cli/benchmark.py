@@ -7,7 +7,7 @@ import shlex
 import sys
 from typing import Any
 
-from ppeconv.cli.options import command_parser, each, listed, of, path, write_to
+from ppeconv.cli.options import ZOO, command_parser, each, listed, of, path, write_to
 from ppeconv.deployment.runtimes import by_preference
 from ppeconv.domains import Count
 from ppeconv.errors import UserError, nearest
@@ -37,7 +37,7 @@ def parser() -> argparse.ArgumentParser:
         action="append",
         type=lambda text: ("run", path(text)),
         metavar="DIR",
-        help="a run's trained network; may be repeated and mixed with -c",
+        help=f"a run's trained network, or {ZOO}; may be repeated and mixed with -c",
     )
     parser.add_argument(
         "--train", action="store_true", help="the training step, fast CPU layers beside stock Paddle, not inference"

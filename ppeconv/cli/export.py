@@ -14,7 +14,8 @@ def parser() -> argparse.ArgumentParser:
     """Options of the command."""
     parser = command_parser(
         "export",
-        "Export a trained network for prediction, to <run>/inference or -o Global.save_inference_dir=DIR.",
+        "Export a trained network for prediction, to <run>/inference or -o Global.save_inference_dir=DIR; one of "
+        "the zoo to <Global.output_dir>/zoo/NAME/inference.",
     )
     add_trained(parser)
     parser.add_argument(

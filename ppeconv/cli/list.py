@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 from ppeconv.cli.options import CommandParser
 
 
 def parser() -> argparse.ArgumentParser:
     """Options of the command."""
-    parser = CommandParser(prog="ppeconv list", description="List what a config can name.")
-    kinds = ["operators", "recalibrations", "heads", "backbones", "configs"]
+    parser = CommandParser(
+        prog="ppeconv list", description="List what a config can name, and the weights that come with ppeconv."
+    )
+    kinds = ["operators", "recalibrations", "heads", "backbones", "configs", "pretrained"]
     parser.add_argument("kind", nargs="?", choices=kinds, help="all when not given")
     parser.add_argument("--counts", action="store_true", help="with parameters and MACs; builds every network")
     parser.add_argument(
@@ -26,18 +29,20 @@ def run(arguments: argparse.Namespace) -> None:
     """Print the lists."""
     from ppeconv import config as configs
     from ppeconv.models.create import list_backbones, list_operators
+    from ppeconv.pretrained.weights import list_pretrained
     from ppeconv.registry import HEADS, RECALIBRATIONS
 
     if arguments.matrix:
         for line in matrix():
             print(line)
         return
-    kinds = {
+    kinds: dict[str, tuple[Callable[[], Mapping[str, Any]], Callable[[str], str]]] = {
         "operators": (list_operators, operator_counts),
         "recalibrations": (RECALIBRATIONS.summaries, block_counts),
         "heads": (HEADS.summaries, block_counts),
         "backbones": (list_backbones, backbone_counts),
         "configs": (lambda: dict.fromkeys(configs.shipped(), ""), config_counts),
+        "pretrained": (list_pretrained, pretrained_counts),
     }
     for kind in [arguments.kind] if arguments.kind else kinds:
         names, counts = kinds[kind]
@@ -101,3 +106,14 @@ def config_counts(name: str) -> str:
     shape = parts.config.Infer.image_shape
     counts = count(parts.model()[0], [1, *shape])
     return f"{counts.params:,} parameters, {counts.macs:,} MACs at {shape}"
+
+
+def pretrained_counts(name: str) -> str:
+    """The network of these weights, as their record has it, and how they were trained."""
+    from ppeconv.pretrained.weights import named
+
+    weights = named(name)
+    return (
+        f"{weights.params:,} parameters, {weights.macs:,} MACs at {list(weights.image_shape)}; {weights.epochs} epochs "
+        f"of {weights.optimizer} and {weights.schedule}, batch size {weights.batch_size}; code {weights.source}"
+    )

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from ppeconv.experiment import Experiment
 
 
+ZOO = "zoo:NAME for weights that come with ppeconv (`ppeconv list pretrained`)"
+"""What can be named in place of a run folder."""
+
+
 class CommandParser(argparse.ArgumentParser):
     """A parser whose complaints are UserErrors."""
 
@@ -95,13 +99,16 @@ def add_import(parser: argparse.ArgumentParser) -> None:
 def add_trained(parser: argparse.ArgumentParser) -> None:
     """--run, or -c with Global.pretrained_model: what was trained."""
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--run", type=path, metavar="DIR", help="run folder, such as output/resnet18_spconv_cifar10")
+    source.add_argument(
+        "--run", type=path, metavar="DIR", help=f"run folder, such as output/resnet18_spconv_cifar10, or {ZOO}"
+    )
     source.add_argument(
         "-c",
         "--config",
         type=path,
         metavar="FILE",
-        help="config; weights from -o Global.pretrained_model=PATH, else from the config's own run folder",
+        help="config; weights from -o Global.pretrained_model=PATH, else from the config's own run folder, else those "
+        "of -o Arch.pretrained=zoo",
     )
 
 

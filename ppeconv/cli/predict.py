@@ -6,14 +6,17 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ppeconv.cli.options import CommandParser, add_import, name_unreadable, of, path
+from ppeconv.cli.options import ZOO, CommandParser, add_import, name_unreadable, of, path
 from ppeconv.deployment.runtimes import by_precision, by_preference
 from ppeconv.domains import Count, Positive, Threads
 
 if TYPE_CHECKING:
+    from ppeconv.data.found import Found
     from ppeconv.deployment.predictor import Prediction
     from ppeconv.errors import UserError
 
@@ -24,7 +27,7 @@ def parser() -> argparse.ArgumentParser:
     precisions = list(dict.fromkeys(precision for kind in kinds.values() for precision in kind.precisions))
     devices = list(dict.fromkeys(device for kind in kinds.values() for device in kind.devices))
     parser = CommandParser(prog="ppeconv predict", description="Classify images with an exported network.")
-    parser.add_argument("--model", required=True, type=path, metavar="DIR", help="folder that export wrote")
+    parser.add_argument("--model", required=True, type=path, metavar="DIR", help=f"folder that export wrote, or {ZOO}")
     parser.add_argument("images", nargs="+", type=path, metavar="IMAGE", help="image file, folder, or quoted pattern")
     parser.add_argument("--topk", type=of(Count), default=5, help="classes to show (default 5)")
     parser.add_argument(
@@ -51,30 +54,51 @@ def parser() -> argparse.ArgumentParser:
 
 def run(arguments: argparse.Namespace) -> int:
     """Predict all images that can be read; returns the exit code."""
+    from ppeconv.data.found import images_of
+
+    found = images_of(arguments.images)
     unreadable: list[str] = []
-    for prediction in _predictions(arguments, lambda error: unreadable.append(str(error))):
-        if arguments.json:
-            print(json.dumps(asdict(prediction), ensure_ascii=False))
-        else:
-            classes = ", ".join(
-                f"{name} {score:.3f}" for name, score in zip(prediction.class_names, prediction.scores, strict=True)
-            )
-            print(f"{prediction.file}: {classes}")
+    with _folder(arguments) as folder:
+        for prediction in _predictions(folder, found, arguments, lambda error: unreadable.append(str(error))):
+            if arguments.json:
+                print(json.dumps(asdict(prediction), ensure_ascii=False))
+            else:
+                classes = ", ".join(
+                    f"{name} {score:.3f}" for name, score in zip(prediction.class_names, prediction.scores, strict=True)
+                )
+                print(f"{prediction.file}: {classes}")
     return name_unreadable(unreadable)
 
 
-def _predictions(arguments: argparse.Namespace, unreadable: Callable[[UserError], None]) -> Iterator[Prediction]:
+def _folder(arguments: argparse.Namespace) -> AbstractContextManager[str | Path]:
+    """What export wrote, or writes now of a network of the zoo."""
+    from ppeconv.errors import UserError
+    from ppeconv.pretrained.weights import is_zoo
+
+    if not is_zoo(arguments.model):
+        return nullcontext(arguments.model)
+    if arguments.budget_ms is not None:
+        raise UserError(
+            "--budget-ms picks among exported widths, and those of the zoo are measured by no export yet: ppeconv "
+            f"export --run {arguments.model} --widths 0.25 0.5 1, then --model with the folder that it writes"
+        )
+    from ppeconv.experiment.export import exported
+
+    return exported(arguments.model, arguments.runtime)
+
+
+def _predictions(
+    folder: str | Path, found: Found, arguments: argparse.Namespace, unreadable: Callable[[UserError], None]
+) -> Iterator[Prediction]:
     """By the exported network, or by that of the width which fits the budget."""
-    from ppeconv.data.found import images_of
     from ppeconv.deployment.predictor import Predictor
     from ppeconv.deployment.widths import AnyWidthPredictor, holds_widths
 
-    where = arguments.model, arguments.threads, arguments.device, arguments.runtime, arguments.precision
+    where = folder, arguments.threads, arguments.device, arguments.runtime, arguments.precision
     options = {"topk": arguments.topk, "unreadable": unreadable}
     budget = arguments.budget_ms
-    one_width = budget is None and not holds_widths(arguments.model)
+    one_width = budget is None and not holds_widths(folder)
     predictor: Any = (Predictor if one_width else AnyWidthPredictor)(*where, keep_freed_pages=True)
-    found = images_of(arguments.images)
     if left_out := found.left_out():
         print(f"ppeconv: left out: {left_out}", file=sys.stderr)
     if budget is None:

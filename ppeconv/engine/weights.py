@@ -20,6 +20,7 @@ from ppeconv.engine.files import write_whole
 from ppeconv.engine.torch_files import is_torch_file, read_torch
 from ppeconv.engine.weight_names import fitted, innermost
 from ppeconv.errors import UserError
+from ppeconv.pretrained.weights import PREFIX, named
 
 _SAFETENSORS = {
     "F64": np.float64,
@@ -80,7 +81,12 @@ def write_weights(model: nn.Layer, path: Path) -> None:
 
 
 def weight_file(path: str | Path) -> Path:
-    """The weight file that a user means: with or without suffix, or a run folder, whose best weights are taken."""
+    """The weight file that a user means: with or without suffix, or a run folder, whose best weights are taken.
+
+    "zoo:" and a name mean weights that come with ppeconv.
+    """
+    if str(path).startswith(PREFIX):
+        return named(str(path)).checked_path()
     path = Path(path)
     candidates = [
         path,

@@ -23,11 +23,12 @@ from ppeconv.engine.log import log_to
 from ppeconv.engine.results import read_results
 from ppeconv.engine.run import Run
 from ppeconv.engine.setup import select_backend, select_device
-from ppeconv.engine.weights import weight_file, write_weights
+from ppeconv.engine.weights import write_weights
 from ppeconv.errors import UserError
 from ppeconv.experiment import evaluation, export, own, training
 from ppeconv.experiment.export import Measured
-from ppeconv.experiment.parts import Parts
+from ppeconv.experiment.parts import Parts, of_trained
+from ppeconv.pretrained.weights import PREFIX, is_zoo
 
 
 class Experiment:
@@ -61,7 +62,7 @@ class Experiment:
         class_names: Sequence[str] | None = None,
         folder: str | Path | None = None,
     ):
-        self._finished = False
+        self._finished = self._trained_here = False
         if class_names is not None and data is None:
             raise UserError(
                 "class_names go with data; those of a config's data set are the override 'Infer.class_names'"
@@ -87,10 +88,16 @@ class Experiment:
     ) -> Experiment:
         """The experiment of a run folder, to evaluate, export or predict with what was trained there.
 
+        "zoo:" and a name of `list_pretrained()` in place of the folder mean weights that come with ppeconv; what is
+        written of them goes to <Global.output_dir>/zoo/<name>.
+
         A network of one's own is given again, with any weights; so is the data, where it is asked for.
         """
-        saved = Run(folder).saved_config()
-        experiment = cls(saved, overrides, model=model, data=data, class_names=class_names, folder=folder)
+        saved, settings = of_trained(folder, overrides)
+        experiment = cls(saved, settings, model=model, data=data, class_names=class_names, folder=folder)
+        if is_zoo(folder):
+            name = str(folder).removeprefix(PREFIX)
+            experiment.run = Run(Path(experiment.config.Global.output_dir) / "zoo" / name)
         experiment._finished = True
         experiment.parts = experiment.parts.with_classes_of(experiment.run)
         return experiment
@@ -108,6 +115,7 @@ class Experiment:
                 run already.
         """
         training.train(self.parts, self.run)
+        self._trained_here = True
         self.__dict__.pop("model", None)
         self.__dict__.pop("trained", None)
         return self.history
@@ -122,12 +130,15 @@ class Experiment:
         """The parts as they were trained: data facts filled in, classes those of the weights."""
         if self._finished:
             return self.parts
-        source = Run(weight_file(self.config.Global.pretrained_model or self.run.path).parent)
-        return self.parts.with_classes_of(source).filled()
+        parts = self.parts.without_start() if self._trained_here else self.parts
+        return parts.with_classes_of_weights(self.run).filled()
 
     @cached_property
     def model(self) -> nn.Layer:
-        """The trained network in eval mode, with the weights of Global.pretrained_model, else the run's best ones."""
+        """The trained network in eval mode, with the weights of Global.pretrained_model, else the run's best ones.
+
+        Where there is no run yet, those of the zoo, if Arch.pretrained asks for these.
+        """
         return self.trained.trained_model(self.run)
 
     def evaluate(self) -> Evaluation:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from contextlib import nullcontext
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 from paddle import nn
 
 from ppeconv.anywidth import set_width
+from ppeconv.config import load
 from ppeconv.deployment.accuracy import compared, top1
 from ppeconv.deployment.eager import EagerRuntime
-from ppeconv.deployment.export import Form
+from ppeconv.deployment.export import Form, as_targets
 from ppeconv.deployment.export import export as write_export
 from ppeconv.deployment.runtimes import by_preference, open_runtime
 from ppeconv.deployment.tune import forms_of, tune
@@ -21,8 +23,28 @@ from ppeconv.deployment.widths import export_widths
 from ppeconv.engine.log import logger
 from ppeconv.engine.run import Run
 from ppeconv.errors import UserError
-from ppeconv.experiment.parts import CALIBRATION_IMAGES, Parts
+from ppeconv.experiment.parts import CALIBRATION_IMAGES, Parts, of_trained
 from ppeconv.registry import RUNTIMES
+
+
+@contextmanager
+def exported(name: str, runtime: str | None) -> Iterator[Path]:
+    """A folder for `Predictor` with a network of the zoo, thrown away afterwards; needs no data set, int8 apart.
+
+    Args:
+        name: "zoo:" and a name of `list_pretrained()`.
+        runtime: what it is for; Paddle Inference when not given.
+    """
+    source, settings = of_trained(name)
+    parts, to = Parts(load(source, settings)), as_targets(runtime or "paddle")
+    model = parts.trained_model(Run(name))
+    parts.calibrate(model, [1.0])
+    calibration = parts.calibration_images() if _quantizing(to) else None
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) / "inference"
+        shape, facts = parts.config.Infer.image_shape, parts.prediction_facts()
+        write_export(model, folder, shape, facts, to=to, calibration=calibration)
+        yield folder
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,8 @@ from ppeconv.engine.weights import load_weights, read_weights, weight_file
 from ppeconv.errors import UserError
 from ppeconv.extras import installed
 from ppeconv.models.create import apply_operator, create_backbone
+from ppeconv.pretrained.network import Network
+from ppeconv.pretrained.weights import ANY, Weights, is_zoo, named, trained_in
 from ppeconv.registry import BACKBONES, DATASETS, LOSSES, OPTIMIZERS, SCHEDULES
 from ppeconv.surgery.report import Report
 
@@ -95,13 +97,25 @@ class Parts:
 
     def with_classes_of(self, run: Run) -> Parts:
         """With the class names of the run whose weights it goes on with: its network has them in that order."""
+        return self._with_classes(Parts.of_run(run).config.Infer.class_names if run.exists else None, str(run.path))
+
+    def without_start(self) -> Parts:
+        """Without weights that a training started from: it has its own now."""
+        return replace(self, config=with_values(self.config, {"Global.pretrained_model": None}))
+
+    def with_classes_of_weights(self, run: Run) -> Parts:
+        """With the class names of the trained weights, see `trained_file`."""
+        if isinstance(source := self._trained(run), Weights):
+            return self._with_classes(source.class_names, f"the weights {source.name}")
+        return self.with_classes_of(Run(source.parent))
+
+    def _with_classes(self, names: list[str] | None, owner: str) -> Parts:
         given = self.config.Infer.class_names
-        names = Parts.of_run(run).config.Infer.class_names if run.exists else None
         if not names or given == names:
             return self
         if given and sorted(given) == sorted(names):
             raise UserError(
-                f"Infer.class_names are those of {run.path} in another order, and its network has them in this one: "
+                f"Infer.class_names are those of {owner} in another order, and its network has them in this one: "
                 f"{', '.join(names)}; leave Infer.class_names out"
             )
         return self if given else replace(self, config=with_values(self.config, {"Infer.class_names": names}))
@@ -232,17 +246,29 @@ class Parts:
         named = self.config.Global.pretrained_model or self.config.Arch.pretrained
         if not named:
             return None
-        file = imagenet_weights(self.config.Arch.name) if named is True else weight_file(named)
+        file = imagenet_weights(self.config.Arch.name) if named is True else _file(self._found(named))
         read_weights(file)
         return file
 
     def trained_model(self, run: Run) -> nn.Layer:
         """The network in eval mode, with the weights that the config names, else the best ones of a run."""
         model, _ = self.model()
-        file = weight_file(self.config.Global.pretrained_model or run.path)
-        logger.info(load_weights(model, file, complete=True))
+        logger.info(load_weights(model, _file(self._trained(run)), complete=True))
         model.eval()
         return model
+
+    def _trained(self, run: Run) -> Weights | Path:
+        """Where the trained weights are: those of the zoo that it starts from, where nothing was trained yet."""
+        name, start = self.config.Global.pretrained_model, self.config.Arch.pretrained
+        if not name and not run.exists and isinstance(start, str) and (start == ANY or is_zoo(start)):
+            name = start
+        return self._found(name or run.path)
+
+    def _found(self, name: str | Path) -> Weights | Path:
+        if name == ANY:
+            parts = self.filled()
+            return trained_in(Network.of(parts.config.model_dump()), parts.config.DataLoader.Train.dataset.name)
+        return named(str(name)) if is_zoo(name) else weight_file(name)
 
     def calibrate(self, model: nn.Layer, widths: Sequence[float], batches: Batches | None = None) -> None:
         """Give a US-Net its statistics at these widths, from the first training images; other networks have theirs."""
@@ -368,6 +394,10 @@ class Parts:
         }
 
 
+def _file(weights: Weights | Path) -> Path:
+    return weights.checked_path() if isinstance(weights, Weights) else weights
+
+
 def _require_scores(name: str, scores: Any, class_num: int) -> None:
     """Raise a UserError unless that is what a network of so many classes gives for one image."""
     gave = f"a tensor of {list(scores.shape)}" if isinstance(scores, Tensor) else f"a {type(scores).__name__}"
@@ -376,6 +406,22 @@ def _require_scores(name: str, scores: Any, class_num: int) -> None:
             f"{name} should give [N, {class_num}] scores, one for each class; for 1 image it gave {gave}; the number "
             "of classes is Arch.class_num, or what the names or labels of the training data say"
         )
+
+
+Overrides = Mapping[str, Any] | Sequence[str]
+
+
+def of_trained(name: str | Path, overrides: Overrides = ()) -> tuple[Path | dict[str, Any], Overrides]:
+    """What a run folder, or "zoo:" and a name, was trained with: its config, and what stands above it.
+
+    Weights that a run started from are no longer its weights; those of the zoo are named by the config.
+    """
+    zoo = is_zoo(name)
+    source = named(str(name)).config if zoo else Run(name).saved_config()
+    weights = str(name) if zoo else None
+    if isinstance(overrides, Mapping):
+        return source, {"Global.pretrained_model": weights, **overrides}
+    return source, [f"Global.pretrained_model={weights or 'null'}", *overrides]
 
 
 def _with_teachers(entry: Mapping[str, Mapping[str, Any] | None]) -> dict[str, dict[str, Any]]:
@@ -388,6 +434,6 @@ def _teacher(loss: str, arguments: Mapping[str, Any]) -> dict[str, Teacher]:
     if not isinstance(folder, str):
         return {}
     run = Run(folder)
-    parts = Parts.of_run(run)
+    parts = Parts(load(*of_trained(folder)))
     facts = parts.config.Infer
     return {"teacher": Teacher(parts.trained_model(run), f"the teacher {folder}", facts.image_shape, facts.class_names)}

@@ -10,7 +10,11 @@ from paddle import nn
 from ppeconv.anywidth import make_anywidth
 from ppeconv.backbones.external import create_external, is_external
 from ppeconv.backbones.initial import Init, initialise
+from ppeconv.engine.log import logger
+from ppeconv.engine.weights import load_weights
 from ppeconv.errors import UserError
+from ppeconv.pretrained.network import Network
+from ppeconv.pretrained.weights import ANY, Weights, named, trained_in
 from ppeconv.registry import BACKBONES, OPERATORS, RECALIBRATIONS, Choice, placed
 from ppeconv.surgery.features import FeatureMaps
 from ppeconv.surgery.placement import recalibrate, replace_pool
@@ -90,6 +94,7 @@ def create_model(
     anywidth: Mapping[str, Any] | None = None,
     features: bool = False,
     init: Init = "reference",
+    pretrained: bool | str = False,
     **arguments: Any,
 ) -> nn.Layer:
     """A network by name, with an operator, a recalibration block or a head put into it when one is named.
@@ -105,15 +110,40 @@ def create_model(
             which goes with width=2**0.5: that keeps the weights in use level.
         features: give a list of feature maps, one for each stage, instead of class scores; see `FeatureMaps`.
         init: how the weights start, those of the operator among them; see `create_backbone`.
+        pretrained: True for the weights that come with ppeconv for this very network, or the name of one of
+            `list_pretrained()`. With another class_num than theirs the last layer stays as initialised. A network of
+            another library takes it as this does.
         arguments: the backbone's, such as class_num=10.
+
+    Raises:
+        UserError: a name or an argument is none, or no weights of this network come with ppeconv.
     """
+    weights = None
+    if pretrained and is_external(name):
+        arguments["pretrained"] = pretrained
+    elif pretrained:
+        placed_operators = [(operator, operator_args or {}, rules)] if operator else []
+        weights = _weights(pretrained, Network(name, arguments, placed_operators, anywidth))
+        arguments.setdefault("class_num", len(weights.class_names))
     model = create_backbone(name, init="paddle", **arguments)
     if operator:
         model, _ = apply_operator(model, operator, rules, input_size, **(operator_args or {}))
     initialise(model, name, init)
     if anywidth is not None:
         make_anywidth(model, **anywidth)
+    if weights:
+        complete = arguments["class_num"] == len(weights.class_names)
+        logger.info(load_weights(model, weights.checked_path(), complete))
     return FeatureMaps(model) if features else model
+
+
+def _weights(pretrained: bool | str, network: Network) -> Weights:
+    if not isinstance(pretrained, str) or pretrained == ANY:
+        return trained_in(network)
+    weights = named(pretrained)
+    if not weights.network.same_as(network):
+        raise UserError(f"the weights {weights.name} are of {weights.network}; got {network}")
+    return weights
 
 
 def list_operators(pattern: str = "*") -> dict[str, str]:
