@@ -1,7 +1,7 @@
 """Load shipped weights, count and evaluate them anew: python scripts/check_zoo.py [NAME ...]
 
-All when no name is given. The data is looked for in $PPECONV_DATA or ./dataset. The exit code is 1 where a count differs
-from the record, or the accuracy by more than 3 of 10,000 images; on the CPU kind of the training it is equal.
+All when no name is given. The data is looked for in $PPECONV_DATA or ./dataset. The exit code is 1 where a count is not
+the record's, or the accuracy is off by more than 3 of 10,000 images; on the CPU kind of the training it is equal.
 """
 
 import argparse
