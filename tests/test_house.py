@@ -12,7 +12,7 @@ from ppeconv.backbones.protocol import Backbone
 ROOT = Path(__file__).parent.parent
 LEVELS = [
     ["errors"],
-    ["extras"],
+    ["extras", "files"],
     ["cpu", "domains", "geometry"],
     ["layers", "schema"],
     ["backend", "registry"],

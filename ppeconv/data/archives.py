@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import gzip
+import io
 import math
 import struct
 import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 
-from ppeconv.data.pickles import PlainUnpickler
+from ppeconv.data.pickles import load_plain
 from ppeconv.errors import UserError, first_line
 
+_MOST = 2**30
+"""Bytes that an archive may hold, unpacked; CIFAR-100 holds 186 million."""
 _UNSIGNED_BYTES = 0x0800
 """What an idx file of uint8 begins with; the number of its dimensions is added."""
 
@@ -43,14 +47,18 @@ def read_cifar(file: Path, batches: str, labels: str) -> tuple[np.ndarray, np.nd
         labels: under which key these have their labels.
     """
     images, numbers = [], []
-    with _reading(file, "CIFAR"), tarfile.open(file) as archive:
+    with (
+        _reading(file, "CIFAR"),
+        _unpacked(file) as stream,
+        tarfile.open(fileobj=stream, mode="r|") as archive,
+    ):
         for member in archive:
             if not (member.isfile() and PurePosixPath(member.name).name.startswith(batches)):
                 continue
             content = archive.extractfile(member)
             if content is None:
                 continue
-            batch = PlainUnpickler(content, encoding="bytes").load()
+            batch = load_plain(content, encoding="bytes")
             pixels, own = np.asarray(batch[b"data"]), np.asarray(batch[labels.encode()])
             if pixels.dtype != np.uint8 or own.dtype.kind not in "iu" or pixels.shape != (*own.shape, 3 * 32 * 32):
                 raise ValueError(f"{member.name} holds data {pixels.dtype} {pixels.shape}, labels {own.shape}")
@@ -74,7 +82,8 @@ def read_idx(images: Path, labels: Path) -> tuple[np.ndarray, np.ndarray]:
 
 def _idx_array(file: Path, dimensions: int) -> np.ndarray:
     with _reading(file, "MNIST"):
-        content = gzip.decompress(file.read_bytes())
+        with _unpacked(file) as stream:
+            content = stream.read()
         magic, *shape = struct.unpack_from(f">{1 + dimensions}I", content)
         if magic != _UNSIGNED_BYTES + dimensions:
             raise ValueError(f"it begins with {magic}, and {_UNSIGNED_BYTES + dimensions} was expected")
@@ -82,6 +91,33 @@ def _idx_array(file: Path, dimensions: int) -> np.ndarray:
         if values.size != math.prod(shape):
             raise ValueError(f"it announces {math.prod(shape)} bytes and holds {values.size}")
         return values.reshape(shape)
+
+
+@contextmanager
+def _unpacked(file: Path) -> Iterator[_Bounded]:
+    with open(file, "rb") as packed:
+        is_packed = packed.read(2) == b"\x1f\x8b"
+    with gzip.open(file) if is_packed else open(file, "rb") as stream:
+        yield _Bounded(stream, _MOST)
+
+
+class _Bounded(io.RawIOBase):
+    """A stream that ends with an error where it holds more than it may: a few bytes can be unpacked to any number."""
+
+    def __init__(self, stream: Any, most: int):
+        self.stream, self.left = stream, most
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        if size < 0:
+            return b"".join(iter(lambda: self.read(2**20), b""))
+        content = self.stream.read(min(size, self.left + 1))
+        self.left -= len(content)
+        if self.left < 0:
+            raise ValueError(f"it holds more than {_MOST:,} bytes")
+        return content
 
 
 @contextmanager

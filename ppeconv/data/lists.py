@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import codecs
+import os
 import re
 from pathlib import Path
 from typing import NamedTuple
 
+from ppeconv import files
 from ppeconv.data.found import ENDINGS
 from ppeconv.errors import UserError
 
@@ -53,14 +55,24 @@ def _entry(line: str, where: str, folder: Path) -> Entry:
         raise UserError(f"{where} has the label {label}; labels start at 0")
     if "\\" in path and not (folder / path).is_file():
         path = path.replace("\\", "/")
+    if (path.startswith("/") or ".." in path) and not _is_inside(folder / path, folder):
+        raise UserError(
+            f"{where} leads out of image_root, which is {folder}; take a folder that holds all images as image_root"
+        )
     return Entry(path, label)
+
+
+def _is_inside(file: Path, folder: Path) -> bool:
+    """Whether the path, its `..` taken into account, is one of the folder's."""
+    base = os.path.abspath(folder)
+    return os.path.commonpath([base, os.path.abspath(file)]) == base
 
 
 def _text(listing: Path) -> str:
     if not listing.is_file():
         raise UserError(f"there is no list file {listing}; set cls_label_path, or -o Global.data_root=DIR")
     try:
-        content = listing.read_bytes()
+        content = files.read(listing, files.TABLE)
     except OSError as error:
         raise UserError(f"{listing} cannot be read: {error.strerror}") from None
     marked = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
+from ppeconv import files
 from ppeconv.errors import UserError
 from ppeconv.schema import check
 from ppeconv.schema.values import from_yaml
@@ -36,7 +37,7 @@ def read_facts(file: Path, schema: type[Kind], version: int, what: str, maker: s
     """
     again = f"make it again with {maker}"
     try:
-        facts = from_yaml(file.read_text("utf-8"), str(file))
+        facts = from_yaml(files.read(file, files.TEXT).decode(), str(file))
     except (FileNotFoundError, NotADirectoryError):
         inside = next(file.parent.glob(f"*/{file.name}"), None)
         advice = f"{inside.parent} is one" if inside else f"{maker} makes one"

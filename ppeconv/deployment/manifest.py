@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
+from ppeconv import files
 from ppeconv.deployment.facts import Facts, read_facts
 from ppeconv.errors import UserError
 from ppeconv.schema import check
@@ -101,6 +102,6 @@ def _checksums(folder: Path) -> dict[str, str]:
 
 def _digest(file: Path) -> str:
     try:
-        return hashlib.sha256(file.read_bytes()).hexdigest()
+        return hashlib.sha256(files.read(file, files.ARRAYS)).hexdigest()
     except OSError as error:
         raise UserError(f"cannot read {file}: {error.strerror}") from None

@@ -17,8 +17,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ppeconv.data.pickles import PlainUnpickler
-from ppeconv.engine import files
+from ppeconv import files
+from ppeconv.data.pickles import load_plain
 from ppeconv.errors import UserError
 
 FORMAT = 1
@@ -95,7 +95,7 @@ def _mismatch(prefix: Path, manifest: dict[str, Any] | None) -> str | None:
     for suffix, expected in manifest["sha256"].items():
         file = _file(prefix, suffix)
         try:
-            if hashlib.sha256(file.read_bytes()).hexdigest() != expected:
+            if hashlib.sha256(files.read(file, files.ARRAYS)).hexdigest() != expected:
                 return f"{file} is damaged: its checksum is not the one in {prefix.name}.json"
         except OSError as error:
             return f"{file} cannot be read ({error.strerror})"
@@ -105,8 +105,8 @@ def _mismatch(prefix: Path, manifest: dict[str, Any] | None) -> str | None:
 def _manifest(prefix: Path) -> dict[str, Any] | None:
     """What the manifest says; None where there is none, or one that `save` cannot have written."""
     try:
-        manifest = json.loads(_file(prefix, ".json").read_bytes())
-    except (OSError, ValueError, RecursionError):
+        manifest = json.loads(files.read(_file(prefix, ".json"), files.TEXT))
+    except (OSError, UserError, ValueError, RecursionError):
         return None
     fits = isinstance(manifest, dict) and {"format", "sha256", "keep"} <= manifest.keys()
     sums = manifest["sha256"] if fits else None
@@ -123,7 +123,7 @@ def _staged(prefix: Path) -> Path:
 def read(path: Path) -> Any:
     """The arrays and plain values of a `.pdparams`, `.pdopt` or `.pdstates` file, see `payload`."""
     try:
-        return PlainUnpickler(io.BytesIO(payload(path))).load()
+        return load_plain(io.BytesIO(payload(path)))
     except UserError:
         raise
     except Exception as error:
@@ -139,7 +139,7 @@ def payload(path: Path) -> bytes:
     complaint: str | None = None
     for _ in range(_LOOKS):
         try:
-            content = path.read_bytes()
+            content = files.read(path, files.ARRAYS)
         except OSError as error:
             raise UserError(f"cannot read {path}: {error.strerror or error}") from None
         complaint = _complaint(path, hashlib.sha256(content).hexdigest())
@@ -166,7 +166,7 @@ def _complaint(path: Path, digest: str) -> str | None:
 
 def _has_sums(file: Path) -> bool:
     """Whether a JSON file means to be a manifest; Paddle writes programs as NAME.json too."""
-    return b'"sha256"' in file.read_bytes()
+    return b'"sha256"' in files.read(file, files.ARRAYS)
 
 
 def _file(prefix: Path, suffix: str) -> Path:

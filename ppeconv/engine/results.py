@@ -8,10 +8,10 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ppeconv.engine.files import write_whole
 from ppeconv.engine.listener import EpochRecord, Listener
 from ppeconv.engine.trainer import Trainer
 from ppeconv.extras import installed
+from ppeconv.files import write_whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

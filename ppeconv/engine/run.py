@@ -6,7 +6,8 @@ import os
 import re
 from pathlib import Path
 
-from ppeconv.engine import checkpoint, files
+from ppeconv import files
+from ppeconv.engine import checkpoint
 from ppeconv.engine.lock import Lock
 from ppeconv.engine.log import log_to
 from ppeconv.errors import UserError

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from ppeconv.data.pickles import PlainUnpickler
+from ppeconv.data.pickles import PlainUnpickler, load_plain, require_small
 from ppeconv.errors import UserError
 
 _BEGINNING = pickle.dumps(0x1950A86A20F9469CFC6C, protocol=2)
@@ -60,12 +60,14 @@ def read_torch(payload: bytes) -> Any:
     Raises:
         UserError: it holds more than tensors and plain values.
     """
-    return _read_rows(payload) if payload.startswith(_BEGINNING) else _read_archive(payload)
+    return require_small(_read_rows(payload) if payload.startswith(_BEGINNING) else _read_archive(payload))
 
 
 def _read_archive(payload: bytes) -> Any:
     with zipfile.ZipFile(io.BytesIO(payload)) as archive:
         names = archive.namelist()
+        if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
+            raise UserError("it is a compressed zip archive, and torch.save compresses nothing")
         root = next((name.removesuffix("data.pkl") for name in names if name.endswith("/data.pkl")), None)
         if root is None or any(name.startswith(f"{root}code/") for name in names):
             raise UserError("it is a zip archive, but not of tensors that torch.save wrote")
@@ -93,11 +95,11 @@ def _read_rows(payload: bytes) -> Any:
         return np.zeros(count, kind)
 
     for _ in range(3):
-        PlainUnpickler(stream).load()
+        load_plain(stream)
     begin = stream.tell()
     _TensorUnpickler(stream, announce).load()
     numbers = {}
-    for key in PlainUnpickler(stream).load():
+    for key in load_plain(stream):
         count = int.from_bytes(stream.read(8), "little")
         numbers[key] = np.frombuffer(stream.read(count * kinds[key].itemsize), kinds[key], count)
     stream.seek(begin)

@@ -14,12 +14,12 @@ import numpy as np
 import paddle
 from paddle import Tensor, nn
 
-from ppeconv.data.pickles import PlainUnpickler
+from ppeconv.data.pickles import load_plain
 from ppeconv.engine.checkpoint import payload
-from ppeconv.engine.files import write_whole
 from ppeconv.engine.torch_files import is_torch_file, read_torch
 from ppeconv.engine.weight_names import fitted, innermost
 from ppeconv.errors import UserError
+from ppeconv.files import write_whole
 from ppeconv.pretrained.weights import PREFIX, named
 
 _SAFETENSORS = {
@@ -143,7 +143,7 @@ def _content(path: Path) -> tuple[Any, bool]:
         return _from_safetensors(path, content), False
     from_torch = is_torch_file(content)
     try:
-        return read_torch(content) if from_torch else PlainUnpickler(io.BytesIO(content)).load(), from_torch
+        return read_torch(content) if from_torch else load_plain(io.BytesIO(content)), from_torch
     except UserError as error:
         advice = f". {_TORCH_ADVICE.format(path, path.with_suffix('.safetensors'))}" if from_torch else ""
         raise UserError(f"{path}: {error}{advice}") from None

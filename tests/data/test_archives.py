@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from ppeconv import UserError
+from ppeconv.data import archives
 from ppeconv.data.datasets import MNIST, Cifar10, Cifar100
 from ppeconv.registry import DATASETS
 
@@ -156,3 +157,20 @@ def test_damaged_files_are_named(tmp_path):
     for name in ("Cifar10", "MNIST"):
         with pytest.raises(UserError, match="cannot be read as"):
             len(DATASETS.create(name, tmp_path, "test"))
+
+
+def test_archives_that_unpack_to_more_than_they_may(tmp_path, monkeypatch):
+    monkeypatch.setattr(archives, "_MOST", 2**20)
+    bomb = gzip.compress(bytes(2**21))
+    (tmp_path / "mnist").mkdir()
+    for side in ("train", "t10k"):
+        for kind in ("images-idx3", "labels-idx1"):
+            (tmp_path / "mnist" / f"{side}-{kind}-ubyte.gz").write_bytes(bomb)
+    with pytest.raises(UserError, match="it holds more than 1,048,576 bytes"):
+        len(MNIST(tmp_path, "test"))
+    with tarfile.open(tmp_path / "cifar-10-python.tar.gz", "w:gz") as archive:
+        member = tarfile.TarInfo("cifar-10-batches-py/test_batch")
+        member.size = 2**21
+        archive.addfile(member, io.BytesIO(b"\x80\x04\x8e" + (2**20 + 9).to_bytes(8, "little") + bytes(2**21 - 11)))
+    with pytest.raises(UserError, match="it holds more than 1,048,576 bytes"):
+        len(Cifar10(tmp_path, "test"))

@@ -1,6 +1,7 @@
 """List files as Windows, spreadsheets and PaddleClas write them."""
 
 import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from PIL import Image
 from ppeconv import UserError
 from ppeconv.data.classes import class_names
 from ppeconv.data.datasets import ImageList
+from ppeconv.data.lists import read_list
 
 
 def opened(folder, content, **options):
@@ -93,3 +95,15 @@ def test_dates_are_no_classes(label, tmp_path):
     assert tracemalloc.get_traced_memory()[1] < 64e6
     tracemalloc.stop()
     assert len(class_names(opened(tmp_path, "a.png 0\nb.png 999\n"), 1000)) == 1000
+
+
+@pytest.mark.parametrize("path", ["/etc/hostname", "../a.png", "cats/../../a.png", "..\\a.png"])
+def test_a_list_names_no_file_outside_its_folder(path, tmp_path):
+    (tmp_path / "images").mkdir()
+    listing = tmp_path / "list.txt"
+    listing.write_text(f"{path} 0\n", "utf-8")
+    with pytest.raises(UserError, match=r"line 1 leads out of image_root"):
+        read_list(listing, tmp_path / "images")
+    assert read_list(listing, Path("/"))[0].label == 0
+    listing.write_text(f"{tmp_path}/images/..b/../a.png 0\n", "utf-8")
+    assert read_list(listing, tmp_path / "images")

@@ -12,9 +12,9 @@ import numpy as np
 import paddle
 import pytest
 
-from ppeconv import UserError
+from ppeconv import UserError, files
 from ppeconv.backend import cpu_name
-from ppeconv.engine import checkpoint, files
+from ppeconv.engine import checkpoint
 from ppeconv.engine.run import Run
 from ppeconv.experiment import Experiment
 from ppeconv.experiment.parts import Parts

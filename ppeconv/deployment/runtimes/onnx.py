@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ppeconv import files
 from ppeconv.deployment.outputs import one_or_all
 from ppeconv.deployment.runtimes.base import PREFIX, Runtime
 from ppeconv.deployment.source import Source
@@ -48,7 +49,9 @@ class OnnxRuntime(Runtime):
 
 def require_whole(file: Path) -> None:
     """Raise a UserError where weights are said to lie in other files, which may be any files of the machine."""
-    if b"location" not in file.read_bytes():  # the key that names such a file; without it onnx need not be installed
+    if b"location" not in files.read(
+        file, files.ARRAYS
+    ):  # the key that names such a file; without it onnx need not be installed
         return
     onnx = required("onnx", "onnx")
     for message in _messages(onnx.load(str(file), load_external_data=False)):
