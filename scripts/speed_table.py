@@ -1,7 +1,7 @@
 """Write docs/speed.md from kept measurements: python scripts/speed_table.py
 
 docs/speed/*.csv are what tools/advise.py --csv wrote, each of a network at a batch size; scripts/measure_speed.sh makes
-them.
+them. Each gets a picture beside it.
 """
 
 import shlex
@@ -15,6 +15,7 @@ sys.path.insert(0, str(ROOT))
 from ppeconv.benchmark.table import read_csv
 from ppeconv.choosing.advice import Option, choose, fastest, plain_latency
 from ppeconv.choosing.candidates import PLAIN, Host
+from ppeconv.choosing.picture import draw
 from ppeconv.registry import OPERATORS
 
 KEPT, PAGE = ROOT / "docs" / "speed", ROOT / "docs" / "speed.md"
@@ -44,22 +45,35 @@ _OF_THE_NETWORK = "network", "batch_size", "config", "overrides"
 
 def page(folder: Path = KEPT) -> str:
     """The whole page."""
-    tables = [read_csv(file, Option) for file in folder.glob("*.csv")]
-    tables.sort(key=lambda table: (table[1]["network"], int(table[1]["batch_size"])))
+    tables = [(file.stem, *read_csv(file, Option)) for file in folder.glob("*.csv")]
+    tables.sort(key=lambda table: (table[2]["network"], int(table[2]["batch_size"])))
     machines = [
-        "，".join(f"{key} {value}" for key, value in facts.items() if key not in _OF_THE_NETWORK) for _, facts in tables
+        "，".join(f"{key} {value}" for key, value in facts.items() if key not in _OF_THE_NETWORK)
+        for _, _, facts in tables
     ]
     lines = ["测量环境：", "", *(f"- {facts}" for facts in dict.fromkeys(machines))]
-    for options, facts in tables:
-        lines += section(options, facts)
+    for name, options, facts in tables:
+        lines += section(name, options, facts)
     return "\n".join([HEAD, *lines]) + "\n"
 
 
-def section(options: list[Option], facts: dict[str, str]) -> Iterator[str]:
-    """A network at one batch size: the table, where operators win and lose, and what to take for several times."""
+def section(name: str, options: list[Option], facts: dict[str, str]) -> Iterator[str]:
+    """A network at one batch size: picture, table, where operators win and lose, what to take for several times.
+
+    Args:
+        name: of the CSV, without its suffix.
+        options: what it holds,
+        facts: and in common.
+    """
     best = fastest(options)
     runtimes = list(dict.fromkeys(option.runtime for option in options))
-    yield from ("", f"## {facts['network']}，批大小 {facts['batch_size']}", "")
+    yield from (
+        "",
+        f"## {facts['network']}，批大小 {facts['batch_size']}",
+        "",
+        f"![每个网络的延迟](speed/{name}.svg)",
+        "",
+    )
     yield f"| 算子 | MACs 比 | {' | '.join(runtimes)} | 最快 | ÷ MACs 比 | top-1 |"
     yield "|---|---:|" + "---:|" * len(runtimes) + "---|---:|---:|"
     yield from (row(option, options, runtimes) for option in best)
@@ -109,6 +123,13 @@ def _name(option: Option) -> str:
     return f"{name} {option.arguments}".strip()
 
 
+def pictures(folder: Path = KEPT) -> None:
+    """Draw each table."""
+    for file in sorted(folder.glob("*.csv")):
+        draw(read_csv(file, Option)[0], file.with_suffix(".svg"))
+
+
 if __name__ == "__main__":
+    pictures()
     PAGE.write_text(page(), "utf-8")
     print(f"wrote {PAGE.relative_to(ROOT)}")

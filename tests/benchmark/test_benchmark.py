@@ -233,7 +233,7 @@ def test_the_page_of_speeds(tmp_path):
     assert "- **输**：[SKConv](operators/skconv.md) 2.00\n" in one
     assert "- 没有测：[SKConv](operators/skconv.md)，b：it cannot\n" in one
     asked = "python tools/advise.py -c resnet20_conv_cifar10 -o Global.seed=1 --batch-size 1 --budget"
-    assert f"{asked} 0.5\nA narrower plain network is better by a proxy, plain (width: 0.5)" in one
+    assert f"{asked} 0.5\nA narrower plain network is better: no operator fits, and plain (width: 0.5)" in one
     assert f"{asked} 0.75\nTake SPConv (ratio: 0.5)" in one
     assert "python tools/train.py -c resnet20_conv_cifar10 -o Global.seed=1 Arch.width=0.5\n" in one
 
