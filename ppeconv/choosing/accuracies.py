@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from ppeconv import config as configs
-from ppeconv.choosing.candidates import Candidate, Host, network_facts
-from ppeconv.config import Config
+from ppeconv.choosing.candidates import Candidate, Host
 from ppeconv.errors import UserError
-from ppeconv.zoo.record import Record
+from ppeconv.pretrained.network import Network
+from ppeconv.pretrained.record import Record
+from ppeconv.pretrained.weights import FOLDER
 
-RECORDS = Path(__file__).parents[1] / "zoo"
+RECORDS = FOLDER
 
 
 @dataclass(frozen=True)
@@ -35,40 +35,43 @@ def accuracies(host: Host, candidates: Sequence[Candidate], folder: Path = RECOR
     Where records of several ways of training are there, it is that which most of the candidates have, and of these the
     one with the most epochs.
     """
-    wanted = {_text(network_facts(host.of(candidate))): candidate for candidate in candidates}
-    data = host.of().DataLoader.Train.dataset.name
+    plain = host.of().model_dump()
+    wanted = [(Network.of(host.of(candidate).model_dump()), candidate) for candidate in candidates]
     alike: dict[str, dict[Candidate, list[Record]]] = {}
-    for record, config in _records(folder):
-        candidate = wanted.get(_text(network_facts(config)))
-        if candidate and config.DataLoader.Train.dataset.name == data:
-            alike.setdefault(_recipe(record, config), {}).setdefault(candidate, []).append(record)
+    for record in _records(folder):
+        if _task(record.config) != _task(plain):
+            continue
+        trained = Network.of(record.config)
+        for candidate in (candidate for network, candidate in wanted if network.same_as(trained)):
+            alike.setdefault(_recipe(record), {}).setdefault(candidate, []).append(record)
     if not alike:
         return {}
     most = max(alike.values(), key=lambda found: (len(found), max(runs[0].epochs for runs in found.values())))
     return {candidate: _accuracy(runs) for candidate, runs in most.items()}
 
 
-def _records(folder: Path) -> Iterator[tuple[Record, Config]]:
-    """All that can be read, with their configs."""
+def _records(folder: Path) -> Iterator[Record]:
+    """All that can be read."""
     for file in sorted(folder.glob("*/seed*/record.json")):
         try:
-            record = Record.read(file.parent)
-            yield record, configs.load(record.config)
+            yield Record.read(file.parent)
         except (OSError, ValueError, TypeError, UserError):
             continue
 
 
-def _recipe(record: Record, config: Config) -> str:
+def _task(config: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What is learned: data set, size of the images, classes."""
+    data = config["DataLoader"]["Train"]["dataset"]["name"]
+    return data, list(config["Infer"]["image_shape"]), config["Arch"]["class_num"]
+
+
+def _recipe(record: Record) -> str:
     """How it was trained and on which images it was evaluated."""
-    parts = config.model_dump(include={"Optimizer", "Loss", "DataLoader"})
-    return _text([record.images_sha256, record.epochs, parts])
+    parts = {section: record.config[section] for section in ("Optimizer", "Loss", "DataLoader")}
+    return json.dumps([record.images_sha256, record.epochs, parts], sort_keys=True)
 
 
 def _accuracy(runs: Sequence[Record]) -> Accuracy:
     first = runs[0]
     seeds = tuple(sorted(run.seed for run in runs))
     return Accuracy(fmean(run.last_top1 for run in runs), first.data, first.epochs, seeds)
-
-
-def _text(facts: Any) -> str:
-    return json.dumps(facts, sort_keys=True, default=str)
