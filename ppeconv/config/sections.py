@@ -132,7 +132,7 @@ class GlobalSection(Section):
     save_step_interval: Count | None = None
     """Steps between checkpoints within an epoch."""
     pretrained_model: FilePath | None = None
-    """Weights to start from, or to evaluate and export: a path with or without .pdparams."""
+    """Weights to start from, or to evaluate and export: a path with or without .pdparams, or `zoo:NAME`."""
     save_inference_dir: FilePath | None = None
     """Where export writes; `<run>/inference` when not given."""
 
@@ -143,7 +143,8 @@ class ArchSection(Named):
     class_num: Classes | None = None
     """Number of classes; that of the data set when not given."""
     pretrained: bool | FilePath = False
-    """Weights to start from: `true` for paddle.vision's ImageNet weights, or a path, or a run folder."""
+    """Weights to start from: `true` for paddle.vision's ImageNet weights, `zoo` for those that come with ppeconv for
+    this very network or `zoo:NAME` for others of them, or a path, or a run folder."""
     init: Literal["reference", "paddle"] = "reference"
     """How weights start: by the rule of the backbone's paper or reference code, or by Paddle's initializers."""
     freeze: list[str] = []
