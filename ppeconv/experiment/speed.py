@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import paddle
 
@@ -13,11 +14,12 @@ from ppeconv.engine.setup import select_backend
 from ppeconv.experiment.experiment import Experiment
 
 
-def of_config(name: str, overrides: Sequence[str] = ()) -> Network:
-    """The untrained network of a config: its file, or its name among the shipped ones."""
-    parts = Experiment(name, overrides).parts.filled()
+def of_config(source: str | Mapping[str, Any], overrides: Sequence[str] = ()) -> Network:
+    """The untrained network of a config: its file, its name among the shipped ones, or its sections."""
+    parts = Experiment(source, overrides).parts.filled()
     config = parts.config
     paddle.seed(config.Global.seed)
+    name = source if isinstance(source, str) else config.Arch.name
     return Network(name, parts.model()[0], list(config.Infer.image_shape), config.Arch.class_num)
 
 

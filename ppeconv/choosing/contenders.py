@@ -1,0 +1,293 @@
+"""Trained networks to be compared, of run folders and of the zoo's records."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import takewhile
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from ppeconv import config as configs
+from ppeconv.benchmark.networks import Network
+from ppeconv.choosing.accuracies import RECORDS
+from ppeconv.choosing.candidates import network_facts
+from ppeconv.config import Config
+from ppeconv.engine.results import read_results
+from ppeconv.engine.run import Run
+from ppeconv.errors import UserError, nearest
+from ppeconv.experiment import speed
+from ppeconv.experiment.parts import Parts
+from ppeconv.schema.values import on_one_line
+from ppeconv.zoo.record import Record
+from ppeconv.zoo.rows import Job, read_jobs
+
+ZOO = "zoo:"
+"""Before the name of a row of the zoo, or of one of its tables, where a run folder can be named."""
+ALL = "all"
+"""In place of such a name: every row."""
+
+Epochs = list[dict[str, float | None]]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """One training run."""
+
+    seed: int
+    epochs: Epochs
+    """A row for each epoch so far, see `ppeconv.engine.results`."""
+    folder: Path | None = None
+    """Of a run that was not kept as a record."""
+    record: Record | None = None
+
+    @property
+    def top1(self) -> float | None:
+        """In the last epoch that was evaluated: it was not chosen. A fraction."""
+        known = [epoch["eval_top1"] for epoch in self.epochs if epoch["eval_top1"] is not None]
+        return known[-1] if known else None
+
+    @property
+    def seconds(self) -> float:
+        """Of all epochs' training, evaluation not included."""
+        return sum(epoch["seconds"] or 0.0 for epoch in self.epochs)
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A network with its training runs, which differ in the seed alone."""
+
+    name: str
+    """Of its row or of its run folders."""
+    config: Config
+    """That of the first run, image shape and classes filled in."""
+    data: str
+    """The evaluation images."""
+    runs: tuple[Trained, ...]
+    """None of a row that is not trained yet."""
+
+    @cached_property
+    def top1s(self) -> list[float]:
+        """Of every seed."""
+        return [run.top1 for run in self.runs if run.top1 is not None]
+
+    @property
+    def top1(self) -> float | None:
+        """Mean over the seeds."""
+        return fmean(self.top1s) if self.top1s else None
+
+    @property
+    def spread(self) -> tuple[float, float] | None:
+        """Lowest and highest top-1, where there are several seeds."""
+        return (min(self.top1s), max(self.top1s)) if len(self.top1s) > 1 else None
+
+    @property
+    def seconds(self) -> float | None:
+        """Of a training, the mean of the runs."""
+        return fmean(run.seconds for run in self.runs) if self.runs else None
+
+    @property
+    def has_operator(self) -> bool:
+        """Whether anything was put into the backbone or made of it."""
+        return bool(self.config.operators or self.config.AnyWidth)
+
+    @property
+    def width(self) -> float:
+        """Of the backbone, 1 where it has none such."""
+        return float(self.config.Arch.arguments.get("width", 1))
+
+    @property
+    def title(self) -> str:
+        """The operator with what is not default, or of a plain network the backbone with its width."""
+        if not self.has_operator:
+            return self.config.Arch.name + (f" ×{self.width:g}" if self.width != 1 else "")
+        own = [
+            _with(section.name, {**section.choice.own.model_dump(exclude_defaults=True), **(section.rules or {})})
+            for section in self.config.operators
+        ]
+        return " + ".join([*own, *([self.config.AnyWidth.kind.upper()] if self.config.AnyWidth else [])])
+
+    @cached_property
+    def facts(self) -> str:
+        """The same for two of the same network, whatever they are called and however they were trained."""
+        return json.dumps(network_facts(self.config), sort_keys=True, default=str)
+
+    @cached_property
+    def host(self) -> str:
+        """The same for two that are the same network at the same width, operators apart."""
+        facts = network_facts(self.config)
+        return json.dumps({**facts, "operators": [], "anywidth": None}, sort_keys=True, default=str)
+
+    @cached_property
+    def design(self) -> str:
+        """The same for two that are the same network at whatever width, operators apart."""
+        facts = json.loads(self.host)
+        facts.pop("width", None)
+        return json.dumps(facts, sort_keys=True)
+
+    @cached_property
+    def recipe(self) -> str:
+        """The same for two that were trained alike; with another recipe accuracies say nothing of the network."""
+        parts = self.config.model_dump(include={"Optimizer", "Loss", "DataLoader"})
+        settings = self.config.Global
+        return json.dumps([settings.epochs, settings.max_steps, parts], sort_keys=True, default=str)
+
+    @cached_property
+    def network(self) -> Network:
+        """To be counted and measured, with trained weights where there are any."""
+        for run in self.runs:
+            if run.folder and Run(run.folder).best.with_suffix(".pdparams").is_file():
+                return replace(speed.of_run(str(run.folder)), name=self.name)
+        return replace(speed.of_config(self.config.model_dump()), name=self.name)
+
+    @property
+    def notes(self) -> list[str]:
+        """What has to be known of the figures."""
+        if not self.runs:
+            return [f"{self.name} is not trained yet"]
+        settings = self.config.Global
+        ends_early = settings.max_steps or settings.early_stop
+        return [
+            f"{run.folder} is unfinished: {len(run.epochs)} of {settings.epochs} epochs"
+            for run in self.runs
+            if run.folder and len(run.epochs) < settings.epochs and not ends_early
+        ]
+
+
+def contenders(sources: Sequence[str], records: Path = RECORDS, tables: Path | None = None) -> list[Contender]:
+    """What is to be compared, in the order given; runs that differ in their seed alone are one.
+
+    Args:
+        sources: run folders; "zoo:" and the name of a row or a table of the zoo, or "zoo:all".
+        records: folder of the zoo's records.
+        tables: folder of the zoo's tables of epochs, `<row>_seed<N>.csv`; without it a record has no epochs but the
+            last.
+
+    Raises:
+        UserError: something is neither, is named twice, or a folder holds no run.
+    """
+    found: list[Contender] = []
+    for source in sources:
+        if source.startswith(ZOO):
+            found += _of_zoo(source.removeprefix(ZOO), records, tables)
+        else:
+            found.append(_of_run(source))
+    doubled = [name for name, times in Counter(map(_place, found)).items() if times > 1]
+    if doubled:
+        raise UserError(f"{doubled[0]} is named twice; give each once")
+    return _joined(found)
+
+
+def reference(compared: Sequence[Contender]) -> Contender:
+    """The plain network that most of the others have an operator put into, the widest of equals; else the first."""
+    plain = [contender for contender in compared if not contender.has_operator]
+    hosts = Counter(contender.host for contender in compared if contender.has_operator)
+    return max(plain, key=lambda it: (hosts[it.host], it.width), default=compared[0])
+
+
+def plain_widths(contender: Contender, compared: Sequence[Contender]) -> list[Contender]:
+    """The plain networks of its design at several widths that were trained as it was, narrowest first."""
+    alike = [
+        other
+        for other in compared
+        if not other.has_operator
+        and other.top1 is not None
+        and (other.design, other.recipe, other.data) == (contender.design, contender.recipe, contender.data)
+    ]
+    return sorted(alike, key=lambda it: it.width)
+
+
+def noise(compared: Sequence[Contender]) -> float:
+    """The largest difference between two seeds of one network; 0 where none has several."""
+    return max((spread[1] - spread[0] for contender in compared if (spread := contender.spread)), default=0.0)
+
+
+def _of_zoo(name: str, records: Path, tables: Path | None) -> list[Contender]:
+    jobs = read_jobs()
+    chosen = [job for job in jobs if name in (ALL, job.row.name, job.row.table)]
+    if not chosen:
+        known = [ALL, *(job.row.table for job in jobs), *(job.row.name for job in jobs)]
+        raise UserError(f"the zoo has neither a row nor a table {name!r}{nearest(name, dict.fromkeys(known))}")
+    rows: dict[str, list[Job]] = {}
+    for job in chosen:
+        rows.setdefault(job.row.name, []).append(job)
+    return [_of_row(row, own, records, tables) for row, own in rows.items()]
+
+
+def _of_row(name: str, jobs: Sequence[Job], records: Path, tables: Path | None) -> Contender:
+    done = [job for job in jobs if (records / job.folder / "record.json").is_file()]
+    kept = [Record.read(records / job.folder) for job in done]
+    runs = tuple(
+        Trained(record.seed, _epochs(record, tables and tables / f"{job.name}.csv"), record=record)
+        for job, record in zip(done, kept, strict=True)
+    )
+    if kept:
+        return Contender(name, configs.load(kept[0].config), kept[0].data, runs)
+    return Contender(name, *_untrained(jobs[0], records), runs)
+
+
+def _untrained(job: Job, records: Path) -> tuple[Config, str]:
+    """Config and evaluation images of a row without records; what follows from the images is that of other rows."""
+    parts = job.experiment().parts
+    for file in sorted(records.glob("*/seed*/record.json")):
+        other = Record.read(file.parent)
+        if other.config["DataLoader"]["Eval"]["dataset"]["name"] == parts.config.DataLoader.Eval.dataset.name:
+            facts = {f"Infer.{key}": other.config["Infer"][key] for key in ("image_shape", "class_names")}
+            classes = {"Arch.class_num": other.config["Arch"]["class_num"]}
+            return Parts(configs.with_values(parts.config, {**facts, **classes})).filled().config, other.data
+    return parts.filled().config, parts.config.DataLoader.Eval.dataset.name
+
+
+def _epochs(record: Record, table: Path | None) -> Epochs:
+    """The whole table where it is there, else what the record knows of it."""
+    last: dict[str, float | None] = {
+        "epoch": record.epochs,
+        "eval_top1": record.last_top1,
+        "seconds": record.seconds,
+    }
+    return (read_results(table) if table else []) or [last]
+
+
+def _of_run(folder: str) -> Contender:
+    run = Run(folder)
+    config = configs.load(run.saved_config())
+    trained = Trained(config.Global.seed, read_results(run.path / "results.csv"), run.path)
+    dataset = config.DataLoader.Eval.dataset
+    data = dataset.name + (f" ({root})" if (root := dataset.arguments.get("image_root")) else "")
+    return Contender(run.path.resolve().name, config, data, (trained,))
+
+
+def _place(contender: Contender) -> str:
+    folders = [str(run.folder.resolve()) for run in contender.runs if run.folder]
+    return folders[0] if folders else ZOO + contender.name
+
+
+def _joined(found: Sequence[Contender]) -> list[Contender]:
+    """Runs that differ in their seed alone as one, and names that differ from each other."""
+    alike: dict[Any, list[Contender]] = {}
+    for contender in found:
+        of_zoo = not any(run.folder for run in contender.runs)
+        key = contender.name if of_zoo else (contender.facts, contender.recipe, contender.data)
+        alike.setdefault(key, []).append(contender)
+    joined = [
+        replace(group[0], name=_shared([it.name for it in group]), runs=tuple(run for it in group for run in it.runs))
+        for group in alike.values()
+    ]
+    times = Counter(contender.name for contender in joined)
+    return [it if times[it.name] == 1 else replace(it, name=_place(it)) for it in joined]
+
+
+def _shared(names: Sequence[str]) -> str:
+    """What names of runs with several seeds have in common at their beginning, else the first."""
+    if len(names) == 1:
+        return names[0]
+    begin = "".join(letters[0] for letters in takewhile(lambda it: len(set(it)) == 1, zip(*names, strict=False)))
+    return begin.rstrip("0123456789").removesuffix("seed").rstrip("_-.") or names[0]
+
+
+def _with(name: str, arguments: Mapping[str, Any]) -> str:
+    return f"{name} ({on_one_line(arguments)[1:-1]})" if arguments else name
