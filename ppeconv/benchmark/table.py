@@ -21,15 +21,25 @@ _READ: dict[Any, Callable[[str], Any]] = {
 
 def as_text(rows: Sequence[Any]) -> str:
     """Dataclass rows in aligned columns under their field names; columns that are empty everywhere are left out."""
-    values = [dataclasses.astuple(row) for row in rows]
+    return aligned(_names(type(rows[0])), [dataclasses.astuple(row) for row in rows])
+
+
+def aligned(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """Rows in aligned columns under these names; columns that are empty everywhere are left out."""
     columns = []
-    for name, column in zip(_names(type(rows[0])), zip(*values, strict=True), strict=True):
+    for name, column in zip(names, zip(*rows, strict=True), strict=True):
         cells = list(map(_cell, column))
         if any(cells):
             width = max(map(len, [name, *cells]))
             align = str.ljust if any(isinstance(value, str) for value in column) else str.rjust
             columns.append([align(cell, width) for cell in (name, *cells)])
     return "\n".join("  ".join(line).rstrip() for line in zip(*columns, strict=True))
+
+
+def as_markdown(names: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Rows as a table in Markdown."""
+    lines = [names, ["---"] * len(names), *([cell.replace("|", "\\|") for cell in row] for row in rows)]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def write_csv(rows: Sequence[Any], path: str | Path, facts: Mapping[str, str]) -> None:

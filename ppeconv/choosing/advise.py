@@ -16,10 +16,7 @@ from ppeconv.choosing.candidates import PLAIN, Candidate, Host, network_facts
 from ppeconv.choosing.kept import Kept
 from ppeconv.choosing.sittings import How, Sitting
 from ppeconv.deployment.export import Form
-from ppeconv.deployment.runtimes import by_preference
-from ppeconv.errors import UserError, nearest
-from ppeconv.extras import installed
-from ppeconv.registry import RUNTIMES
+from ppeconv.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -99,7 +96,7 @@ def advise(
     host = _host(arch, config, overrides)
     if (budget is None) == (budget_ms is None):
         raise UserError("give one budget: a share of the plain network's latency, such as 0.5, or milliseconds")
-    how = How(tuple(_runtimes(runtimes)), batch_size, threads or machine.threads(), form, rounds)
+    how = How(tuple(sittings.runtimes_of(runtimes)), batch_size, threads or machine.threads(), form, rounds)
     options = measured_options(host, how, operators, measure_again=measure_again, records=records, cache=cache, say=say)
     limit = budget_ms if budget_ms is not None else (budget or 0.0) * plain_latency(options)
     return Advice(host, how, options, limit, choose(options, limit))
@@ -154,7 +151,7 @@ def _known(
             f"{len(candidates) - 1 - len(rest)} of {len(candidates) - 1} were measured before, {times[0]} to "
             f"{times[-1]} UTC, and come from {kept.file}; --measure-again measures them anew"
         )
-    for sitting in sittings.measure(rest, found, how, host.network, say):
+    for sitting in sittings.measure(PLAIN, rest, found, how, host.network, say):
         found.append(sitting)
         try:
             kept.write(found)
@@ -201,18 +198,3 @@ def _host(arch: str | None, config: str | None, overrides: Sequence[str]) -> Hos
     if (arch is None) == (config is None):
         raise UserError("name one network: a backbone, such as ResNet20, or a config")
     return Host.of_arch(arch, overrides) if arch else Host(str(config), tuple(overrides))
-
-
-def _runtimes(names: Sequence[str] | None) -> list[str]:
-    """Canonical names, or of all those that are installed and do not quantize."""
-    kinds = by_preference()
-    if names is None:
-        return [
-            name for name, kind in kinds.items() if not kind.quantizes and (not kind.package or installed(kind.package))
-        ]
-    for name in names:
-        if not RUNTIMES.knows(name):
-            raise UserError(f"there is no runtime {name!r}{nearest(name, kinds)}")
-        if RUNTIMES.get(name).quantizes:
-            raise UserError(f"{name} rounds trained weights, and what is measured here is not trained; leave it out")
-    return [RUNTIMES.canonical(name) for name in dict.fromkeys(names)]

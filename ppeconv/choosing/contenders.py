@@ -65,8 +65,8 @@ class Contender:
     """Of its row or of its run folders."""
     config: Config
     """That of the first run, image shape and classes filled in."""
-    data: str
-    """The evaluation images."""
+    data: str | None
+    """The evaluation images, told by their checksum; None of run folders, which have none."""
     runs: tuple[Trained, ...]
     """None of a row that is not trained yet."""
 
@@ -145,17 +145,27 @@ class Contender:
         return replace(speed.of_config(self.config.model_dump()), name=self.name)
 
     @property
-    def notes(self) -> list[str]:
-        """What has to be known of the figures."""
-        if not self.runs:
-            return [f"{self.name} is not trained yet"]
+    def counts(self) -> tuple[int, int]:
+        """Trainable parameters, and multiply-adds for one image."""
+        for run in self.runs:
+            if run.record:
+                return run.record.params, run.record.macs
+        return self.network.counts.params, self.network.counts.macs
+
+    @property
+    def images(self) -> str:
+        """The data set that it was evaluated on, as the config says."""
+        dataset = self.config.DataLoader.Eval.dataset
+        own = {key: dataset.arguments[key] for key in ("image_root", "val_ratio") if dataset.arguments.get(key)}
+        return _with(dataset.name, own)
+
+    @property
+    def unfinished(self) -> list[Trained]:
+        """Runs with fewer epochs than the config says, unless it lets them end early."""
         settings = self.config.Global
-        ends_early = settings.max_steps or settings.early_stop
-        return [
-            f"{run.folder} is unfinished: {len(run.epochs)} of {settings.epochs} epochs"
-            for run in self.runs
-            if run.folder and len(run.epochs) < settings.epochs and not ends_early
-        ]
+        if settings.max_steps or settings.early_stop:
+            return []
+        return [run for run in self.runs if run.folder and len(run.epochs) < settings.epochs]
 
 
 def contenders(sources: Sequence[str], records: Path = RECORDS, tables: Path | None = None) -> list[Contender]:
@@ -168,7 +178,7 @@ def contenders(sources: Sequence[str], records: Path = RECORDS, tables: Path | N
             last.
 
     Raises:
-        UserError: something is neither, is named twice, or a folder holds no run.
+        UserError: something is neither, is named twice or evaluated on other images, or a folder holds no run.
     """
     found: list[Contender] = []
     for source in sources:
@@ -179,6 +189,7 @@ def contenders(sources: Sequence[str], records: Path = RECORDS, tables: Path | N
     doubled = [name for name, times in Counter(map(_place, found)).items() if times > 1]
     if doubled:
         raise UserError(f"{doubled[0]} is named twice; give each once")
+    _require_same_images(found)
     return _joined(found)
 
 
@@ -196,7 +207,7 @@ def plain_widths(contender: Contender, compared: Sequence[Contender]) -> list[Co
         for other in compared
         if not other.has_operator
         and other.top1 is not None
-        and (other.design, other.recipe, other.data) == (contender.design, contender.recipe, contender.data)
+        and (other.design, other.recipe) == (contender.design, contender.recipe)
     ]
     return sorted(alike, key=lambda it: it.width)
 
@@ -204,6 +215,18 @@ def plain_widths(contender: Contender, compared: Sequence[Contender]) -> list[Co
 def noise(compared: Sequence[Contender]) -> float:
     """The largest difference between two seeds of one network; 0 where none has several."""
     return max((spread[1] - spread[0] for contender in compared if (spread := contender.spread)), default=0.0)
+
+
+def _require_same_images(found: Sequence[Contender]) -> None:
+    names: dict[tuple[str, str | None], list[str]] = {}
+    for contender in found:
+        names.setdefault((contender.images, contender.data), []).append(contender.name)
+    known = {(images, data) for images, data in names if data}
+    if len({images for images, _ in names}) > 1 or len(known) > 1:
+        said = "; ".join(f"{data or images}: {', '.join(own)}" for (images, data), own in names.items())
+        raise UserError(
+            f"accuracies on different evaluation images cannot be compared ({said}); compare those on the same images"
+        )
 
 
 def _of_zoo(name: str, records: Path, tables: Path | None) -> list[Contender]:
@@ -230,7 +253,7 @@ def _of_row(name: str, jobs: Sequence[Job], records: Path, tables: Path | None) 
     return Contender(name, *_untrained(jobs[0], records), runs)
 
 
-def _untrained(job: Job, records: Path) -> tuple[Config, str]:
+def _untrained(job: Job, records: Path) -> tuple[Config, str | None]:
     """Config and evaluation images of a row without records; what follows from the images is that of other rows."""
     parts = job.experiment().parts
     for file in sorted(records.glob("*/seed*/record.json")):
@@ -239,7 +262,7 @@ def _untrained(job: Job, records: Path) -> tuple[Config, str]:
             facts = {f"Infer.{key}": other.config["Infer"][key] for key in ("image_shape", "class_names")}
             classes = {"Arch.class_num": other.config["Arch"]["class_num"]}
             return Parts(configs.with_values(parts.config, {**facts, **classes})).filled().config, other.data
-    return parts.filled().config, parts.config.DataLoader.Eval.dataset.name
+    return parts.filled().config, None
 
 
 def _epochs(record: Record, table: Path | None) -> Epochs:
@@ -256,9 +279,7 @@ def _of_run(folder: str) -> Contender:
     run = Run(folder)
     config = configs.load(run.saved_config())
     trained = Trained(config.Global.seed, read_results(run.path / "results.csv"), run.path)
-    dataset = config.DataLoader.Eval.dataset
-    data = dataset.name + (f" ({root})" if (root := dataset.arguments.get("image_root")) else "")
-    return Contender(run.path.resolve().name, config, data, (trained,))
+    return Contender(run.path.resolve().name, config, None, (trained,))
 
 
 def _place(contender: Contender) -> str:
@@ -271,7 +292,7 @@ def _joined(found: Sequence[Contender]) -> list[Contender]:
     alike: dict[Any, list[Contender]] = {}
     for contender in found:
         of_zoo = not any(run.folder for run in contender.runs)
-        key = contender.name if of_zoo else (contender.facts, contender.recipe, contender.data)
+        key = contender.name if of_zoo else (contender.facts, contender.recipe)
         alike.setdefault(key, []).append(contender)
     joined = [
         replace(group[0], name=_shared([it.name for it in group]), runs=tuple(run for it in group for run in it.runs))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +39,18 @@ def front(points: Sequence[Point]) -> list[Point]:
             best = point.score
             found.append(point)
     return found
+
+
+def in_percent(points: Sequence[Point]) -> list[Point]:
+    """The same with scores that were fractions."""
+    return [
+        replace(
+            point,
+            score=100 * point.score,
+            spread=(100 * point.spread[0], 100 * point.spread[1]) if point.spread else None,
+        )
+        for point in points
+    ]
 
 
 def draw(panels: Mapping[str, Sequence[Point]], score: str, file: str | Path) -> None:
@@ -84,11 +96,12 @@ def _marks(axes: Any, points: Sequence[Point]) -> None:
     best = front(points)
     plain = sorted((point for point in points if point.is_plain), key=lambda point: point.cost)
     axes.plot(*_xy(plain), color=_PLAIN, linewidth=1.2, label="plain, at several widths", zorder=1)
-    for is_plain, colour, label in ((True, _PLAIN, None), (False, _OTHER, "with an operator")):
+    for is_plain, colour, label in ((True, _PLAIN, None), (False, _OTHER, "others")):
         own = [point for point in points if point.is_plain == is_plain]
         for chosen, fill in (([it for it in own if it in best], colour), ([it for it in own if it not in best], "w")):
             axes.scatter(*_xy(chosen), s=30, facecolors=fill, edgecolors=colour, zorder=3)
-        axes.scatter([], [], s=30, facecolors=colour, edgecolors=colour, label=label)
+        if label and own:
+            axes.scatter([], [], s=30, facecolors=colour, edgecolors=colour, label=label)
     axes.scatter([], [], s=30, facecolors="w", edgecolors="0.3", label="open: not on the Pareto front")
     for point in points:
         if point.spread:

@@ -7,13 +7,20 @@ import datetime
 import statistics
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from ppeconv.benchmark.inference import InferenceSpeed, inference_speed
 from ppeconv.benchmark.machine import available_mib
 from ppeconv.benchmark.networks import Network
 from ppeconv.choosing.candidates import PLAIN, Candidate
 from ppeconv.deployment.export import Form
-from ppeconv.errors import UserError
+from ppeconv.deployment.runtimes import by_preference
+from ppeconv.errors import UserError, nearest
+from ppeconv.extras import installed
+from ppeconv.registry import RUNTIMES
+
+Named = TypeVar("Named")
+"""Of which str() is the name of its network."""
 
 FEWEST, FIRST, MOST_RUNS = 3, 10, 50
 """Timed runs in a turn: at least, while nothing is known of how long they take, and at most."""
@@ -60,6 +67,21 @@ class Sitting:
     rows: list[InferenceSpeed]
 
 
+def runtimes_of(names: Sequence[str] | None) -> list[str]:
+    """Canonical names, or of all those that are installed and do not quantize."""
+    kinds = by_preference()
+    if names is None:
+        return [
+            name for name, kind in kinds.items() if not kind.quantizes and (not kind.package or installed(kind.package))
+        ]
+    for name in names:
+        if not RUNTIMES.knows(name):
+            raise UserError(f"there is no runtime {name!r}{nearest(name, kinds)}")
+        if RUNTIMES.get(name).quantizes:
+            raise UserError(f"{name} rounds trained weights, and what is measured here is not trained; leave it out")
+    return [RUNTIMES.canonical(name) for name in dict.fromkeys(names)]
+
+
 def missing(candidates: Sequence[Candidate], sittings: Sequence[Sitting], how: How) -> list[Candidate]:
     """Those, but for the plain one, that no sitting has on every runtime."""
     done = {(row.network, row.runtime) for sitting in sittings for row in sitting.rows}
@@ -71,16 +93,18 @@ def missing(candidates: Sequence[Candidate], sittings: Sequence[Sitting], how: H
 
 
 def measure(
-    candidates: Sequence[Candidate],
+    plain: Named,
+    candidates: Sequence[Named],
     sittings: Sequence[Sitting],
     how: How,
-    network: Callable[[Candidate], Network],
+    network: Callable[[Named], Network],
     say: Callable[[str], None],
     available: Callable[[], float | None] = available_mib,
 ) -> Iterator[Sitting]:
     """Sitting after sitting until every candidate was measured; those that cannot be built are named and left out.
 
     Args:
+        plain: the one beside which the others are measured.
         candidates: but for the plain one.
         sittings: that were measured before; they tell how much memory is needed.
         how: the same for all.
@@ -96,7 +120,7 @@ def measure(
         done += len(group)
         say(f"measuring {done} of {done + len(rest)}: {', '.join(map(str, group))}, beside the plain network")
         began = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M")
-        built = [network(PLAIN)]
+        built = [network(plain)]
         for candidate in group:
             try:
                 built.append(network(candidate))
@@ -124,7 +148,7 @@ def group_size(rows: Sequence[InferenceSpeed], available: float | None, runtimes
 
 def timed_runs(rows: Sequence[InferenceSpeed]) -> int:
     """How many in a turn, by what the plain network takes on its slowest runtime; a short call varies more."""
-    taken = [row.median_ms for row in rows if row.network == str(PLAIN) and row.median_ms]
+    taken = [row.median_ms for row in rows if row.network == rows[0].network and row.median_ms]
     return min(max(round(TURN_MS / max(taken)), FEWEST), MOST_RUNS) if taken else FIRST
 
 
@@ -139,7 +163,7 @@ def together(sittings: Sequence[Sitting]) -> list[tuple[str, InferenceSpeed]]:
     for sitting in sorted(sittings, key=lambda sitting: sitting.measured):
         for row in sitting.rows:
             newest[row.network, row.runtime] = sitting.measured, row
-            if row.network == str(PLAIN) and row.median_ms is not None:
+            if row.network == sitting.rows[0].network and row.median_ms is not None:
                 plain.setdefault(row.runtime, []).append(row.median_ms)
     base = {runtime: statistics.median(taken) for runtime, taken in plain.items()}
     return [(measured, _scaled(row, base.get(row.runtime))) for measured, row in newest.values()]

@@ -162,7 +162,7 @@ def test_every_sitting_has_the_plain_network(monkeypatch):
     asked, said = [], []
     monkeypatch.setattr(How, "measure", lambda how, networks, times: asked.append(networks) or [speed(PLAIN, "a", 1.0)])
     rest = [HALF, QUARTER, SPLIT, GROUPED, Candidate("GhostConv")]
-    found = list(measure(rest, [], HOW, network, said.append, available=lambda: 900.0))
+    found = list(measure(PLAIN, rest, [], HOW, network, said.append, available=lambda: 900.0))
     assert [[it.name for it in networks] for networks in asked] == [
         ["plain", "plain (width: 0.5)"],
         ["plain", "SPConv (ratio: 0.5)"],

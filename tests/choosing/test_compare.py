@@ -1,0 +1,226 @@
+"""Trained networks compared: what they are made of, how they are judged, and the command."""
+
+import csv
+from dataclasses import asdict
+
+import pytest
+
+from ppeconv import UserError
+from ppeconv.benchmark.inference import InferenceSpeed
+from ppeconv.choosing import comparison
+from ppeconv.choosing.comparison import Comparison
+from ppeconv.choosing.contenders import contenders, plain_widths, reference
+from ppeconv.choosing.sittings import How
+from ppeconv.zoo.record import Record
+from ppeconv.zoo.rows import chosen, read_jobs
+from tests.support.runs import call, trained_run
+
+ROWS = {
+    "resnet20": (0.84, 0.86),
+    "resnet20_width05": (0.80,),
+    "resnet20_spconv": (0.825, 0.826, 0.824),
+    "resnet20_separable": (0.81,),
+    "resnet14": (0.83,),
+}
+COSTS = {
+    "resnet20": (272474, 40_000_000),
+    "resnet20_width05": (68786, 10_000_000),
+    "resnet20_spconv": (105082, 20_000_000),
+    "resnet20_separable": (41770, 5_000_000),
+    "resnet14": (175258, 30_000_000),
+}
+
+
+def made_up(row, seed, top1):
+    """A record of a row as it would be kept."""
+    config = chosen(read_jobs(), [row])[0].experiment(
+        overrides=["Arch.class_num=10", "Infer.image_shape=[3, 32, 32]", f"Infer.class_names={list('abcdefghij')}"]
+    )
+    params, macs = COSTS[row]
+    facts = {"threads": 1, "layers": "onednn", "cpu": "a CPU", "paddle": "3.3.1"}
+    images = "Made up", "0" * 64
+    whole = config.parts.filled().config.model_dump()
+    results = 12, top1, top1, 12, params, macs, 3600.0 * seed
+    return Record(row, "main", seed, *results, *images, "zoo-0, 0", {}, [facts], whole, [], None)
+
+
+@pytest.fixture(scope="module")
+def records(tmp_path_factory):
+    """Made-up records of five rows."""
+    folder = tmp_path_factory.mktemp("zoo")
+    for row, top1s in ROWS.items():
+        for seed, top1 in enumerate(top1s, 1):
+            (folder / row / f"seed{seed}").mkdir(parents=True)
+            made_up(row, seed, top1).write(folder / row / f"seed{seed}")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def five(records):
+    return {contender.name: contender for contender in contenders([f"zoo:{row}" for row in ROWS], records)}
+
+
+def speed(network, batch, runtime, ms):
+    return InferenceSpeed(network, batch, runtime, 1, 1, 1.0, ms, ms, 1000 * batch / ms, None, 1.0)
+
+
+def test_records_of_a_row_are_one_contender_with_a_spread(five):
+    plain = five["resnet20"]
+    assert plain.top1 == pytest.approx(0.85)
+    assert plain.spread == (0.84, 0.86)
+    assert plain.seconds == pytest.approx(1.5 * 3600)
+    assert plain.counts == COSTS["resnet20"]
+    assert (five["resnet14"].spread, five["resnet14"].has_operator) == (None, False)
+    assert five["resnet20_spconv"].title == "SPConv"
+    assert five["resnet20_width05"].title == "ResNet20 ×0.5"
+
+
+def test_the_reference_is_the_plain_network_that_operators_were_put_into(five):
+    assert (
+        reference([five["resnet14"], five["resnet20_width05"], five["resnet20"], five["resnet20_spconv"]])
+        == five["resnet20"]
+    )
+    assert reference([five["resnet20_spconv"]]) == five["resnet20_spconv"]
+
+
+def test_the_plain_line_has_the_same_network_at_other_widths(five):
+    line = plain_widths(five["resnet20_spconv"], list(five.values()))
+    assert [contender.name for contender in line] == ["resnet20_width05", "resnet20"]
+
+
+def test_contenders_are_judged_at_equal_cost(five):
+    speeds = [
+        *(speed(name, 1, "a", ms) for name, ms in (("resnet20", 4), ("resnet20_width05", 2), ("resnet20_spconv", 8))),
+        *(speed(name, 1, "b", ms) for name, ms in (("resnet20", 8), ("resnet20_width05", 1), ("resnet20_spconv", 2))),
+    ]
+    compared = Comparison(list(five.values()), speeds)
+    costs = {cost.name: cost for cost in compared.costs}
+    macs, fastest = costs["MACs"], costs["ms at batch 1, fastest runtime of each"]
+    assert fastest.of == {"resnet20": 4, "resnet20_width05": 1, "resnet20_spconv": 2}
+    assert compared.ratio(five["resnet20_spconv"], fastest) == pytest.approx(0.5)
+    at_macs = compared.verdict(five["resnet20_spconv"], macs)
+    assert (at_macs.standing, at_macs.margin) == ("level", pytest.approx(0.0))  # (0.80 + 0.85) / 2
+    assert compared.noise(five["resnet20"]) == pytest.approx(0.02)
+    slower = compared.verdict(five["resnet20_spconv"], costs["ms at batch 1, a"])
+    assert (slower.standing, slower.margin) == ("worse", None)
+    assert compared.verdict(five["resnet20"], macs) is None
+    assert compared.verdict(five["resnet14"], fastest) is None  # not measured
+    cheap = compared.verdict(five["resnet20_separable"], macs)
+    assert (cheap.standing, cheap.margin) == ("outside", None)  # within the noise of the narrowest
+    assert [point.name for point in compared.points(macs) if point.is_plain] == ["ResNet20", "ResNet20 ×0.5"]
+
+
+def test_rows_have_everything(five):
+    compared = Comparison([five["resnet20_spconv"], five["resnet14"]], [speed("resnet20_spconv", 64, "a", 3.0)])
+    split, shallow = map(asdict, compared.rows())
+    assert (split["lowest"], split["highest"], split["seeds"]) == (0.824, 0.826, "1 2 3")
+    assert (split["batch_size"], split["runtime"], split["median_ms"]) == (64, "a", 3.0)
+    assert (shallow["top1"], shallow["batch_size"], shallow["training_seconds"]) == (0.83, None, 3600)
+
+
+def test_of_the_same_network_one_is_measured(five, monkeypatch):
+    measured = []
+
+    def inference_speed(networks, *, runtimes, batch_sizes, **_):
+        measured.extend(network.name for network in networks)
+        return [speed(network.name, *batch_sizes, runtimes[0], 2.0) for network in networks]
+
+    monkeypatch.setattr("ppeconv.choosing.sittings.inference_speed", inference_speed)
+    from dataclasses import replace
+
+    long = replace(five["resnet20_width05"], name="longer")
+    rows = comparison.measure(
+        [five["resnet20"], five["resnet20_width05"], long], How(("a",), 4, 1, "deployed", 1), lambda line: None
+    )
+    assert measured == ["resnet20", "resnet20_width05"]
+    assert [(row.network, row.batch_size) for row in rows] == [
+        ("resnet20", 4),
+        ("resnet20_width05", 4),
+        ("longer", 4),
+    ]
+
+
+def test_a_row_without_records_is_there_untrained(records):
+    ghost, *_ = contenders(["zoo:resnet20_ghost"], records)
+    assert (ghost.top1, ghost.seconds, ghost.runs) == (None, None, ())
+    assert ghost.counts == (141018, 21457536)
+
+
+def test_sources_that_are_none(records, tmp_path):
+    with pytest.raises(UserError, match=r"neither a row nor a table 'resnet2'; did you mean"):
+        contenders(["zoo:resnet2"], records)
+    with pytest.raises(UserError, match="resnet20 is named twice"):
+        contenders(["zoo:main", "zoo:resnet20"], records)
+    with pytest.raises(UserError, match="is not a run folder"):
+        contenders([str(tmp_path)])
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Two runs of one network, a run of another, and one that was trained on other images."""
+    folder = tmp_path_factory.mktemp("runs")
+    return [
+        trained_run(folder, f"Global.seed={seed}", "Global.max_steps=2", name=name).path.rename(folder / new)
+        for new, name, seed in (
+            ("split_seed1", "lenet_spconv_digits", 1),
+            ("split_seed2", "lenet_spconv_digits", 2),
+            ("plain", "lenet_conv_digits", 1),
+        )
+    ]
+
+
+def test_runs_that_differ_in_the_seed_are_one(runs):
+    split, plain = contenders(list(map(str, runs)))
+    assert (split.name, plain.name) == ("split", "plain")
+    assert [run.seed for run in split.runs] == [1, 2]
+    assert split.spread == (min(split.top1s), max(split.top1s))
+    assert split.network.name == "split"
+
+
+def test_a_run_named_twice_is_refused(runs):
+    with pytest.raises(UserError, match="split_seed1 is named twice"):
+        contenders([str(runs[0]), f"{runs[0]}/../split_seed1"])
+
+
+def test_other_images_are_refused(runs, records):
+    with pytest.raises(UserError, match=r"different evaluation images cannot be compared \(Digits: plain; Made up: re"):
+        contenders([str(runs[2]), "zoo:resnet20"], records)
+
+
+def test_an_unfinished_run_is_told(runs, tmp_path, capsys):
+    config = (runs[2] / "config.yaml").read_text("utf-8")
+    (tmp_path / "half").mkdir()
+    changed = config.replace("epochs: 1", "epochs: 9").replace("max_steps: 2", "max_steps: null")
+    (tmp_path / "half" / "config.yaml").write_text(changed, "utf-8")
+    (tmp_path / "half" / "results.csv").write_bytes((runs[2] / "results.csv").read_bytes())
+    code, _, errors = call(capsys, "compare", tmp_path / "half", "--no-latency")
+    assert code == 0
+    assert "half is unfinished: 1 of 9 epochs" in errors
+
+
+def test_the_command_compares_runs(runs, tmp_path, capsys):
+    table, page, curves = tmp_path / "table.csv", tmp_path / "table.md", tmp_path / "curves.svg"
+    code, text, errors = call(
+        capsys, "compare", *runs, "--runtime", "paddle", "--batch-size", 2, "--rounds", 1, "--threads", 1,
+        "--csv", table, "--markdown", page, "--plots", tmp_path / "plots", "--curves", curves,
+    )  # fmt: skip
+    assert code == 0, errors
+    assert "ms_2_paddle" in text
+    split, plain = csv.DictReader(table.open(encoding="utf-8"))
+    assert (split["name"], plain["name"], plain["time_ratio"], split["threads"]) == ("split", "plain", "1", "1")
+    assert float(split["median_ms"]) > 0
+    assert float(split["lowest"]) <= float(split["top1"]) <= float(split["highest"])
+    assert {file.name for file in (tmp_path / "plots").iterdir()} == {
+        "parameters.png", "macs.png", "latency_2_fastest.png", "latency_2_paddle.png",
+    }  # fmt: skip
+    assert "<!-- SPConv -->" in curves.read_text("utf-8")
+    assert page.read_text("utf-8").startswith("| name | operator | top1 |")
+
+
+def test_the_command_says_what_it_does_not_know(capsys):
+    code, text, errors = call(capsys, "compare", "zoo:resnet20_wide_compconv", "--no-latency")
+    assert code == 0
+    assert "not trained yet" in errors or "%" in text
+    code, _, errors = call(capsys, "compare", "nowhere")
+    assert code == 2
+    assert "nowhere is not a run folder" in errors
