@@ -22,14 +22,13 @@ from ppeconv.engine.run import Run
 from ppeconv.errors import UserError, nearest
 from ppeconv.experiment import speed
 from ppeconv.experiment.parts import Parts
+from ppeconv.pretrained.record import Record
+from ppeconv.pretrained.weights import PREFIX, is_zoo
 from ppeconv.schema.values import on_one_line
-from ppeconv.zoo.record import Record
 from ppeconv.zoo.rows import Job, read_jobs
 
-ZOO = "zoo:"
-"""Before the name of a row of the zoo, or of one of its tables, where a run folder can be named."""
 ALL = "all"
-"""In place of such a name: every row."""
+"""In place of the name of a row of the zoo, or of a table: every row."""
 
 Epochs = list[dict[str, float | None]]
 
@@ -138,10 +137,15 @@ class Contender:
 
     @cached_property
     def network(self) -> Network:
-        """To be counted and measured, with trained weights where there are any."""
+        """To be counted and measured, with trained weights where there are any.
+
+        Not so those of an any-width network of the zoo, whose statistics at full width would have to be measured first.
+        """
         for run in self.runs:
             if run.folder and Run(run.folder).best.with_suffix(".pdparams").is_file():
                 return replace(speed.of_run(str(run.folder)), name=self.name)
+            if run.record and run.record.weights_sha256 and not self.config.AnyWidth:
+                return replace(speed.of_run(PREFIX + run.record.row), name=self.name)
         return replace(speed.of_config(self.config.model_dump()), name=self.name)
 
     @property
@@ -182,8 +186,8 @@ def contenders(sources: Sequence[str], records: Path = RECORDS, tables: Path | N
     """
     found: list[Contender] = []
     for source in sources:
-        if source.startswith(ZOO):
-            found += _of_zoo(source.removeprefix(ZOO), records, tables)
+        if is_zoo(source):
+            found += _of_zoo(source.removeprefix(PREFIX), records, tables)
         else:
             found.append(_of_run(source))
     doubled = [name for name, times in Counter(map(_place, found)).items() if times > 1]
@@ -284,7 +288,7 @@ def _of_run(folder: str) -> Contender:
 
 def _place(contender: Contender) -> str:
     folders = [str(run.folder.resolve()) for run in contender.runs if run.folder]
-    return folders[0] if folders else ZOO + contender.name
+    return folders[0] if folders else PREFIX + contender.name
 
 
 def _joined(found: Sequence[Contender]) -> list[Contender]:

@@ -11,7 +11,7 @@ from ppeconv.choosing import comparison
 from ppeconv.choosing.comparison import Comparison
 from ppeconv.choosing.contenders import contenders, plain_widths, reference
 from ppeconv.choosing.sittings import How
-from ppeconv.zoo.record import Record
+from ppeconv.pretrained.record import Record
 from ppeconv.zoo.rows import chosen, read_jobs
 from tests.support.runs import call, trained_run
 
