@@ -96,6 +96,8 @@ def run(arguments: argparse.Namespace) -> None:
 
     if arguments.plot:
         present("matplotlib", "train")
+    machine = {**facts(), **({"threads": str(arguments.threads)} if arguments.threads else {})}
+    print(", ".join(f"{name} {value}" for name, value in machine.items()))
     advice = advise(
         arguments.arch,
         arguments.budget,
@@ -111,13 +113,11 @@ def run(arguments: argparse.Namespace) -> None:
         measure_again=arguments.measure_again,
         say=lambda line: print(line, flush=True),
     )
-    shared = {**facts(), "threads": str(advice.how.threads), **advice.shared}
-    print(", ".join(f"{name} {value}" for name, value in shared.items()))
     print(as_text([_line(option, advice.budget_ms) for option in fastest(advice.options)]))
     for line in _refused(advice.options):
         print(line)
     if arguments.csv:
-        write_to(arguments.csv, lambda file: write_csv(advice.options, file, shared))
+        write_to(arguments.csv, lambda file: write_csv(advice.options, file, {**machine, **advice.shared}))
     if arguments.plot:
         write_to(arguments.plot, lambda file: draw(advice.options, file))
     print(f"\n{advice.sentence}\n{advice.command}")

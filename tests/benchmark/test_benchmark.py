@@ -13,8 +13,9 @@ import pytest
 from paddle import nn
 
 from ppeconv import UserError, backend
-from ppeconv.benchmark import lanes, worker
+from ppeconv.benchmark import inference, lanes, machine, worker
 from ppeconv.benchmark.inference import InferenceSpeed
+from ppeconv.benchmark.networks import Network
 from ppeconv.benchmark.summary import fastest
 from ppeconv.benchmark.table import as_text, read_csv, write_csv
 from ppeconv.benchmark.turns import Contestant, drop_refusing, take_turns
@@ -147,6 +148,19 @@ def test_int8_of_a_run(tmp_path, capsys):
     full, int8 = read_csv(file, InferenceSpeed)[0]
     assert (full.runtime, int8.runtime, int8.reason) == ("onnx", "int8", "")
     assert int8.median_ms > 0
+
+
+@pytest.mark.parametrize(("asked", "got"), [(3, "3"), (None, str(machine.threads()))])
+def test_contestants_have_the_threads_that_are_asked_for(asked, got, monkeypatch):
+    made = []
+    monkeypatch.setattr(inference, "Contestant", lambda task, environment: made.append((task, environment)))
+    monkeypatch.setattr(inference, "drop_refusing", lambda contestants: dict.fromkeys(contestants.copy(), "it cannot"))
+    monkeypatch.setattr(inference, "take_turns", lambda *_: {})
+    monkeypatch.setattr(Network, "export", lambda *_: None)
+    with pytest.raises(UserError, match="nothing could be measured: it cannot"):
+        inference.inference_speed([Network("net", nn.Conv2D(3, 2, 1), [3, 4, 4], 2)], batch_sizes=[1], threads=asked)
+    ((task, environment),) = made
+    assert (str(task["arguments"]["threads"]), environment) == (got, {"OMP_NUM_THREADS": got})
 
 
 def test_all_runtimes_are_those_that_the_networks_can_have():
