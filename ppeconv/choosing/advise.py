@@ -138,12 +138,14 @@ def _known(
     """What was kept, and what is measured now, which is kept sitting by sitting."""
     depends = {"batch_size": how.batch_size, "form": how.form, "network": network_facts(host.of())}
     kept = Kept({**machine.facts(), "threads": str(how.threads), **depends}, cache)
-    found: list[Sitting] = []
+    before: list[Sitting] = []
     if not measure_again:
         try:
-            found = [sitting for sitting in kept.read() if sitting.rounds >= how.rounds]
+            before = kept.read()
         except UserError as error:
             say(str(error))
+    found = [sitting for sitting in before if sitting.rounds >= how.rounds]
+    shorter = [sitting for sitting in before if sitting.rounds < how.rounds]
     rest = sittings.missing(candidates, found, how)
     if len(rest) < len(candidates) - 1:
         times = sorted(sitting.measured for sitting in found)
@@ -154,7 +156,7 @@ def _known(
     for sitting in sittings.measure(PLAIN, rest, found, how, host.network, say):
         found.append(sitting)
         try:
-            kept.write(found)
+            kept.write([*shorter, *found])
         except UserError as error:
             say(str(error))
     return found
