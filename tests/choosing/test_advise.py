@@ -398,7 +398,7 @@ def test_advice_from_python_and_from_the_cache(tmp_path, monkeypatch):
     ppeconv.advise(budget=0.5, rounds=6, measure_again=True, **settings)
     assert {sitting["rounds"] for sitting in json.loads(file.read_text("utf-8"))["sittings"]} == {6}
     file.write_text("torn", "utf-8")
-    assert ppeconv.advise(budget=0.5, **settings).options == advice.options
+    assert ppeconv.advise(budget=0.5, **settings).sentence == advice.sentence
     assert any("are ignored" in line for line in said)
 
 
