@@ -9,7 +9,7 @@ from typing import Literal
 
 from ppeconv.choosing.candidates import PLAIN, Candidate
 from ppeconv.choosing.pareto import Point
-from ppeconv.choosing.plain_line import at_equal_cost
+from ppeconv.choosing.plain_line import at_equal_cost, judge
 from ppeconv.errors import UserError
 
 Verdict = Literal["plain", "narrower", "operator", "nothing"]
@@ -114,6 +114,8 @@ def _by_accuracy(fits: Sequence[Option], best: Sequence[Option]) -> Choice:
     rest = f"; of {untrained} more that fit the accuracy is not known" if untrained else ""
     if taken.candidate.is_plain:
         against = f"{_top1(taken)}, and the best operator that fits is {operator} with {_top1(operator)}"
+        if judge(_point(operator), _plain_line(best)).standing == "better":
+            against += ", which is more than plain networks have in its time, so that a wider one with it may be better"
         return Choice("narrower", taken, f"A narrower plain network is better: {taken} has {against}{rest}.")
     if plains:
         ahead = 100 * (_accuracy(taken) - _accuracy(plains[0]))
@@ -125,11 +127,19 @@ def _by_accuracy(fits: Sequence[Option], best: Sequence[Option]) -> Choice:
 
 def _line(taken: Option, best: Sequence[Option]) -> str:
     """What the line through the plain networks has at an operator's latency, where that is more."""
-    plain = [Point(str(it.candidate), _ms(it), it.top1) for it in best if it.candidate.is_plain and it.top1 is not None]
-    expected = at_equal_cost(plain, _ms(taken))
+    expected = at_equal_cost(_plain_line(best), _ms(taken))
     if expected is None or expected < _accuracy(taken):
         return ""
     return f"; but a plain network of a width between these may have {expected:.2%} in the same time (interpolated)"
+
+
+def _plain_line(best: Sequence[Option]) -> list[Point]:
+    """The plain networks that were trained."""
+    return [_point(option) for option in best if option.candidate.is_plain and option.top1 is not None]
+
+
+def _point(option: Option) -> Point:
+    return Point(str(option.candidate), _ms(option), _accuracy(option))
 
 
 def _by_work(fits: Sequence[Option]) -> Choice:

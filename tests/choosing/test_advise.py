@@ -289,6 +289,14 @@ def test_a_narrower_network_is_better_than_an_operator_that_is_no_more_accurate(
     assert choice.sentence.startswith("A narrower plain network is better: plain (width: 0.5)")
 
 
+def test_an_operator_that_is_better_in_its_own_time_is_said_to_be():
+    options = [option(PLAIN, 4.0, 100, 0.9), option(HALF, 1.0, 25, 0.8), option(QUARTER, 0.5, 6, 0.7)]
+    better, worse = (choose([*options, option(SPLIT, 0.6, 37, top1)], 1.5) for top1 in (0.79, 0.71))
+    assert better.taken.candidate == worse.taken.candidate == HALF
+    assert "a wider one with it may be better" in better.sentence
+    assert "a wider one" not in worse.sentence
+
+
 def test_what_widths_between_may_have_is_said():
     options = [option(PLAIN, 4.0, 100, 0.9), option(HALF, 1.0, 25, 0.8), option(SPLIT, 2.5, 37, 0.81)]
     choice = choose(options, 3.0)
