@@ -16,7 +16,6 @@ from ppeconv.deployment.runtimes import by_precision, by_preference
 from ppeconv.domains import Count, Positive, Threads
 
 if TYPE_CHECKING:
-    from ppeconv.data.found import Found
     from ppeconv.deployment.predictor import Prediction
     from ppeconv.errors import UserError
 
@@ -54,12 +53,9 @@ def parser() -> argparse.ArgumentParser:
 
 def run(arguments: argparse.Namespace) -> int:
     """Predict all images that can be read; returns the exit code."""
-    from ppeconv.data.found import images_of
-
-    found = images_of(arguments.images)
     unreadable: list[str] = []
     with _folder(arguments) as folder:
-        for prediction in _predictions(folder, found, arguments, lambda error: unreadable.append(str(error))):
+        for prediction in _predictions(folder, arguments, lambda error: unreadable.append(str(error))):
             if arguments.json:
                 print(json.dumps(asdict(prediction), ensure_ascii=False))
             else:
@@ -79,18 +75,21 @@ def _folder(arguments: argparse.Namespace) -> AbstractContextManager[str | Path]
         return nullcontext(arguments.model)
     if arguments.budget_ms is not None:
         raise UserError(
-            "--budget-ms picks among exported widths, and those of the zoo are measured by no export yet: ppeconv "
-            f"export --run {arguments.model} --widths 0.25 0.5 1, then --model with the folder that it writes"
+            f"--budget-ms picks among the widths of an export, and {arguments.model} has none; make one of an "
+            f"any-width network first: ppeconv export --run {arguments.model} --widths 0.25 0.5 1"
         )
+    from ppeconv.data.found import images_of
     from ppeconv.experiment.export import exported
 
+    images_of(arguments.images)  # a wrong name is told before the seconds that an export takes
     return exported(arguments.model, arguments.runtime)
 
 
 def _predictions(
-    folder: str | Path, found: Found, arguments: argparse.Namespace, unreadable: Callable[[UserError], None]
+    folder: str | Path, arguments: argparse.Namespace, unreadable: Callable[[UserError], None]
 ) -> Iterator[Prediction]:
     """By the exported network, or by that of the width which fits the budget."""
+    from ppeconv.data.found import images_of
     from ppeconv.deployment.predictor import Predictor
     from ppeconv.deployment.widths import AnyWidthPredictor, holds_widths
 
@@ -99,6 +98,7 @@ def _predictions(
     budget = arguments.budget_ms
     one_width = budget is None and not holds_widths(folder)
     predictor: Any = (Predictor if one_width else AnyWidthPredictor)(*where, keep_freed_pages=True)
+    found = images_of(arguments.images)
     if left_out := found.left_out():
         print(f"ppeconv: left out: {left_out}", file=sys.stderr)
     if budget is None:
