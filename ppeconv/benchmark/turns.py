@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -56,7 +57,8 @@ class Contestant:
     def close(self) -> None:
         """End the process."""
         self.peak_mib = _peak_mib(self._process.pid)
-        self._requests.close()
+        with contextlib.suppress(BrokenPipeError):  # of a process that ended before it read all that was said
+            self._requests.close()
         self._process.wait()
 
     def _say(self, line: str) -> None:

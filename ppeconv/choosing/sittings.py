@@ -103,6 +103,8 @@ def measure(
 ) -> Iterator[Sitting]:
     """Sitting after sitting until every candidate was measured; those that cannot be built are named and left out.
 
+    Where nothing was measured before and there is no candidate, it is the plain network alone.
+
     Args:
         plain: the one beside which the others are measured.
         candidates: but for the plain one.
@@ -114,11 +116,11 @@ def measure(
     """
     rest, seen = list(candidates), [row for sitting in sittings for row in sitting.rows]
     done = 0
-    while rest:
+    while rest or not seen:
         size = group_size(seen, available(), len(how.runtimes))
         group, rest = rest[:size], rest[size:]
         done += len(group)
-        say(f"measuring {done} of {done + len(rest)}: {', '.join(map(str, group))}, beside the plain network")
+        say(f"measuring {done} of {done + len(rest)}: {', '.join(map(str, [plain, *group]))}")
         began = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M")
         built = [network(plain)]
         for candidate in group:
@@ -126,7 +128,7 @@ def measure(
                 built.append(network(candidate))
             except UserError as error:
                 say(f"{candidate} is left out: {error}")
-        if len(built) > 1:
+        if len(built) > 1 or not seen:
             rows = how.measure(built, timed_runs(seen))
             seen += rows
             yield Sitting(began, how.rounds, rows)

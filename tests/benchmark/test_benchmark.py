@@ -88,6 +88,8 @@ def test_runs_before_the_timed_ones(monkeypatch):
 def test_a_contestant_that_dies_is_a_sentence():
     with pytest.raises(UserError, match="measuring process"):
         take_turns({"one": Contestant({}, ["false"])}, 1, 1)
+    with pytest.raises(UserError, match="measuring process"):
+        take_turns({"one": Contestant({"much": "x" * 10**6}, ["false"])}, 1, 1)
 
 
 @pytest.mark.skipif(not backend.available()[0], reason=backend.available()[1])

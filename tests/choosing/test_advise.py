@@ -173,6 +173,14 @@ def test_every_sitting_has_the_plain_network(monkeypatch):
     assert "plain (width: 0.25) is left out: a layer is left without channels" in said
 
 
+def test_the_plain_network_is_measured_where_there_is_nothing_beside_it(monkeypatch):
+    asked = []
+    monkeypatch.setattr(How, "measure", lambda how, networks, times: asked.append(networks) or [speed(PLAIN, "a", 1.0)])
+    alone = list(measure(PLAIN, [QUARTER], [], HOW, network, print))
+    assert [[it.name for it in networks] for networks in asked] == [["plain"]]
+    assert list(measure(PLAIN, [], alone, HOW, network, print)) == []
+
+
 def test_sittings_are_brought_together_by_their_ratio_to_the_plain_network():
     slow = Sitting("2026-01-02 00:00", 5, [speed(PLAIN, "a", 8.0, 1.0), speed(HALF, "a", 4.0, 0.5)])
     fast = Sitting(
