@@ -60,7 +60,7 @@ class DistillLoss(nn.Layer):
     """Cross entropy against the softened predictions of a trained network, arXiv 1503.02531.
 
     Args:
-        teacher: run folder of the trained network, or, from Python, the network itself.
+        teacher: run folder of the trained network, `zoo:NAME`, or, from Python, the network itself.
         temperature: divides both networks' logits; the loss is multiplied by its square.
     """
 

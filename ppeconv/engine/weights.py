@@ -20,7 +20,7 @@ from ppeconv.engine.torch_files import is_torch_file, read_torch
 from ppeconv.engine.weight_names import fitted, innermost
 from ppeconv.errors import UserError
 from ppeconv.files import write_whole
-from ppeconv.pretrained.weights import PREFIX, named
+from ppeconv.pretrained.weights import is_zoo, named
 
 _SAFETENSORS = {
     "F64": np.float64,
@@ -85,7 +85,7 @@ def weight_file(path: str | Path) -> Path:
 
     "zoo:" and a name mean weights that come with ppeconv.
     """
-    if str(path).startswith(PREFIX):
+    if is_zoo(str(path)):
         return named(str(path)).checked_path()
     path = Path(path)
     candidates = [

@@ -104,7 +104,7 @@ class Parts:
         return replace(self, config=with_values(self.config, {"Global.pretrained_model": None}))
 
     def with_classes_of_weights(self, run: Run) -> Parts:
-        """With the class names of the trained weights, see `trained_file`."""
+        """With the class names of the trained weights, those of a run or of the zoo."""
         if isinstance(source := self._trained(run), Weights):
             return self._with_classes(source.class_names, f"the weights {source.name}")
         return self.with_classes_of(Run(source.parent))

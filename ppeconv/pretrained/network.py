@@ -11,13 +11,12 @@ from pydantic import BaseModel
 
 from ppeconv.backbones.external import is_external
 from ppeconv.registry import BACKBONES, OPERATORS, RECALIBRATIONS, placed
-from ppeconv.schema import check
+from ppeconv.schema import Section, check
 from ppeconv.surgery.rules import Places, Rules
 
 _ABOUT_WEIGHTS = {"name", "class_num", "pretrained", "init", "freeze"}
 """Keys of a config's section Arch that are no arguments of the backbone, or say how many classes there are."""
 _CONVERSION: dict[str, Any] = {
-    "kind": "awn",
     "widths": (1.0, 0.75, 0.5, 0.25),
     "min_width": 0.25,
     "divisor": 1,
@@ -54,7 +53,8 @@ class Network:
         parts += [_of_operator(*operator) for operator in operators]
         if anywidth is not None:
             told = {key: value for key, value in anywidth.items() if key in _CONVERSION and value is not None}
-            parts.append(("any width", _CONVERSION | told, _CONVERSION))
+            kind = anywidth.get("kind", "awn")
+            parts.append((f"any-width {kind}", _CONVERSION | told, _CONVERSION))
         self._parts: list[tuple[str, dict[str, Any], dict[str, Any]]] = parts
 
     @classmethod
@@ -74,8 +74,7 @@ class Network:
             for section in listed
             if section
         ]
-        conversion = {key: anywidth[key] for key in _CONVERSION} if anywidth else None
-        return cls(arch["name"], arguments, operators, conversion)
+        return cls(arch["name"], arguments, operators, anywidth)
 
     def __str__(self) -> str:
         """Such as "ResNet20 (width=0.5), SPConv (ratio=0.25)": what differs from the defaults is named."""
@@ -120,11 +119,16 @@ def _of_operator(name: str, own: Mapping[str, Any], rules: Any) -> tuple[str, di
     values, defaults = choice.own.model_dump(), _defaults(type(choice.own))
     if choice.kind is OPERATORS:
         usual = choice.make.default_rules
-        values["rules"] = check(Rules, usual if rules is None else rules, "rules").model_dump()
-        defaults["rules"] = check(Rules, usual).model_dump()
+        values |= _rules(check(Rules, usual if rules is None else rules, "rules"))
+        defaults |= _rules(check(Rules, usual))
     elif choice.kind is RECALIBRATIONS:
-        values["rules"], defaults["rules"] = check(Places, rules or {}, "rules").model_dump(), Places().model_dump()
+        values |= _rules(check(Places, rules or {}, "rules"))
+        defaults |= _rules(Places())
     return choice.name, values, defaults
+
+
+def _rules(section: Section) -> dict[str, Any]:
+    return {f"rules.{key}": value for key, value in section.model_dump().items()}
 
 
 def _words(name: str, values: Mapping[str, Any], defaults: Mapping[str, Any]) -> str:

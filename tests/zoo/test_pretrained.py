@@ -158,7 +158,7 @@ def test_another_class_count_leaves_the_last_layer_as_initialised(own_shelf):
         ({"width": 0.7}, "no weights of .*width=0.7.*the nearest; '{name}' is of {network}"),
         ({"operator": None, "operator_args": None, "rules": None}, "the nearest; '{name}' is of {network}"),
         ({"rules": {"min_channels": 9}}, "no weights of .*min_channels"),
-        ({"anywidth": {}}, "no weights of .*, any width"),
+        ({"anywidth": {}}, "no weights of .*, any-width awn come"),
         ({"pretrained": "x" + "{name}"}, "no weights called 'x{name}' come with ppeconv; did you mean '{name}'?"),
         ({"pretrained": "{name}", "width": 0.7}, "the weights {name} are of {network}; got .*width=0.7"),
         ({"operator": "nothing"}, "no operator, recalibration block or head called 'nothing'"),
@@ -233,6 +233,25 @@ def test_a_config_starts_from_the_zoo_and_is_evaluated_with_it_until_it_is_train
     (experiment.run.path / "config.yaml").touch()
     with pytest.raises(UserError, match="there are no weights"):
         Experiment(OPERATOR.config, values).model  # noqa: B018
+
+
+def test_a_teacher_may_come_from_the_zoo(own_shelf):
+    def loss(teacher):
+        return Parts(configs.load(OPERATOR.config, {"Loss.Train": [{"DistillLoss": {"teacher": teacher}}]})).loss(
+            "Train"
+        )
+
+    loss(f"zoo:{OPERATOR.name}").require_fit(OPERATOR.class_names, list(OPERATOR.image_shape))
+    with pytest.raises(UserError, match="no weights called 'nothing'"):
+        loss("zoo:nothing")
+
+
+def test_every_row_is_a_network_that_can_be_compared():
+    networks = {str(Network.of(job.experiment().config.model_dump())) for job in read_jobs()}
+    assert len(networks) > 1
+    wide = Network("ResNet20", {"width": 2**0.5}, anywidth={"kind": "awn"})
+    assert wide.same_as(Network("resnet20", {"width": 1.4142, "class_num": 7}, anywidth={"min_width": 0.25}))
+    assert not wide.same_as(Network("ResNet20", {"width": 1.4142}))
 
 
 def test_fine_tuning_on_pictures_of_ones_own_starts_from_the_zoo(own_shelf, tmp_path, capsys):
