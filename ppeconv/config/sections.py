@@ -160,6 +160,8 @@ class OperatorSection(Named):
 
     rules: dict[str, Any] | None = None
     """Which convolutions are replaced; for a recalibration block, behind which layers it goes."""
+    init: Literal["from_dense"] | None = None
+    """Operators alone: `from_dense` fits the new layers to the trained convolutions of `Arch.pretrained`."""
     _choice: Choice = PrivateAttr()
 
     def model_post_init(self, context: Any) -> None:
@@ -297,6 +299,10 @@ class Config(Section):
         for section in self.operators:
             if section.rules is not None:
                 check(_RULES[section.choice.kind], section.rules, "Operator.rules")
+            if section.init and section.choice.kind is not OPERATORS:
+                raise UserError(
+                    f"Operator.init is for what replaces convolutions; {section.name} does not, leave it out"
+                )
         OPTIMIZERS.check(self.Optimizer.name, self.Optimizer.arguments)
         check_relations(self)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import pickle
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -104,7 +104,7 @@ def weight_file(path: str | Path) -> Path:
     return found
 
 
-def load_weights(model: nn.Layer, file: Path, complete: bool = False) -> str:
+def load_weights(model: nn.Layer, file: Path, complete: bool = False, needed: Collection[str] = ()) -> str:
     """Put the weights of a file into a network, in the network's number types.
 
     Names and layouts of PyTorch are understood, see `weight_names.fitted`.
@@ -113,6 +113,7 @@ def load_weights(model: nn.Layer, file: Path, complete: bool = False) -> str:
         model: the network.
         file: the weights.
         complete: refuse a file that does not fit in every name and shape.
+        needed: names of arrays that the file has to hold.
 
     Returns:
         What was loaded, how it was understood, what was skipped and what is missing, as a sentence.
@@ -130,7 +131,7 @@ def load_weights(model: nn.Layer, file: Path, complete: bool = False) -> str:
     )
     converted = [f"{count} converted from {name}" for name, count in types.items()]
     summary = "; ".join([loaded, *weights.notes, *notes, *converted])
-    if not fitting or (complete and (missing or skipped)):
+    if not fitting or (complete and (missing or skipped)) or set(needed) & set(missing):
         raise UserError(f"these weights are of another network: {summary}")
     model.set_state_dict(tensors)
     return summary

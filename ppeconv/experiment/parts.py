@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,8 @@ from ppeconv.surgery.report import Report
 
 CALIBRATION_IMAGES = 256
 """Training images from which the ranges of int8 are taken."""
+FITTING_IMAGES = 512
+"""Training images on which operators are fitted to the convolutions that they replace."""
 _CONVERTED = "_ppeconv_converted"
 """Where a network of one's own says which sections were put into it, and the reports on that."""
 
@@ -205,30 +208,61 @@ class Parts:
 
     # network
 
-    def model(self) -> tuple[nn.Layer, list[Report]]:
-        """The network, data facts filled in before, and what each operator changed."""
+    def started_model(self, weights: Path | None, resumed: bool = False) -> tuple[nn.Layer, list[str]]:
+        """The network as training begins with it, and what was done, in sentences.
+
+        With Operator.init the weights are those of the network without the operator: they are put in before it, and it
+        is fitted to them on some training images; not in a run that is resumed, whose weights are on their way.
+        """
+        if not self.starts_warm or resumed:
+            model, reports = self.model()
+            loads = weights is not None and not self.starts_warm
+            return model, [*map(str, reports), *([load_weights(model, weights)] if loads else [])]
+        notes: list[str] = []
+        model, reports = self.model(lambda dense: notes.append(_load_dense(dense, weights)) if weights else None)
+        return model, [*notes, *map(str, reports)]
+
+    @property
+    def starts_warm(self) -> bool:
+        """Whether an operator starts from the trained convolutions that it replaces."""
+        return any(section.init for section in self.config.operators)
+
+    def model(self, trained: Callable[[nn.Layer], None] | None = None) -> tuple[nn.Layer, list[Report]]:
+        """The network, data facts filled in before, and what each operator changed.
+
+        Args:
+            trained: puts trained weights into the network as it is before the first operator with init: from_dense,
+                which is then fitted to them; without it all operators have new weights, to be replaced by others.
+        """
         if self.network is None:
             section = self.config.Arch
             model = create_backbone(section.name, init="paddle", class_num=section.class_num, **self._arch_arguments())
             require_fit(model, self.config.Infer.image_shape)
-            return self._converted(model)
+            return self._converted(model, trained)
         scores = require_fit(self.network, self.config.Infer.image_shape)
         _require_scores(type(self.network).__name__, scores, self.config.Arch.class_num)
         wanted = repr((self.config.operators, self.config.AnyWidth))
         done, reports = getattr(self.network, _CONVERTED, ("", []))
         if done != wanted:
-            _, reports = self._converted(self.network)
+            _, reports = self._converted(self.network, trained)
             setattr(self.network, _CONVERTED, (wanted, reports))
         return self.network, reports
 
-    def _converted(self, model: nn.Layer) -> tuple[nn.Layer, list[Report]]:
+    def _converted(self, model: nn.Layer, trained: Callable[[nn.Layer], None] | None) -> tuple[nn.Layer, list[Report]]:
         """A network with the operators and at the widths of the config."""
-        config, reports = self.config, []
+        config, reports, started = self.config, [], False
         size = [1, *config.Infer.image_shape]
         for section in config.operators:
-            model, report = apply_operator(model, section.choice, section.rules, input_size=size)
+            fitted = trained is not None and section.init is not None
+            if trained and fitted and not started:
+                initialise(model, config.Arch.name, config.Arch.init)
+                trained(model)
+                started = True
+            images = [batch for batch, _ in self.plain_images("train", FITTING_IMAGES)] if fitted else None
+            model, report = apply_operator(model, section.choice, section.rules, size, images)
             reports.append(report)
-        initialise(model, config.Arch.name, config.Arch.init)
+        if not started:
+            initialise(model, config.Arch.name, config.Arch.init)
         if any_width := config.AnyWidth:
             conversion = any_width.model_dump(include={"kind", "widths", "min_width", "divisor", "whole"})
             make_anywidth(model, **conversion, input_size=size)
@@ -244,11 +278,24 @@ class Parts:
     def starting_weights(self) -> Path | None:
         """The readable weight file that a run starts from, or None; ImageNet weights are fetched by Paddle."""
         named = self.config.Global.pretrained_model or self.config.Arch.pretrained
+        if not named and self.starts_warm and self.network is None:
+            raise UserError(
+                "Operator.init: from_dense starts from a trained network without the operator; name its weights in "
+                "Arch.pretrained, such as the folder of its run"
+            )
         if not named:
             return None
-        file = imagenet_weights(self.config.Arch.name) if named is True else _file(self._found(named))
+        file = imagenet_weights(self.config.Arch.name) if named is True else _file(self._before_fitting()._found(named))
         read_weights(file)
         return file
+
+    def _before_fitting(self) -> Parts:
+        """Those of the network whose trained weights operators with init start from, without these and what follows."""
+        kept = list(takewhile(lambda section: not section.init, self.config.operators))
+        if len(kept) == len(self.config.operators):
+            return self
+        values = [section.model_dump() for section in kept]
+        return replace(self, config=with_values(self.config, {"Operator": values or None}))
 
     def trained_model(self, run: Run) -> nn.Layer:
         """The network in eval mode, with the weights that the config names, else the best ones of a run."""
@@ -422,6 +469,12 @@ def of_trained(name: str | Path, overrides: Overrides = ()) -> tuple[Path | dict
     if isinstance(overrides, Mapping):
         return source, {"Global.pretrained_model": weights, **overrides}
     return source, [f"Global.pretrained_model={weights or 'null'}", *overrides]
+
+
+def _load_dense(model: nn.Layer, weights: Path) -> str:
+    """Put weights into a network that operators are to be fitted to, and say so; every convolution has to be there."""
+    convolutions = [path for path, layer in model.named_sublayers() if isinstance(layer, nn.Conv2D)]
+    return load_weights(model, weights, needed=[f"{path}.weight" for path in convolutions])
 
 
 def _with_teachers(entry: Mapping[str, Mapping[str, Any] | None]) -> dict[str, dict[str, Any]]:

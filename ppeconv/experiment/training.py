@@ -16,7 +16,6 @@ from ppeconv.engine.log import log_to, logger
 from ppeconv.engine.resume import bring_best, find_start, paddle_threads, resume
 from ppeconv.engine.run import Run
 from ppeconv.engine.setup import select_backend, select_device
-from ppeconv.engine.weights import load_weights
 from ppeconv.experiment.parts import Parts
 from ppeconv.extras import installed, left_out
 
@@ -46,10 +45,9 @@ def _train(parts: Parts, run: Run, lock: Lock) -> None:
     notes += _batch_facts(parts)
 
     paddle.seed(settings.seed)
-    model, reports = parts.model()
+    model, begun = parts.started_model(weights, resumed=start is not None)
     require_fit(model, batches.image_shape)
-    notes += [*map(str, reports), _counts(model, parts)]
-    notes += [load_weights(model, weights)] if weights else []
+    notes += [*begun, _counts(model, parts)]
     distributed.start_alike(model)
     notes += [freeze(model, config.Arch.freeze)] if config.Arch.freeze else []
     trainer = parts.trainer(run, model, batches, eval_batches, precision)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from paddle import nn
 
@@ -21,6 +21,7 @@ from ppeconv.surgery.placement import recalibrate, replace_pool
 from ppeconv.surgery.replace import replace_conv
 from ppeconv.surgery.report import Report
 from ppeconv.surgery.rules import Places, Rules
+from ppeconv.surgery.warm_start import Images
 
 
 def create_operator(
@@ -68,15 +69,18 @@ def apply_operator(
     name: str | Choice,
     rules: Any = None,
     input_size: Sequence[int] | None = None,
+    images: Images | None = None,
     **own: Any,
 ) -> tuple[nn.Layer, Report]:
     """Put an operator, a recalibration block or a head into a network, in place, as its kind asks for.
 
-    `rules` are `Rules` for an operator and `Places` for a block, or a mapping of what these hold.
+    `rules` are `Rules` for an operator and `Places` for a block, or a mapping of what these hold. With `images` an
+    operator starts from the trained convolutions that it replaces, see `replace_conv`.
     """
     choice = name if isinstance(name, Choice) else placed(name).choose(name, own)
     if choice.kind is OPERATORS:
-        return replace_conv(model, choice, rules, input_size)
+        init: Literal["from_dense"] | None = None if images is None else "from_dense"
+        return replace_conv(model, choice, rules, input_size, init=init, images=images)
     if choice.kind is RECALIBRATIONS:
         return recalibrate(model, choice, rules, input_size)
     if rules:

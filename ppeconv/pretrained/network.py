@@ -68,7 +68,7 @@ class Network:
         operators = [
             (
                 section["name"],
-                {key: value for key, value in section.items() if key not in ("name", "rules")},
+                {key: value for key, value in section.items() if key not in ("name", "rules", "init")},
                 section["rules"],
             )
             for section in listed

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from paddle import nn
 
@@ -20,6 +20,7 @@ from ppeconv.surgery.remarks import refusal, remarks
 from ppeconv.surgery.report import Report, Row, counted
 from ppeconv.surgery.rules import Rules
 from ppeconv.surgery.sites import CLOSED, Site, pairs, sites
+from ppeconv.surgery.warm_start import Images, warm_start
 
 
 def replace_conv(
@@ -28,6 +29,8 @@ def replace_conv(
     rules: Rules | Mapping[str, Any] | None = None,
     input_size: Sequence[int] | None = None,
     dry_run: bool = False,
+    init: Literal["from_dense"] | None = None,
+    images: Images | None = None,
     **own: Any,
 ) -> tuple[nn.Layer, Report]:
     """Replace convolutions of any network, in place, by an operator.
@@ -39,13 +42,18 @@ def replace_conv(
         rules: which convolutions; see `Rules`. The operator's own default when not given.
         input_size: [N, C, H, W]; when given, the report holds MACs too.
         dry_run: only report.
+        init: "from_dense" fits each new layer to what the convolution it replaces gives, see `warm_start`, and measures
+            the statistics of the batch norms behind anew; without it new weights start at random.
+        images: what it is fitted on: some hundred images of the training set, transformed as in evaluation,
+            [N, C, H, W] or batches of such.
         own: the operator's arguments, such as ratio=0.5.
 
     The weights are carried over into Conv2D and OctaveConv (all of them), GroupConv and HetConv (those that they
-    keep); every other operator begins with new ones, and the report says which. Operators are in the mode of what they
-    replace, in its number format, and as frozen; their parameters have its learning rate factor, regulariser and
-    clipping, its hooks run around them. The report remarks on what cannot be taken over, such as weight norm, and on
-    layers where the operator saves neither parameters nor MACs.
+    keep); every other operator begins with new ones, and the report says which. With "from_dense" all are fitted where
+    what is carried over does not give the same already, and the report has the relative error of each. Operators are in
+    the mode of what they replace, in its number format, and as frozen; their parameters have its learning rate factor,
+    regulariser and clipping, its hooks run around them. The report remarks on what cannot be taken over, such as weight
+    norm, and on layers where the operator saves neither parameters nor MACs.
 
     Returns:
         The network (a new layer where `model` is itself a convolution) and the report.
@@ -55,6 +63,7 @@ def replace_conv(
     """
     plan = _Plan(model, OPERATORS.choose(operator, own), rules)
     make, report = plan.choice.make, plan.report
+    warm = _is_warm(init, images, plan)
     if not plan.chosen:
         raise UserError(_nothing_replaced(model, plan))
     before = counted(model, input_size)
@@ -65,13 +74,17 @@ def replace_conv(
         row.after = f"{report.name} {make.describe(site.geometry, site.own)}"
         row.params_after = parameter_count(layer)
         row.inherited = len(site.layers) == 1 and _inherits(layer, site.layers[0])
-        for what in remarks(make, site, row.inherited, plan.passage):
+        for what in remarks(make, site, row.inherited or warm, plan.passage):
             report.remark(what, row.path)
         new |= {id(old): identity_like(old) for old in site.succession} | {id(site.layers[-1]): layer}
     if dry_run:
         added = sum(parameter_count(new[id(site.layers[-1])]) - row.params_before for row, site in plan.chosen)
         report.compare((before[0], None), (before[0] + added, None))
         return model, report
+    if warm:
+        fits = warm_start(model, [(site, new[id(site.layers[-1])]) for _, site in plan.chosen], images)
+        for (row, _), found in zip(plan.chosen, fits, strict=True):
+            row.fit = found
     for _, site in plan.chosen:
         hand_over_hooks(site.succession, new[id(site.layers[-1])])
     model = exchange(model, new, CLOSED)
@@ -132,6 +145,22 @@ class _Plan:
         if reason := reason or refusal(self.choice.make, site.geometry, site.own):
             raise UserError(f"{self.choice.name} cannot flow through {site.path}: {reason}")
         return self.passage.kept.get(id(conv), "")
+
+
+def _is_warm(init: str | None, images: Images | None, plan: _Plan) -> bool:
+    """Whether layers are to be fitted; a UserError where that cannot be."""
+    if init not in (None, "from_dense"):
+        raise UserError(f"init should be 'from_dense', or left out; got {init!r}")
+    if init is None and images is not None:
+        raise UserError("images are what init='from_dense' fits the new layers on; give both or none")
+    if init and images is None:
+        raise UserError("init='from_dense' fits the new layers on images; give some hundred of the training set")
+    if init and plan.passage:
+        raise UserError(
+            f"with rules.flow {plan.choice.name} carries all weights over; leave init='from_dense' out, which fits "
+            "layers that take and give one tensor"
+        )
+    return init is not None
 
 
 def _commonest(rows: Sequence[Row]) -> str:

@@ -9,6 +9,7 @@ from paddle import nn
 
 from ppeconv.counting import count
 from ppeconv.layers.parameters import parameter_count
+from ppeconv.surgery.fitting import Fit
 
 
 @dataclass
@@ -24,11 +25,14 @@ class Row:
     reason: str = ""
     inherited: bool = False
     """Whether the weights of a convolution are those of the operator now."""
+    fit: Fit | None = None
+    """How near a layer came to the one it replaces, where it was fitted to it."""
 
     def __str__(self) -> str:
         if not self.after:
             return f"{self.before}  kept: {self.reason}"
         carried = ", weights carried over" if self.inherited else ""
+        carried += f", {self.fit}" if self.fit else ""
         return f"{self.before}  -> {self.after}, parameters {self.params_before:,} -> {self.params_after:,}{carried}"
 
 
