@@ -77,6 +77,8 @@ def section(name: str, options: list[Option], facts: dict[str, str]) -> Iterator
     yield f"| 算子 | MACs 比 | {' | '.join(runtimes)} | 最快 | ÷ MACs 比 | top-1 |"
     yield "|---|---:|" + "---:|" * len(runtimes) + "---|---:|---:|"
     yield from (row(option, options, runtimes) for option in best)
+    for data, epochs in dict.fromkeys((option.data, option.epochs) for option in best if option.top1):
+        yield from ("", f"top-1：{data}，{epochs} 轮。")
     changed = [option for option in best if option.candidate != PLAIN]
     yield from ("", f"- **赢**：{_named(option for option in changed if option.ratio < 1 - EVEN)}")
     yield f"- 相差不到 {EVEN:.0%}：{_named(option for option in changed if abs(option.ratio - 1) <= EVEN)}"

@@ -215,7 +215,7 @@ def speed_table():
 
 def option(operator, arguments, runtime, ms, macs=100, top1=None):
     """Of a plain network that takes 4 ms on runtime a and 5 ms on b."""
-    figures = ms, ms and ms / 4, 10, macs, macs / 100, top1, "", None, "", ms, None, "2026-01-01 00:00"
+    figures = ms, ms and ms / 4, 10, macs, macs / 100, top1, "CIFAR-10", 12, "1", ms, None, "2026-01-01 00:00"
     return Option(operator, arguments, runtime, *figures, "" if ms else "it cannot")
 
 
@@ -245,6 +245,7 @@ def test_the_page_of_speeds(tmp_path):
         "| 普通网络 width: 0.5 | 0.25 | 0.25 | — | **0.25**（1 a） | 1.00 |  |",
         f"| {operator} | 0.50 | 1.50 | 0.60 | **0.75**（3 b） | 1.50 | 80.00% |",
     ]
+    assert one.count("top-1：CIFAR-10，12 轮。\n") == 1
     assert f"- **赢**：普通网络 width: 0.5 0.25、{operator} 0.75\n" in one
     assert "- **输**：[SKConv](operators/skconv.md) 2.00\n" in one
     assert "- 没有测：[SKConv](operators/skconv.md)，b：it cannot\n" in one
