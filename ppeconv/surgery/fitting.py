@@ -59,7 +59,8 @@ def fit(
         norm: the batch norm that reads the output, where there is one: errors then count as it scales its channels,
             and means do not count, as it takes them out.
         steps, learning_rate: of Adam.
-        iterations, tolerance: of conjugate gradients, see `least_squares`.
+        iterations: of conjugate gradients, at most.
+        tolerance: a step of theirs that lowers the squared relative error by less is the last one.
         seed: of the order of batches.
 
     Returns:
@@ -78,9 +79,17 @@ def fit(
             measure_statistics(layer, inputs)
             best.offer()
         if linear:
-            least_squares(layer, linear, data, iterations, tolerance)
+            _least_squares(layer, linear, data, iterations, tolerance)
             best.offer()
     return Fit(first, best.error, "least squares" if len(linear) == len(trained) else "Adam")
+
+
+def relative_error(
+    layer: nn.Layer, inputs: Sequence[Tensor], targets: Sequence[Tensor], norm: nn.Layer | None = None
+) -> float:
+    """How far a layer is from targets, as `Fit` has it; such as on images that it was not fitted on."""
+    with observe.evaluating(layer):
+        return _Data(inputs, targets, _Measure.behind(norm)).error(layer)
 
 
 def linear_parameters(layer: nn.Layer, inputs: Tensor, seed: int = 0) -> list[Tensor]:
@@ -106,7 +115,7 @@ def linear_parameters(layer: nn.Layer, inputs: Tensor, seed: int = 0) -> list[Te
     return found
 
 
-def least_squares(
+def _least_squares(
     layer: nn.Layer, parameters: Sequence[Tensor], data: _Data, iterations: int = 60, tolerance: float = 1e-5
 ) -> None:
     """Minimise the error over parameters in which the output is affine, by conjugate gradients from their values.
@@ -122,7 +131,8 @@ def least_squares(
     start = _flat(parameters)
     residual = -data.gradient(layer, parameters)
     _set(parameters, np.zeros_like(start))
-    resting = [layer(x).detach() for x in data.inputs]
+    with paddle.no_grad():
+        resting = [layer(x) for x in data.inputs]
 
     def curvature(direction: np.ndarray) -> np.ndarray:
         _set(parameters, direction)

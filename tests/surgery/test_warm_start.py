@@ -10,7 +10,7 @@ from ppeconv import UserError, create_operator, replace_conv
 from ppeconv.experiment import Experiment
 from ppeconv.layers.statistics import by_batch, measure_statistics
 from ppeconv.registry import OPERATORS
-from ppeconv.surgery.fitting import fit, linear_parameters
+from ppeconv.surgery.fitting import fit, linear_parameters, relative_error
 
 SIDE, CHANNELS = 6, 8
 
@@ -67,8 +67,10 @@ def test_every_operator_comes_nearer(operator):
     plain = nn.Conv2D(CHANNELS, CHANNELS, 3, padding=1)
     layer = create_operator(operator, CHANNELS, CHANNELS, 3, padding=1)
     x = paddle.nn.functional.relu(images(32, CHANNELS))
-    done = fit(layer, [x[:16], x[16:]], [plain(x[:16]).detach(), plain(x[16:]).detach()], steps=60)
+    inputs, targets = [x[:16], x[16:]], [plain(x[:16]).detach(), plain(x[16:]).detach()]
+    done = fit(layer, inputs, targets, steps=60)
     assert done.after < 0.95 * done.before
+    assert done.after == pytest.approx(relative_error(layer, inputs, targets), rel=1e-3)
 
 
 def test_least_squares_reach_the_optimum():
