@@ -205,13 +205,15 @@ class _Data:
         for x, y in zip(self.inputs, targets or self.targets, strict=True):
             output = layer(x)
             weighed = self.measure(self.measure(output.detach() - y))
-            gradients = paddle.grad([output], list(parameters), [weighed], allow_unused=True)
+            paddle.autograd.backward([output], [weighed])  # not paddle.grad, which the fast layers do not know
+            gradients = [p.grad for p in parameters]
             total = total + np.concatenate(
                 [
                     np.zeros(math.prod(p.shape)) if g is None else g.numpy().astype(np.float64).ravel()
                     for p, g in zip(parameters, gradients, strict=True)
                 ]
             )
+            _forget_gradients(layer)
         return total / self.squares
 
 
@@ -265,11 +267,15 @@ def _released(layer: nn.Layer) -> Iterator[None]:
     try:
         yield
     finally:
+        _forget_gradients(layer)
         for it, values in zip(parameters, kept, strict=True):
             it.stop_gradient, it.optimize_attr, it.regularizer, it.need_clip = values
-        for value in (*parameters, *layer.buffers()):
-            if value.grad is not None:
-                value.clear_gradient(set_to_zero=False)
+
+
+def _forget_gradients(layer: nn.Layer) -> None:
+    for value in (*_trained(layer), *layer.buffers()):
+        if value.grad is not None:
+            value.clear_gradient(set_to_zero=False)
 
 
 def _trained(layer: nn.Layer) -> list[Tensor]:
