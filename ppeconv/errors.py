@@ -10,6 +10,10 @@ class UserError(Exception):
     """Bad input: the message is a sentence that says what was got, what is allowed and what to do."""
 
 
+class WorkersLost(UserError):
+    """A process that prepares batches has ended, perhaps because a signal reached it too."""
+
+
 class Unsupported(UserError):
     """An operator was asked for a convolution it has no definition for."""
 

@@ -67,7 +67,7 @@ def _on_bases(
 
 def _bases(names: Any, path: Path) -> Iterator[Path]:
     names = [names] if isinstance(names, str) else names
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+    if not isinstance(names, list) or not all(isinstance(name, str) and "\0" not in name for name in names):
         raise UserError(f"_base_ of {path} should be a file or a list of files; got {names!r}")
     for name in names:
         found = _found(name, path.parent)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
+import shutil
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -18,11 +19,12 @@ from paddle.io import BatchSampler, DataLoader, Dataset
 
 from ppeconv.data.datasets import DataSet
 from ppeconv.data.transforms import Normalize, Operation, Transform
-from ppeconv.errors import UserError
+from ppeconv.errors import UserError, WorkersLost, first_line
 from ppeconv.registry import TRANSFORMS
 
 _ORDER, _AUGMENTATION = 0, 1
 logger = logging.getLogger("ppeconv")
+_SHARED_MEMORY = "/dev/shm"
 _UNREADABLE = -1
 """The label that a worker gives to an image which it cannot read."""
 
@@ -143,9 +145,12 @@ class Batches:
 
     def _loaded(self, order: _Order, collate: _Collate) -> Iterator[tuple[Tensor, Tensor]]:
         if self.num_workers:
-            yield from DataLoader(
-                _Positions(len(self.dataset)), batch_sampler=order, num_workers=self.num_workers, collate_fn=collate
-            )
+            try:
+                yield from DataLoader(
+                    _Positions(len(self.dataset)), batch_sampler=order, num_workers=self.num_workers, collate_fn=collate
+                )
+            except (SystemError, RuntimeError, OSError) as error:  # Paddle's reader, which does not know why
+                raise WorkersLost(_why_workers_end(self.num_workers, error)) from None
         else:
             for positions in order:
                 images, labels = collate(positions)
@@ -173,6 +178,20 @@ class Batches:
     def _order(self, epoch: int) -> np.ndarray:
         count = len(self.dataset)
         return _generator(self.seed, epoch, _ORDER).permutation(count) if self.shuffle else np.arange(count)
+
+
+def _why_workers_end(workers: int, error: Exception) -> str:
+    begin = f"a process that prepares batches has ended (num_workers is {workers})"
+    try:
+        free = shutil.disk_usage(_SHARED_MEMORY).free
+    except OSError:
+        return f"{begin}: {first_line(error)}; set num_workers to 0"
+    if free < 64 * 2**20:
+        return (
+            f"{begin}: batches come through {_SHARED_MEMORY}, which has {free // 1024:,} KiB free; make it larger "
+            "(docker run --shm-size=2g), or set num_workers to 0"
+        )
+    return f"{begin}: it was killed, or there was no memory left; see above, and take fewer, or set num_workers to 0"
 
 
 class _Collate:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from ppeconv.errors import UserError
+from ppeconv.errors import UserError, WorkersLost
 
 SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
@@ -70,10 +70,9 @@ def listening() -> Iterator[None]:
     before = {number: signal.signal(number, handle) for number in heard}
     try:
         yield
-    except UserError:
-        raise
     except Exception as error:
-        if _Asked.number:  # Paddle's C++ code gives back an error of its own in place of what was raised through it
+        spoken = isinstance(error, UserError) and not isinstance(error, WorkersLost)
+        if _Asked.number and not spoken:  # Paddle's C++ code gives an error of its own for what was raised through it
             raise Stopped(_Asked.number) from error
         raise
     finally:

@@ -182,7 +182,7 @@ def test_odd_yaml_is_refused(text, words, tmp_path):
         configs.load(str(tmp_path / "a.yaml"))
 
 
-@pytest.mark.parametrize("bases", ["5", "null", "true", "[1]", "[[a]]", "{a: b}"])
+@pytest.mark.parametrize("bases", ["5", '"\\0"', "null", "true", "[1]", "[[a]]", "{a: b}"])
 def test_bases_are_files(bases, tmp_path):
     (tmp_path / "a.yaml").write_text(f"_base_: {bases}\n", "utf-8")
     with pytest.raises(UserError, match="should be a file or a list of files; got"):

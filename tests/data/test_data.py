@@ -1,16 +1,19 @@
 """Data sets, transforms, batches."""
 
 from itertools import chain, zip_longest
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from ppeconv import UserError, config
+from ppeconv.data import batches as module
 from ppeconv.data.batches import Batches, Pipeline
 from ppeconv.data.datasets import MNIST, Cifar10, Digits, FashionMNIST, ImageFolder
 from ppeconv.data.images import read_image
 from ppeconv.data.transforms import sized
+from ppeconv.errors import WorkersLost
 from ppeconv.experiment.parts import Parts
 from ppeconv.registry import TRANSFORMS
 
@@ -298,3 +301,16 @@ def test_missing_folders_and_unreadable_images(tmp_path):
     (tmp_path / "bad.png").write_bytes(b"no picture")
     with pytest.raises(UserError, match=r"bad\.png cannot be read as an image"):
         read_image(tmp_path / "bad.png")
+
+
+@pytest.mark.parametrize(
+    ("free", "words"), [(4096, r"which has 4 KiB free; make it larger"), (2**33, r"it was killed, or there was no")]
+)
+def test_lost_workers_are_a_sentence(free, words, monkeypatch):
+    def lost(*arguments, **options):
+        raise SystemError("(Fatal) Blocking queue is killed because the data reader raises an exception.")
+
+    monkeypatch.setattr(module, "DataLoader", lost)
+    monkeypatch.setattr(module.shutil, "disk_usage", lambda place: SimpleNamespace(free=free))
+    with pytest.raises(WorkersLost, match=rf"has ended \(num_workers is 2\): .*{words}"):
+        epoch(workers=2)

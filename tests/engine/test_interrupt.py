@@ -12,7 +12,7 @@ import pytest
 
 from ppeconv.engine import checkpoint, interrupt
 from ppeconv.engine.trainer import Trainer
-from ppeconv.errors import UserError
+from ppeconv.errors import UserError, WorkersLost
 from tests.engine.test_resume import assert_same
 from tests.support.runs import call, trained_run
 
@@ -114,6 +114,15 @@ def test_a_refusal_stays_a_refusal():
         raise UserError("the disk is full")
 
     with pytest.raises(UserError, match="disk"), interrupt.listening(), interrupt.waiting():
+        fail()
+
+
+def test_workers_that_a_signal_reached_too_do_not_hide_it():
+    def fail():
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise WorkersLost("a process that prepares batches has ended")
+
+    with pytest.raises(interrupt.Stopped), interrupt.listening(), interrupt.waiting():
         fail()
 
 
