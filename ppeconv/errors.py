@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
+
+_UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+"""Characters that change how a terminal shows others."""
 
 
 class UserError(Exception):
-    """Bad input: the message is a sentence that says what was got, what is allowed and what to do."""
+    """Bad input: the message is a sentence that says what was got, what is allowed and what to do.
+
+    What it quotes may come from a file of others; control characters are written out.
+    """
+
+    def __init__(self, message: str = ""):
+        super().__init__(_UNSEEN.sub(lambda match: ascii(match[0])[1:-1], str(message)))
 
 
 class WorkersLost(UserError):

@@ -15,6 +15,7 @@ from PIL import Image
 
 from ppeconv.cli.main import main
 from ppeconv.engine import checkpoint
+from ppeconv.errors import UserError
 from tests.support.runs import call, trained_run
 
 TRAIN = ["train", "-c", "lenet_spconv_digits", "-o", "Global.max_steps=1"]
@@ -434,3 +435,7 @@ def test_a_run_without_its_paddle_file_is_not_silently_random(run, tmp_path, cap
         "-o",
         f"Global.pretrained_model={tmp_path / 'part'}",
     )
+
+
+def test_what_a_message_quotes_does_not_steer_the_terminal():
+    assert str(UserError("a\x1b[2Jb\0c\rd\u202ee\n\tf")) == "a\\x1b[2Jb\\x00c\\rd\\u202ee\n\tf"
