@@ -1,6 +1,6 @@
 """Kill a real training again and again, and look whether anything was lost: python scripts/chaos.py --kills 100
 
-It trains on the first 5,000 images of CIFAR-10 without a break. Then it starts the same training, ends it with SIGKILL
+It trains on the first 2,000 images of CIFAR-10 without a break. Then it starts the same training, ends it with SIGKILL
 at a random moment (of a start, a step, a save or an evaluation) and starts it again with Global.checkpoints=auto, until
 it is finished; and so on until there were so many kills. Weights, optimizer and table of every finished run must equal
 the unbroken one's, and no epoch that was evaluated may be trained again. With --damage the newest checkpoint is
@@ -33,10 +33,10 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent.parent
 CONFIG = "resnet20_spconv_cifar10"
 SETTINGS = (
-    "Arch.width=0.25 Global.epochs=3 Global.save_step_interval=10 Global.print_batch_step=1 Global.use_visualdl=false "
+    "Arch.width=0.25 Global.epochs=3 Global.save_step_interval=3 Global.print_batch_step=1 Global.use_visualdl=false "
     "DataLoader.Train.sampler.batch_size=128"
 )
-IMAGES = {"train": 5000, "test": 1000}
+IMAGES = {"train": 2000, "test": 500}
 DISK_MIB = 64
 
 
@@ -83,7 +83,7 @@ def broken_to_the_end(
     """Break a training at random moments until it ends by itself."""
     while True:
         before = training.epochs()
-        moment = draw.uniform(0.3, 1.1) * length if counts["kills"] < options.kills else None
+        moment = draw.uniform(0.1, 1.0) * length if counts["kills"] < options.kills else None
         ended = training.run(moment, fill=options.full_disk)
         resumed = training.resumed_in_epoch()
         if resumed is not None and resumed < before and not training.damaged:
