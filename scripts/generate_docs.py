@@ -1,7 +1,8 @@
-"""Write everything in docs/ and README_cn.md that follows from the code alone: python scripts/generate_docs.py
+"""Write everything in docs/ and the READMEs that follows from code and records: python scripts/generate_docs.py
 
-Figures and pages of operators, recalibration blocks and heads, the tables of them, docs/config.md, configs/README.md.
-What is written by hand stays. Pages of measurements have scripts of their own.
+Figures and pages of operators, recalibration blocks and heads, the tables of them, docs/config.md, configs/README.md,
+the tables and pictures of the zoo's results. What is written by hand stays. Pages of measurements have scripts of
+their own.
 """
 
 import runpy
@@ -14,6 +15,7 @@ PARTS = (
     "scripts/operators_table.py",
     "scripts/make_config_reference.py",
     "scripts/configs_index.py",
+    "scripts/zoo_table.py",
 )
 
 if __name__ == "__main__":

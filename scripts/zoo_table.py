@@ -1,16 +1,31 @@
-"""Write the tables of the zoo's records into docs/results.md: python scripts/zoo_table.py"""
+"""Write what the zoo's records say: python scripts/zoo_table.py
 
+The tables and pictures of docs/results.md, and the picture and table on the first screen of README_cn.md and README.md,
+from the records and, where it is there, docs/results/latency.csv. That is measured on a quiet machine by
+python tools/compare.py zoo:main zoo:long zoo:wide zoo:more --csv docs/results/latency.csv
+"""
+
+import re
 import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from statistics import mean
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from ppeconv.zoo.record import Record
+from ppeconv.benchmark.inference import InferenceSpeed
+from ppeconv.choosing.comparison import FASTEST, Comparison, Cost, kept_speeds
+from ppeconv.choosing.contenders import Contender, contenders, plain_widths
+from ppeconv.choosing.pareto import draw, in_percent
+from ppeconv.choosing.plain_line import Standing, Verdict
+from ppeconv.pretrained.record import Record
+from ppeconv.registry import OPERATORS
 from ppeconv.zoo.rows import Job, read_jobs
 
-PAGE, BEGIN, END = ROOT / "docs" / "results.md", "<!-- zoo:begin -->\n", "<!-- zoo:end -->\n"
+KEPT = ROOT / "docs" / "results"
+LATENCY = KEPT / "latency.csv"
+BEGIN, END = "<!-- zoo:begin -->\n", "<!-- zoo:end -->\n"
 TITLES = {
     "lenet": "LeNet，20 轮",
     "main": "ResNet20，12 轮",
@@ -18,56 +33,312 @@ TITLES = {
     "more": "ResNet20，其余算子，12 轮",
     "wide": "ResNet20，两倍通道，5 轮",
 }
+FIRST = "main"
+"""The table of the first screen."""
 
 
-def tables() -> str:
-    """A table for each of the zoo's that has records, a row for each row of it that has."""
-    jobs = [job for job in read_jobs() if (folder(job) / "record.json").is_file()]
-    names = list(dict.fromkeys(job.row.table for job in jobs))
-    return "\n".join(_table(name, [job for job in jobs if job.row.table == name]) for name in names)
+@dataclass(frozen=True)
+class Words:
+    """What the first screen says, in one language."""
+
+    head: tuple[str, ...]
+    time: str
+    as_fast: str
+    as_much_work: str
+    picture: str
+    spread: str
+    standing: dict[Standing, str]
+    beyond: dict[Standing, str]
+    """In place of `standing` where there is no margin, as the plain networks cost less or more."""
+    what: str
+    seeds: str
+    one_seed: str
+    noise: str
+    chance: str
+    """Where no network has several seeds."""
+    latency: str
+    rest: str
+
+    def of(self, verdict: Verdict | None) -> str:
+        """A cell of a table."""
+        if verdict is None:
+            return "—"
+        if verdict.margin is None:
+            return self.beyond[verdict.standing]
+        return f"{self.standing[verdict.standing]} {100 * verdict.margin:+.2f}"
+
+    def top1(self, contender: Contender) -> str:
+        """The mean, and of several seeds the range."""
+        lowest, highest = contender.spread or (0.0, 0.0)
+        spread = self.spread.format(100 * lowest, 100 * highest) if contender.spread else ""
+        return f"{contender.top1:.2%}{spread}"
 
 
-def folder(job: Job) -> Path:
-    """Where a run's record lies."""
-    return ROOT / "ppeconv" / "zoo" / job.folder
+CHINESE = Words(
+    head=("网络", "top-1", "参数量", "MACs"),
+    time="时间比，批 {}",
+    as_fast="与同样快的窄普通网络比，批 {}",
+    as_much_work="与同样 MACs 的窄普通网络比",
+    picture="精度与代价",
+    spread="（{:.2f} 到 {:.2f}）",
+    standing={"better": "**胜**", "level": "平", "worse": "负"},
+    beyond={"better": "**胜**，更省且更准", "worse": "负，更费且不更准", "outside": "比不出"},
+    what="ResNet20，{}，{} 轮，最后一轮的 top-1",
+    seeds="；{} 行有几个种子（平均值，括号里是范围），{} 行只有一个",
+    one_seed="；每行只有一个种子",
+    noise="，同一网络的种子之间最多相差 {:.2f} 点，差别不超过它算平",
+    chance="，小的差别可能是偶然",
+    latency="。时间比：除以 {} 的时间，各用自己最快的运行时；{}",
+    rest="。窄普通网络的精度在几个宽度之间插值，不外推。全部表格、每个运行时的结论：[结果](docs/results.md)。",
+)
+ENGLISH = Words(
+    head=("network", "top-1", "parameters", "MACs"),
+    time="time, batch {}",
+    as_fast="against a narrower plain network as fast, batch {}",
+    as_much_work="against a narrower plain network of equal MACs",
+    picture="accuracy against cost",
+    spread=" ({:.2f} to {:.2f})",
+    standing={"better": "**better**", "level": "level", "worse": "worse"},
+    beyond={
+        "better": "**better**: cheaper, more accurate",
+        "worse": "worse: dearer, no more accurate",
+        "outside": "cannot be said",
+    },
+    what="ResNet20, {}, {} epochs, top-1 of the last one",
+    seeds="; {} rows have several seeds (mean, range in brackets), {} have one",
+    one_seed="; one seed each",
+    noise="; seeds of one network differ by up to {:.2f} points, and what differs by no more is level",
+    chance=", so that small differences may be chance",
+    latency=". Time: divided by that of {}, each on its fastest runtime; {}",
+    rest=". The accuracy of a narrower plain network is interpolated between several widths, never extrapolated. "
+    "All tables, and every runtime: [results](docs/results.md) (in Chinese).",
+)
 
 
-def _table(name: str, jobs: list[Job]) -> str:
-    lines = [
-        f"### {TITLES[name]}\n",
-        "| 行 | 配置与覆盖项 | 数据 | 参数量 | MACs | 种子 | top-1（最后一轮） |",
-        "|---|---|---|---:|---:|---|---:|",
-    ]
-    for row in dict.fromkeys(job.row.name for job in jobs):
-        own = [job for job in jobs if job.row.name == row]
-        lines.append(_row(own[0], [Record.read(folder(job)) for job in own]))
-    records = [Record.read(folder(job)) for job in jobs]
+def tables() -> dict[str, Comparison]:
+    """Of each of the zoo's tables that has records, those rows that have, with their latencies."""
+    found = {}
+    speeds, _ = latencies()
+    for table in dict.fromkeys(job.row.table for job in read_jobs()):
+        names = dict.fromkeys(job.row.name for job in jobs_with_records(table))
+        if names:
+            rows = [contender for name in names for contender in contenders([f"zoo:{name}"], tables=KEPT)]
+            own = [speed for speed in speeds if speed.network in names]
+            found[table] = Comparison(rows, own)
+    return found
+
+
+def latencies() -> tuple[list[InferenceSpeed], dict[str, str]]:
+    """What was measured, and what it depends on; nothing where nothing was."""
+    return kept_speeds(LATENCY) if LATENCY.is_file() else ([], {})
+
+
+def jobs_with_records(table: str) -> list[Job]:
+    """The runs of a table that are finished."""
+    return [job for job in read_jobs() if job.row.table == table and record_file(job).is_file()]
+
+
+def record_file(job: Job) -> Path:
+    """Of a run, whether it is there or not."""
+    return ROOT / "ppeconv" / "zoo" / job.folder / "record.json"
+
+
+def pages(compared: dict[str, Comparison]) -> dict[Path, str]:
+    """What stands between the marks on each page."""
+    return {
+        ROOT / "docs" / "results.md": "\n".join(
+            "\n".join(_section(table, comparison)) + "\n" for table, comparison in compared.items()
+        ),
+        ROOT / "README_cn.md": "\n".join(first_screen(compared[FIRST], CHINESE)) + "\n",
+        ROOT / "README.md": "\n".join(first_screen(compared[FIRST], ENGLISH)) + "\n",
+    }
+
+
+def pictures(table: str, comparison: Comparison) -> dict[str, list[Cost]]:
+    """Files in docs/results and what is drawn in each; none of a table without a line of plain networks."""
+    if not _has_line(comparison):
+        return {}
+    counts = [cost for cost in comparison.costs if not cost.batch_size]
+    fastest = [cost for cost in _fastest(comparison) if len(comparison.points(cost)) > 1]
+    return {**({f"{table}_latency.svg": fastest} if fastest else {}), f"{table}_counts.svg": counts}
+
+
+def _has_line(comparison: Comparison) -> bool:
+    return len(plain_widths(comparison.reference, comparison.contenders)) > 1
+
+
+def first_screen(comparison: Comparison, words: Words) -> Iterator[str]:
+    """The picture and the table that answer which operator to take."""
+    fastest = _fastest(comparison)
+    judged = fastest or [cost for cost in comparison.costs if cost.name == "MACs"]
+    for file in list(pictures(FIRST, comparison))[:1]:
+        yield f'<a href="docs/results.md"><img src="docs/results/{file}" alt="{words.picture}" width="860"></a>\n'
+    yield _line(
+        [*words.head, *(words.time.format(cost.batch_size) for cost in fastest)]
+        + [words.as_fast.format(cost.batch_size) if cost in fastest else words.as_much_work for cost in judged]
+    )
+    yield "|---|---:|---:|---:|" + "---:|" * len(fastest) + "---|" * len(judged)
+    for contender in sorted(comparison.contenders, key=lambda it: -(it.top1 or 0)):
+        params, macs = contender.counts
+        ratios = [_ratio(comparison.ratio(contender, cost)) for cost in fastest]
+        verdicts = [words.of(comparison.verdict(contender, cost)) for cost in judged]
+        yield _line([_name(contender, "docs/"), words.top1(contender), f"{params:,}", f"{macs:,}", *ratios, *verdicts])
+    yield ""
+    yield _said(comparison, words)
+
+
+def _said(comparison: Comparison, words: Words) -> str:
+    """What the figures of the first screen are."""
+    first, noise = comparison.contenders[0], comparison.noise(comparison.reference)
+    several = sum(len(contender.runs) > 1 for contender in comparison.contenders)
+    text = words.what.format(first.data, first.config.Global.epochs)
+    text += words.seeds.format(several, len(comparison.contenders) - several) if several else words.one_seed
+    text += words.noise.format(100 * noise) if noise else words.chance
+    if comparison.speeds:
+        text += words.latency.format(comparison.reference.title, _machine())
+    return text + words.rest
+
+
+def _section(table: str, comparison: Comparison) -> Iterator[str]:
+    """A table of the page of results, with its picture and what follows from it."""
+    fastest = _fastest(comparison)
+    yield f"### {TITLES.get(table, table)}\n"
+    yield from (f"![精度与代价](results/{file})\n" for file in pictures(table, comparison))
+    judged = (
+        [cost for cost in comparison.costs if cost.name == "MACs" or cost in fastest] if _has_line(comparison) else []
+    )
+    times = [f"时间比，批 {cost.batch_size}" for cost in fastest]
+    yield _line(
+        ["行", "网络", "配置与覆盖项", "数据", "参数量", "MACs", "种子", "top-1（最后一轮）", "训练", *times]
+        + ["同样 MACs" if cost.name == "MACs" else f"同样快，批 {cost.batch_size}" for cost in judged]
+    )
+    yield "|---|---|---|---|---:|---:|---|---:|---:|" + "---:|" * len(times) + "---|" * len(judged)
+    jobs = {job.row.name: job for job in jobs_with_records(table)}
+    for contender in comparison.contenders:
+        yield _line(_cells(contender, jobs[contender.name], comparison, fastest, judged))
+    yield ""
+    if judged:
+        yield from _plainly(comparison)
+        yield ""
+    yield _made_by([Record.read(record_file(job).parent) for job in jobs_with_records(table)])
+
+
+def _cells(
+    contender: Contender, job: Job, comparison: Comparison, fastest: list[Cost], judged: list[Cost]
+) -> Iterator[str]:
+    params, macs = contender.counts
+    yield f"`{contender.name}`"
+    yield _name(contender, "")
+    yield "，".join(f"`{text}`" for text in (job.row.config, *job.row.overrides))
+    yield str(contender.data)
+    yield from (f"{params:,}", f"{macs:,}")
+    yield "、".join(f"[{run.seed}](results/{contender.name}_seed{run.seed}.csv)" for run in contender.runs)
+    yield CHINESE.top1(contender)
+    yield f"{(contender.seconds or 0) / 3600:.1f} 小时"
+    yield from (_ratio(comparison.ratio(contender, cost)) for cost in fastest)
+    yield from (CHINESE.of(comparison.verdict(contender, cost)) for cost in judged)
+
+
+def _plainly(comparison: Comparison) -> Iterator[str]:
+    """Which networks are better than a narrower plain one at equal cost, and which are not."""
+    line = plain_widths(comparison.reference, comparison.contenders)
+    several = [f"{it.title} {len(it.runs)} 个（相差 {_gap(it)} 点）" for it in comparison.contenders if it.spread]
+    noise = 100 * comparison.noise(comparison.reference)
+    yield (
+        f"- 种子：{'、'.join(several) or '每行只有一个，种子之间差多少不知道，小的差别可能是偶然'}"
+        + ("；其余只有一个" if several and len(several) < len(comparison.contenders) else "")
+        + (f"。差别不超过 {noise:.2f} 点的算平。" if noise else "。")
+    )
+    yield f"- 普通网络的线：{'、'.join(it.title for it in line)}；在它们之间按代价的对数插值，不外推。"
+    for cost in comparison.costs:
+        groups: dict[Standing, list[str]] = {"better": [], "level": [], "worse": [], "outside": []}
+        for contender in comparison.contenders:
+            verdict = comparison.verdict(contender, cost)
+            if verdict:
+                margin = "" if verdict.margin is None else f" {100 * verdict.margin:+.2f}"
+                groups[verdict.standing].append(comparison.titles[contender.name] + margin)
+        if any(groups.values()):
+            yield (
+                f"- **{_where(cost)}**：胜过窄的普通网络：{_listed(groups['better'])}；"
+                f"相当：{_listed(groups['level'])}；不如：{_listed(groups['worse'])}"
+                + (f"；比不出（超出了线的两头）：{_listed(groups['outside'])}" if groups["outside"] else "")
+                + "。"
+            )
+    if not comparison.speeds:
+        yield "- 延迟还没有量。"
+    elif machine := _machine():
+        yield f"- 延迟：{machine}。"
+
+
+def _where(cost: Cost) -> str:
+    if cost.batch_size is None:
+        return "同样多的参数" if cost.name == "parameters" else "同样的 MACs"
+    runtime = "各用最快的运行时" if cost.runtime == FASTEST else cost.runtime
+    return f"同样的延迟，批大小 {cost.batch_size}，{runtime}"
+
+
+def _fastest(comparison: Comparison) -> list[Cost]:
+    return [cost for cost in comparison.costs if cost.runtime == FASTEST and cost.of]
+
+
+def _machine() -> str:
+    _, facts = latencies()
+    return f"{facts['cpu']}, {facts['threads']} threads" if facts else ""
+
+
+def _made_by(records: list[Record]) -> str:
     sources = sorted({record.source for record in records})
     cpus = sorted({entry["cpu"] for record in records for entry in record.computed_by})
     threads = sorted({entry["threads"] for record in records for entry in record.computed_by})
-    return "\n".join(lines) + (
-        f"\n\n代码：{'、'.join(sources)}；{'、'.join(map(str, threads))} 个线程；CPU：{'、'.join(cpus)}。\n"
-    )
+    where = f"{'、'.join(map(str, threads))} 个线程；CPU：{'、'.join(cpus)}"
+    return f"代码：{'、'.join(sources)}；{where}。训练时间随机器的忙闲而变。"
 
 
-def _row(job: Job, records: list[Record]) -> str:
-    settings = "，".join(f"`{text}`" for text in (job.row.config, *job.row.overrides))
-    links = "、".join(f"[{record.seed}](results/{record.row}_seed{record.seed}.csv)" for record in records)
-    scores = [100 * record.last_top1 for record in records]
-    spread = f"（{min(scores):.2f} 到 {max(scores):.2f}）" if len(scores) > 1 else ""
-    first = records[0]
-    return (
-        f"| `{first.row}` | {settings} | {first.data} | {first.params:,} | {first.macs:,} | {links} | "
-        f"{mean(scores):.2f}%{spread} |"
-    )
+def _name(contender: Contender, docs: str) -> str:
+    """The title, linked to the pages of its operators."""
+
+    def link(match: re.Match[str]) -> str:
+        known = OPERATORS.knows(match[0])
+        return f"[{match[0]}]({docs}operators/{match[0].lower()}.md)" if known else match[0]
+
+    return re.sub(r"(?<!\S)\w+", link, contender.title)
+
+
+def _gap(contender: Contender) -> str:
+    lowest, highest = contender.spread or (0.0, 0.0)
+    return f"{100 * (highest - lowest):.2f}"
+
+
+def _ratio(ratio: float | None) -> str:
+    return "—" if ratio is None else f"{ratio:.2f}"
+
+
+def _listed(names: Iterable[str]) -> str:
+    return "、".join(names) or "无"
+
+
+def _line(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def placed(page: Path, text: str) -> str:
+    """The whole page with the text between its marks."""
+    before, _, rest = page.read_text("utf-8").partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return before + BEGIN + text + END + after
 
 
 def main() -> None:
-    """Put the tables in their place on the page."""
-    before, _, rest = PAGE.read_text("utf-8").partition(BEGIN)
-    _, _, after = rest.partition(END)
-    PAGE.write_text(before + BEGIN + tables() + END + after, "utf-8")
-    print(f"wrote {PAGE.relative_to(ROOT)}")
+    """Put tables and pictures in their place."""
+    compared = tables()
+    for page, text in pages(compared).items():
+        page.write_text(placed(page, text), "utf-8")
+        print(f"wrote {page.relative_to(ROOT)}")
+    for table, comparison in compared.items():
+        for name, costs in pictures(table, comparison).items():
+            panels = {cost.name: in_percent(comparison.points(cost)) for cost in costs}
+            draw(panels, "top-1 (%)", KEPT / name)
+            print(f"wrote {(KEPT / name).relative_to(ROOT)}")
 
 
 if __name__ == "__main__":

@@ -6,8 +6,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 
 from ppeconv.benchmark.inference import InferenceSpeed
+from ppeconv.benchmark.table import read_csv
 from ppeconv.choosing import sittings
 from ppeconv.choosing.contenders import Contender, noise, plain_widths, reference
 from ppeconv.choosing.pareto import Point
@@ -116,6 +118,9 @@ class Comparison:
     def verdict(self, contender: Contender, cost: Cost) -> Verdict | None:
         """How it stands to the plain network; None of a plain one, or where something is not known."""
         widths = plain_widths(contender, self.contenders)
+        if len(widths) < 2:  # a plain network of another design, such as a shallower one
+            line = plain_widths(self.reference, self.contenders)
+            widths = [other for other in line if other.recipe == contender.recipe]
         plain = [_point(other, cost, True) for other in widths if other.name in cost.of]
         if contender in widths or not plain or contender.top1 is None or contender.name not in cost.of:
             return None
@@ -156,6 +161,28 @@ def measure(compared: Sequence[Contender], how: How, say: Callable[[str], None])
     rows = [row for _, row in sittings.together(list(sat()))]
     others = {names[0]: dict.fromkeys(names) for names in same.values()}
     return [replace(row, network=name) for row in rows for name in others[row.network]]
+
+
+def kept_speeds(file: Path) -> tuple[list[InferenceSpeed], dict[str, str]]:
+    """The latencies of a table that was written of `Comparison.rows`, and what they depend on."""
+    rows, facts = read_csv(file, Row)
+    speeds = [
+        InferenceSpeed(
+            row.name,
+            row.batch_size,
+            row.runtime,
+            row.params,
+            row.macs,
+            row.macs / rows[0].macs,
+            row.median_ms,
+            row.p90_ms,
+            time_ratio=row.time_ratio,
+            reason=row.reason,
+        )
+        for row in rows
+        if row.batch_size
+    ]
+    return speeds, facts
 
 
 def _point(contender: Contender, cost: Cost, is_plain: bool, title: str = "") -> Point:

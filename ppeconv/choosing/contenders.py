@@ -47,13 +47,15 @@ class Trained:
     @property
     def top1(self) -> float | None:
         """In the last epoch that was evaluated: it was not chosen. A fraction."""
+        if self.record:
+            return self.record.last_top1
         known = [epoch["eval_top1"] for epoch in self.epochs if epoch["eval_top1"] is not None]
         return known[-1] if known else None
 
     @property
     def seconds(self) -> float:
         """Of all epochs' training, evaluation not included."""
-        return sum(epoch["seconds"] or 0.0 for epoch in self.epochs)
+        return self.record.seconds if self.record else sum(epoch["seconds"] or 0.0 for epoch in self.epochs)
 
 
 @dataclass(frozen=True)
@@ -141,12 +143,17 @@ class Contender:
 
         Not so those of an any-width network of the zoo, whose statistics at full width would have to be measured first.
         """
-        for run in self.runs:
-            if run.folder and Run(run.folder).best.with_suffix(".pdparams").is_file():
-                return replace(speed.of_run(str(run.folder)), name=self.name)
-            if run.record and run.record.weights_sha256 and not self.config.AnyWidth:
-                return replace(speed.of_run(PREFIX + run.record.row), name=self.name)
-        return replace(speed.of_config(self.config.model_dump()), name=self.name)
+        trained = [source for run in self.runs if (source := self._weights(run))]
+        made = speed.of_run(trained[0]) if trained else speed.of_config(self.config.model_dump())
+        return replace(made, name=self.name, images=None)  # its data need not be on this machine
+
+    def _weights(self, run: Trained) -> str | None:
+        """What a run's weights are asked for by, if there are any."""
+        if run.folder and Run(run.folder).best.with_suffix(".pdparams").is_file():
+            return str(run.folder)
+        if run.record and run.record.weights_sha256 and not self.config.AnyWidth:
+            return PREFIX + run.record.row
+        return None
 
     @property
     def counts(self) -> tuple[int, int]:

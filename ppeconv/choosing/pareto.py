@@ -133,12 +133,12 @@ def _short(value: float, position: int) -> str:
 
 def _name(axes: Any, points: Sequence[Point], renderer: Any) -> None:
     """Put the names beside the marks, where they cover no mark, no other name and not the line."""
-    from matplotlib.transforms import Bbox
-
     pixels = {point: axes.transData.transform((point.cost, point.score)) for point in points}
-    taken = [Bbox.from_bounds(x - 5, y - 5, 10, 10) for x, y in pixels.values()]
-    taken += [Bbox.from_bounds(x - 1, y - 1, 2, 2) for x, y in _along(points, pixels)]
-    taken.append(axes.get_legend().get_window_extent(renderer))
+    legend = axes.get_legend().get_window_extent(renderer)
+    taken = [_box(x - 5, y - 5, 10, 10) for x, y in pixels.values()]
+    taken += [_box(x - 1, y - 1, 2, 2) for x, y in _along(points, pixels)]
+    taken.append(_box(legend.x0, legend.y0, legend.width, legend.height))
+    frame = _box(axes.bbox.x0, axes.bbox.y0, axes.bbox.width, axes.bbox.height)
     for point in sorted(points, key=lambda point: (point.is_plain, -point.score)):
         text = axes.annotate(
             point.name,
@@ -151,15 +151,24 @@ def _name(axes: Any, points: Sequence[Point], renderer: Any) -> None:
             zorder=4,
         )
         size = text.get_window_extent(renderer)
-        x, y = pixels[point]
-        boxes = [
-            (right, up, Bbox.from_bounds(x + right, y + up, size.width, size.height))
-            for right, up in _offsets(size.width, size.height)
-        ]
-        free = [place for place in boxes if _inside(place[2], axes.bbox) and not place[2].count_overlaps(taken)]
-        right, up, box = min(free or boxes, key=lambda place: place[2].count_overlaps(taken))
-        text.set_position((right * 72 / _DPI, up * 72 / _DPI))
-        taken.append(box)
+        offsets = np.array(list(_offsets(size.width, size.height)))
+        places = [_box(x, y, size.width, size.height) for x, y in pixels[point] + offsets]
+        chosen = _best(np.array(places), np.array(taken), frame)
+        text.set_position(tuple(offsets[chosen] * 72 / _DPI))
+        taken.append(places[chosen])
+
+
+def _box(x: float, y: float, width: float, height: float) -> Any:
+    """Its left, lower, right and upper side."""
+    return np.array([x, y, x + width, y + height])
+
+
+def _best(places: Any, taken: Any, frame: Any) -> int:
+    """The first place that lies in the frame and meets nothing, else the one that meets the least."""
+    apart = (places[:, None, :2] > taken[None, :, 2:]) | (places[:, None, 2:] < taken[None, :, :2])
+    met = (~apart.any(-1)).sum(-1)
+    outside = (places[:, :2] < frame[:2]).any(-1) | (places[:, 2:] > frame[2:]).any(-1)
+    return int(np.argmin(met + len(taken) * outside))
 
 
 def _along(points: Sequence[Point], pixels: Mapping[Point, Any]) -> Iterator[Any]:
@@ -167,10 +176,6 @@ def _along(points: Sequence[Point], pixels: Mapping[Point, Any]) -> Iterator[Any
     plain = sorted((point for point in points if point.is_plain), key=lambda point: point.cost)
     for left, right in itertools.pairwise(plain):
         yield from np.linspace(pixels[left], pixels[right], 60)
-
-
-def _inside(box: Any, frame: Any) -> bool:
-    return frame.x0 <= box.x0 and box.x1 <= frame.x1 and frame.y0 <= box.y0 and box.y1 <= frame.y1
 
 
 def _offsets(width: float, height: float) -> Iterator[tuple[float, float]]:

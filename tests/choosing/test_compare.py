@@ -6,62 +6,23 @@ from dataclasses import asdict
 import pytest
 
 from ppeconv import UserError
-from ppeconv.benchmark.inference import InferenceSpeed
 from ppeconv.choosing import comparison
 from ppeconv.choosing.comparison import Comparison
 from ppeconv.choosing.contenders import contenders, plain_widths, reference
 from ppeconv.choosing.sittings import How
-from ppeconv.pretrained.record import Record
-from ppeconv.zoo.rows import chosen, read_jobs
+from tests.support.records import COSTS, made_up_contenders, speed, write_records
 from tests.support.runs import call, trained_run
-
-ROWS = {
-    "resnet20": (0.84, 0.86),
-    "resnet20_width05": (0.80,),
-    "resnet20_spconv": (0.825, 0.826, 0.824),
-    "resnet20_separable": (0.81,),
-    "resnet14": (0.83,),
-}
-COSTS = {
-    "resnet20": (272474, 40_000_000),
-    "resnet20_width05": (68786, 10_000_000),
-    "resnet20_spconv": (105082, 20_000_000),
-    "resnet20_separable": (41770, 5_000_000),
-    "resnet14": (175258, 30_000_000),
-}
-
-
-def made_up(row, seed, top1):
-    """A record of a row as it would be kept."""
-    config = chosen(read_jobs(), [row])[0].experiment(
-        overrides=["Arch.class_num=10", "Infer.image_shape=[3, 32, 32]", f"Infer.class_names={list('abcdefghij')}"]
-    )
-    params, macs = COSTS[row]
-    facts = {"threads": 1, "layers": "onednn", "cpu": "a CPU", "paddle": "3.3.1"}
-    images = "Made up", "0" * 64
-    whole = config.parts.filled().config.model_dump()
-    results = 12, top1, top1, 12, params, macs, 3600.0 * seed
-    return Record(row, "main", seed, *results, *images, "zoo-0, 0", {}, [facts], whole, [], None)
 
 
 @pytest.fixture(scope="module")
 def records(tmp_path_factory):
     """Made-up records of five rows."""
-    folder = tmp_path_factory.mktemp("zoo")
-    for row, top1s in ROWS.items():
-        for seed, top1 in enumerate(top1s, 1):
-            (folder / row / f"seed{seed}").mkdir(parents=True)
-            made_up(row, seed, top1).write(folder / row / f"seed{seed}")
-    return folder
+    return write_records(tmp_path_factory.mktemp("zoo"))
 
 
 @pytest.fixture(scope="module")
 def five(records):
-    return {contender.name: contender for contender in contenders([f"zoo:{row}" for row in ROWS], records)}
-
-
-def speed(network, batch, runtime, ms):
-    return InferenceSpeed(network, batch, runtime, 1, 1, 1.0, ms, ms, 1000 * batch / ms, None, 1.0)
+    return made_up_contenders(records)
 
 
 def test_records_of_a_row_are_one_contender_with_a_spread(five):
@@ -105,6 +66,8 @@ def test_contenders_are_judged_at_equal_cost(five):
     assert (slower.standing, slower.margin) == ("worse", None)
     assert compared.verdict(five["resnet20"], macs) is None
     assert compared.verdict(five["resnet14"], fastest) is None  # not measured
+    shallow = compared.verdict(five["resnet14"], macs)
+    assert (shallow.standing, shallow.margin) == ("level", pytest.approx(0.83 - 0.8396, abs=1e-3))
     cheap = compared.verdict(five["resnet20_separable"], macs)
     assert (cheap.standing, cheap.margin) == ("outside", None)  # within the noise of the narrowest
     assert [point.name for point in compared.points(macs) if point.is_plain] == ["ResNet20", "ResNet20 ×0.5"]

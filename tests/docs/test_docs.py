@@ -142,7 +142,7 @@ def test_worked_example(page, tmp_path):
             for config in re.findall(r"^python tools/train.py -c (\S+)$", block["text"], re.M):
                 program.append(f"assert main(['train', '-c', '{config}', '-o', 'Global.max_steps=2']) == 0")
     assert len(program) >= 2
-    for file in ("README_cn.md", "pyproject.toml"):
+    for file in ("README.md", "README_cn.md", "pyproject.toml"):
         shutil.copy(ROOT / file, tmp_path)
     written = [block["file"] for block in blocks(ROOT / "docs" / page) if (block["file"] or "").endswith(".py")]
     for lint in (["check"], ["format", "--check"]):

@@ -153,12 +153,31 @@ def test_a_queue_killed_five_times_at_random_ends_as_an_unbroken_one(queue, tmp_
         assert (one["last_top1"], one["weights_sha256"]) == (other["last_top1"], other["weights_sha256"])
 
 
-def test_the_page_of_results_shows_every_record():
-    """Written anew by scripts/zoo_table.py."""
+@pytest.fixture(scope="module")
+def script():
+    """scripts/zoo_table.py."""
     spec = importlib.util.spec_from_file_location("zoo_table", ROOT / "scripts" / "zoo_table.py")
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
-    assert script.BEGIN + script.tables() + script.END in script.PAGE.read_text("utf-8")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # where its dataclass looks for it
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_pages_and_pictures_show_every_record(script):
+    """Written anew by scripts/zoo_table.py."""
+    compared = script.tables()
+    for page, text in script.pages(compared).items():
+        assert script.BEGIN + text + script.END in page.read_text("utf-8"), "run python scripts/zoo_table.py"
+    drawn = [(file, table) for table in compared for file in script.pictures(table, compared[table])]
+    assert drawn
+    for file, table in drawn:
+        picture = (script.KEPT / file).read_text("utf-8")
+        for contender in compared[table].contenders:
+            assert f"<!-- {compared[table].titles[contender.name]} -->" in picture, "run python scripts/zoo_table.py"
+
+
+def test_every_table_has_a_title(script):
+    assert set(script.TITLES) == {job.row.table for job in JOBS}
 
 
 def test_a_record_of_another_layout_is_refused(tmp_path):
