@@ -83,7 +83,7 @@ def broken_to_the_end(
     """Break a training at random moments until it ends by itself."""
     while True:
         before = training.epochs()
-        moment = draw.uniform(0.1, 1.0) * length if counts["kills"] < options.kills else None
+        moment = draw.uniform(0.2, 0.9) * length if counts["kills"] < options.kills else None
         ended = training.run(moment, fill=options.full_disk)
         resumed = training.resumed_in_epoch()
         if resumed is not None and resumed < before and not training.damaged:
