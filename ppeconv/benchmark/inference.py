@@ -80,9 +80,9 @@ def inference_speed(
     """
     with tempfile.TemporaryDirectory() as scratch:
         entries = [
-            _exported(network, runtime, form, Path(scratch) / str(number) / runtime)
+            entry
             for number, network in enumerate(networks)
-            for runtime in runtimes
+            for entry in _exported(network, runtimes, form, Path(scratch) / str(number))
         ]
         rows = [row for batch in batch_sizes for row in _measured(entries, batch, rounds, times, threads)]
     if all(row.reason for row in rows):
@@ -112,13 +112,31 @@ class _Entry:
         return Contestant(task, environment={"OMP_NUM_THREADS": str(threads)})
 
 
-def _exported(network: Network, runtime: str, form: Form, folder: Path) -> _Entry:
-    entry = _Entry(network, runtime, folder)
+def _exported(network: Network, runtimes: Sequence[str], form: Form, folder: Path) -> list[_Entry]:
+    """At once for runtimes that take the same forms of operators, as they share most of the work; each by itself where
+    one of them cannot have the network."""
+    alike: dict[bool, list[str]] = {}
+    for runtime in runtimes:
+        alike.setdefault(RUNTIMES.get(runtime).fewest_macs, []).append(runtime)
+    entries: dict[str, _Entry] = {}
+    for group in alike.values():
+        reason = _refusal(network, group, form, folder / "-".join(group))
+        for runtime in group:
+            place, own = folder / "-".join(group), reason
+            if reason and len(group) > 1:
+                place = folder / runtime
+                own = _refusal(network, [runtime], form, place)
+            entries[runtime] = _Entry(network, runtime, place, own)
+    return [entries[runtime] for runtime in runtimes]
+
+
+def _refusal(network: Network, runtimes: Sequence[str], form: Form, folder: Path) -> str:
+    """Export; why it cannot be done, empty where it is."""
     try:
-        network.export(folder, runtime, form)
+        network.export(folder, runtimes, form)
     except UserError as error:
-        entry.reason = str(error)
-    return entry
+        return str(error)
+    return ""
 
 
 def _measured(

@@ -47,18 +47,18 @@ class Network:
         """Of the trained form, for one image."""
         return counting.count(self.model, self.image_shape)
 
-    def export(self, folder: Path, runtime: str, form: Form) -> None:
-        """Write it for one runtime, a trained one checked and calibrated on images of its data set.
+    def export(self, folder: Path, runtimes: Sequence[str], form: Form) -> None:
+        """Write it for runtimes, a trained one checked and calibrated on images of its data set.
 
         Raises:
-            UserError: the runtime cannot have it; see `ppeconv.deployment.export.export`.
+            UserError: one of them cannot have it; see `ppeconv.deployment.export.export`.
         """
-        quantizes = bool(RUNTIMES.get(runtime).quantizes)
-        if quantizes and not self.images:
-            raise UserError(f"{runtime} needs trained weights and images to calibrate on; name a run")
-        calibration = self.images.calibration() if quantizes and self.images else None
+        quantizing = [runtime for runtime in runtimes if RUNTIMES.get(runtime).quantizes]
+        if quantizing and not self.images:
+            raise UserError(f"{quantizing[0]} needs trained weights and images to calibrate on; name a run")
+        calibration = self.images.calibration() if quantizing and self.images else None
         images = self.images.some() if self.images else None
-        export(self.model, folder, self.image_shape, form=form, to=runtime, images=images, calibration=calibration)
+        export(self.model, folder, self.image_shape, form=form, to=runtimes, images=images, calibration=calibration)
 
     def uneven_convolutions(self, form: Form) -> dict[str, str]:
         """Those of the form that is measured, see `lanes`; none where it cannot be made, as its rows will say."""

@@ -165,6 +165,25 @@ def test_contestants_have_the_threads_that_are_asked_for(asked, got, monkeypatch
     assert (str(task["arguments"]["threads"]), environment) == (got, {"OMP_NUM_THREADS": got})
 
 
+def test_runtimes_share_an_export_unless_one_cannot_have_it(tmp_path, monkeypatch):
+    asked = []
+
+    def export(network, folder, runtimes, form):
+        asked.append(runtimes)
+        if "onnx" in runtimes:
+            raise UserError("it cannot")
+
+    monkeypatch.setattr(Network, "export", export)
+    network = Network("net", nn.Linear(3, 2), [3], 2)
+    entries = inference._exported(network, ["mnn", "onednn", "paddle"], "deployed", tmp_path)
+    assert asked == [["mnn", "paddle"], ["onednn"]]
+    assert [(entry.runtime, entry.reason) for entry in entries] == [("mnn", ""), ("onednn", ""), ("paddle", "")]
+    assert entries[0].folder == entries[2].folder != entries[1].folder
+    entries = inference._exported(network, ["mnn", "onnx"], "deployed", tmp_path)
+    assert asked[2:] == [["mnn", "onnx"], ["mnn"], ["onnx"]]
+    assert [entry.reason for entry in entries] == ["", "it cannot"]
+
+
 def test_all_runtimes_are_those_that_the_networks_can_have():
     assert _runtimes(["all"], trained=True) == list(by_preference())
     assert _runtimes(["all"], trained=False) == [name for name in by_preference() if name != "int8"]
