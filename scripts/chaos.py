@@ -14,6 +14,7 @@ import contextlib
 import csv
 import hashlib
 import io
+import math
 import os
 import pickle
 import re
@@ -37,6 +38,8 @@ SETTINGS = (
     "DataLoader.Train.sampler.batch_size=128"
 )
 IMAGES = {"train": 2000, "test": 500}
+STEPS = 16
+"""Of an epoch."""
 DISK_MIB = 64
 
 
@@ -85,9 +88,9 @@ def broken_to_the_end(
         before = training.epochs()
         moment = draw.uniform(0.2, 0.9) * length if counts["kills"] < options.kills else None
         ended = training.run(moment, fill=options.full_disk)
-        resumed = training.resumed_in_epoch()
+        resumed = training.resumed_at()
         if resumed is not None and resumed < before and not training.damaged:
-            counts["epochs lost"] += before - resumed
+            counts["epochs lost"] += math.ceil(before - resumed)
         if ended:
             return
         counts["kills"] += 1
@@ -160,10 +163,10 @@ class Training:
         file = self.run_folder / "results.csv"
         return len(file.read_text("utf-8").splitlines()) - 1 if file.is_file() else 0
 
-    def resumed_in_epoch(self) -> int | None:
-        """Finished epochs of the checkpoint that the newest command went on from."""
-        found = re.search(r"resumed from .*: epoch (\d+), batch", self.output)
-        return int(found[1]) if found else None
+    def resumed_at(self) -> float | None:
+        """How many epochs the checkpoint had been trained for that the newest command went on from."""
+        found = re.search(r"resumed from .*: epoch (\d+), batch (\d+)", self.output)
+        return int(found[1]) + int(found[2]) / STEPS if found else None
 
     def last_heard(self) -> str:
         """What the newest command was doing when it ended, as far as its output tells."""

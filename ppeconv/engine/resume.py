@@ -25,7 +25,7 @@ _SUFFIXES = (".pdparams", ".pdopt", ".pdstates")
 
 
 class Checkpoints(Listener):
-    """Saves `latest` after every epoch and every `steps` steps, `best_model`, and `epoch_N` every `epochs` epochs.
+    """Saves `latest` every `steps` steps and before and after evaluations, `best_model`, `epoch_N` every `epochs` epochs.
 
     It must be the last of the listeners, so that it saves what the others have done.
     """
@@ -50,8 +50,8 @@ class Checkpoints(Listener):
             self._save(trainer, self.run.latest, keep=self.run.previous if intact else None)
 
     def step_done(self, trainer: Trainer, record: StepRecord) -> None:
-        mid_epoch = trainer.progress.batch < len(trainer.batches)
-        if self.steps and mid_epoch and trainer.between_updates and record.step % self.steps == 0:
+        due = self.steps and trainer.between_updates and record.step % self.steps == 0
+        if due or trainer.progress.batch == len(trainer.batches):  # an evaluation may take long
             self._save(trainer, self.run.latest, keep=self.run.previous)
 
     def epoch_done(self, trainer: Trainer, record: EpochRecord) -> None:
