@@ -25,7 +25,7 @@ _SUFFIXES = (".pdparams", ".pdopt", ".pdstates")
 
 
 class Checkpoints(Listener):
-    """Saves `latest` every `steps` steps and before and after evaluations, `best_model`, `epoch_N` every `epochs` epochs.
+    """Saves `latest` every `steps` steps and around evaluations, `best_model`, and `epoch_N` every `epochs` epochs.
 
     It must be the last of the listeners, so that it saves what the others have done.
     """
