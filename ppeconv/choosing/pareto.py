@@ -56,8 +56,8 @@ def in_percent(points: Sequence[Point]) -> list[Point]:
 def draw(panels: Mapping[str, Sequence[Point]], score: str, file: str | Path) -> None:
     """Score over cost (on a logarithmic axis), a panel for each cost.
 
-    A filled mark is on the Pareto front, an open one is not. The line joins the plain networks: what lies above it is
-    more accurate than a narrower plain network at equal cost.
+    A filled mark is on the Pareto front, an open one is not. The line joins the plain networks that are:
+    what lies above it is more accurate than a narrower plain network at equal cost.
 
     Args:
         panels: name of the cost -> points; every one has a cost above zero.
@@ -94,7 +94,7 @@ def _marks(axes: Any, points: Sequence[Point]) -> None:
     from matplotlib.ticker import LogLocator, NullFormatter
 
     best = front(points)
-    plain = sorted((point for point in points if point.is_plain), key=lambda point: point.cost)
+    plain = front([point for point in points if point.is_plain])
     axes.plot(*_xy(plain), color=_PLAIN, linewidth=1.2, label="plain, at several widths", zorder=1)
     for is_plain, colour, label in ((True, _PLAIN, None), (False, _OTHER, "others")):
         own = [point for point in points if point.is_plain == is_plain]
@@ -173,7 +173,7 @@ def _best(places: Any, taken: Any, frame: Any) -> int:
 
 def _along(points: Sequence[Point], pixels: Mapping[Point, Any]) -> Iterator[Any]:
     """Places on the line of the plain networks."""
-    plain = sorted((point for point in points if point.is_plain), key=lambda point: point.cost)
+    plain = front([point for point in points if point.is_plain])
     for left, right in itertools.pairwise(plain):
         yield from np.linspace(pixels[left], pixels[right], 60)
 

@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from ppeconv.choosing.pareto import Point
+from ppeconv.choosing.pareto import Point, front
 
 Standing = Literal["better", "level", "worse", "outside"]
 
@@ -28,9 +28,10 @@ class Verdict:
 def at_equal_cost(plain: Sequence[Point], cost: float) -> float | None:
     """Score of a plain network of that cost: linear in the logarithm of the cost between the two nearest ones known.
 
-    None where it costs less than all of them or more, as nothing is extrapolated.
+    Those count that are on the Pareto front of the plain ones; nobody would take the others. None where it costs less
+    than all of them or more, as nothing is extrapolated.
     """
-    ordered = sorted(plain, key=lambda point: point.cost)
+    ordered = front(plain)
     if not ordered or not ordered[0].cost <= cost <= ordered[-1].cost:
         return None
     costs = [math.log(point.cost) for point in ordered]

@@ -14,6 +14,10 @@ def test_the_plain_line_is_linear_in_the_logarithm_of_the_cost():
     assert at_equal_cost(PLAIN, 40) == pytest.approx(0.80)
 
 
+def test_plain_networks_that_a_better_one_is_cheaper_than_do_not_lower_the_line():
+    assert at_equal_cost([*PLAIN, Point("w0.375", 20, 0.6, is_plain=True)], 20) == pytest.approx(0.75)
+
+
 @pytest.mark.parametrize("cost", [9.99, 40.01])
 def test_nothing_is_extrapolated(cost):
     assert at_equal_cost(PLAIN, cost) is None
