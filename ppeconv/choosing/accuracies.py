@@ -13,9 +13,7 @@ from ppeconv.choosing.candidates import Candidate, Host
 from ppeconv.errors import UserError
 from ppeconv.pretrained.network import Network
 from ppeconv.pretrained.record import Record
-from ppeconv.pretrained.weights import FOLDER
-
-RECORDS = FOLDER
+from ppeconv.pretrained.weights import FOLDER, record_folders
 
 
 @dataclass(frozen=True)
@@ -29,7 +27,7 @@ class Accuracy:
     seeds: tuple[int, ...]
 
 
-def accuracies(host: Host, candidates: Sequence[Candidate], folder: Path = RECORDS) -> dict[Candidate, Accuracy]:
+def accuracies(host: Host, candidates: Sequence[Candidate], folder: Path = FOLDER) -> dict[Candidate, Accuracy]:
     """Those of the candidates that have records, all trained alike, as others cannot be compared.
 
     Where records of several ways of training are there, it is that which most of the candidates have, and of these the
@@ -52,9 +50,9 @@ def accuracies(host: Host, candidates: Sequence[Candidate], folder: Path = RECOR
 
 def _records(folder: Path) -> Iterator[Record]:
     """All that can be read."""
-    for file in sorted(folder.glob("*/seed*/record.json")):
+    for place in record_folders(folder):
         try:
-            yield Record.read(file.parent)
+            yield Record.read(place)
         except (OSError, ValueError, TypeError, UserError):
             continue
 
@@ -65,10 +63,16 @@ def _task(config: Mapping[str, Any]) -> tuple[Any, ...]:
     return data, list(config["Infer"]["image_shape"]), config["Arch"]["class_num"]
 
 
+def recipe(config: Mapping[str, Any]) -> str:
+    """The same for two configs by which networks are trained alike; else accuracies say nothing of the network."""
+    length = [config["Global"][key] for key in ("epochs", "max_steps")]
+    parts = {section: config[section] for section in ("Optimizer", "Loss", "DataLoader")}
+    return json.dumps([*length, parts], sort_keys=True, default=str)
+
+
 def _recipe(record: Record) -> str:
     """How it was trained and on which images it was evaluated."""
-    parts = {section: record.config[section] for section in ("Optimizer", "Loss", "DataLoader")}
-    return json.dumps([record.images_sha256, record.epochs, parts], sort_keys=True)
+    return json.dumps([record.images_sha256, record.epochs, recipe(record.config)])
 
 
 def _accuracy(runs: Sequence[Record]) -> Accuracy:

@@ -10,13 +10,14 @@ from pathlib import Path
 from ppeconv.benchmark import machine
 from ppeconv.benchmark.inference import InferenceSpeed
 from ppeconv.choosing import sittings
-from ppeconv.choosing.accuracies import RECORDS, Accuracy, accuracies
+from ppeconv.choosing.accuracies import Accuracy, accuracies
 from ppeconv.choosing.advice import Choice, Option, choose, plain_latency
 from ppeconv.choosing.candidates import PLAIN, Candidate, Host, network_facts
 from ppeconv.choosing.kept import Kept
 from ppeconv.choosing.sittings import How, Sitting
 from ppeconv.deployment.export import Form
 from ppeconv.errors import UserError
+from ppeconv.pretrained.weights import FOLDER
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ def advise(
     form: Form = "deployed",
     rounds: int = 5,
     measure_again: bool = False,
-    records: Path = RECORDS,
+    records: Path = FOLDER,
     cache: Path | None = None,
     say: Callable[[str], None] = print,
 ) -> Advice:
@@ -108,7 +109,7 @@ def measured_options(
     operators: Sequence[str] | None = None,
     *,
     measure_again: bool = False,
-    records: Path = RECORDS,
+    records: Path = FOLDER,
     cache: Path | None = None,
     say: Callable[[str], None] = print,
 ) -> list[Option]:

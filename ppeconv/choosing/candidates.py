@@ -17,8 +17,8 @@ from ppeconv.config.files import read
 from ppeconv.errors import UserError
 from ppeconv.experiment import Experiment
 from ppeconv.experiment.speed import of_config
+from ppeconv.pretrained.network import Network as TrainedNetwork
 from ppeconv.registry import BACKBONES, OPERATORS
-from ppeconv.schema import check
 from ppeconv.schema.values import on_one_line
 from ppeconv.surgery.replace import coverage
 from ppeconv.zoo.rows import read_jobs
@@ -157,21 +157,9 @@ class Host:
 
 
 def network_facts(config: Config) -> dict[str, Any]:
-    """What makes a network the one that it is, every argument written out; the same for configs of the same network."""
-    arch = config.Arch
-    arguments = {**arch.arguments, "class_num": arch.class_num}
-    if not is_external(arch.name):
-        arguments = check(BACKBONES.schema(arch.name), arguments, arch.name).model_dump()
-    return {
-        "arch": arch.name,
-        **arguments,
-        "images": config.Infer.image_shape,
-        "operators": [
-            {"name": section.choice.name, **section.choice.own.model_dump(), "rules": section.rules or {}}
-            for section in config.operators
-        ],
-        "anywidth": config.AnyWidth and config.AnyWidth.model_dump(),
-    }
+    """What makes a network the one that it is, its classes and images too; the same for configs of the same network."""
+    facts = TrainedNetwork.of(config.model_dump()).facts
+    return {**facts, "class_num": config.Arch.class_num, "images": config.Infer.image_shape}
 
 
 def _variants(operator: str) -> Iterator[dict[str, Any]]:

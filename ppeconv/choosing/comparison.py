@@ -14,7 +14,7 @@ from ppeconv.choosing import sittings
 from ppeconv.choosing.contenders import Contender, noise, plain_widths, reference
 from ppeconv.choosing.pareto import Point
 from ppeconv.choosing.plain_line import Verdict, judge
-from ppeconv.choosing.sittings import How, Sitting
+from ppeconv.choosing.sittings import How
 
 FASTEST = "fastest"
 """In place of a runtime: each network on the one that suits it best."""
@@ -151,14 +151,8 @@ def measure(compared: Sequence[Contender], how: How, say: Callable[[str], None])
     for contender in [reference(compared), *compared]:
         same.setdefault(contender.facts, []).append(contender.name)
     first, *rest = (names[0] for names in same.values())
-
-    def sat() -> Iterator[Sitting]:
-        if rest:
-            yield from sittings.measure(first, rest, [], how, lambda name: named[name].network, say)
-        else:
-            yield Sitting("", how.rounds, how.measure([named[first].network]))
-
-    rows = [row for _, row in sittings.together(list(sat()))]
+    sat = list(sittings.measure(first, rest, [], how, lambda name: named[name].network, say))
+    rows = [row for _, row in sittings.together(sat)]
     others = {names[0]: dict.fromkeys(names) for names in same.values()}
     return [replace(row, network=name) for row in rows for name in others[row.network]]
 

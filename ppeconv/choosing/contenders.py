@@ -14,7 +14,7 @@ from typing import Any
 
 from ppeconv import config as configs
 from ppeconv.benchmark.networks import Network
-from ppeconv.choosing.accuracies import RECORDS
+from ppeconv.choosing.accuracies import recipe
 from ppeconv.choosing.candidates import network_facts
 from ppeconv.config import Config
 from ppeconv.engine.results import read_results
@@ -23,7 +23,7 @@ from ppeconv.errors import UserError, nearest
 from ppeconv.experiment import speed
 from ppeconv.experiment.parts import Parts
 from ppeconv.pretrained.record import Record
-from ppeconv.pretrained.weights import PREFIX, is_zoo
+from ppeconv.pretrained.weights import FOLDER, PREFIX, is_zoo, record_folders
 from ppeconv.schema.values import on_one_line
 from ppeconv.zoo.rows import Job, read_jobs
 
@@ -115,27 +115,27 @@ class Contender:
     @cached_property
     def facts(self) -> str:
         """The same for two of the same network, whatever they are called and however they were trained."""
-        return json.dumps(network_facts(self.config), sort_keys=True, default=str)
+        return json.dumps(network_facts(self.config), sort_keys=True)
 
     @cached_property
     def host(self) -> str:
         """The same for two that are the same network at the same width, operators apart."""
-        facts = network_facts(self.config)
-        return json.dumps({**facts, "operators": [], "anywidth": None}, sort_keys=True, default=str)
+        return json.dumps(self._plain_facts, sort_keys=True)
 
     @cached_property
     def design(self) -> str:
         """The same for two that are the same network at whatever width, operators apart."""
-        facts = json.loads(self.host)
-        facts.pop("width", None)
-        return json.dumps(facts, sort_keys=True)
+        arguments = {key: value for key, value in self._plain_facts["arguments"].items() if key != "width"}
+        return json.dumps({**self._plain_facts, "arguments": arguments}, sort_keys=True)
+
+    @cached_property
+    def _plain_facts(self) -> dict[str, Any]:
+        return network_facts(configs.with_values(self.config, {"Operator": None, "AnyWidth": None}))
 
     @cached_property
     def recipe(self) -> str:
         """The same for two that were trained alike; with another recipe accuracies say nothing of the network."""
-        parts = self.config.model_dump(include={"Optimizer", "Loss", "DataLoader"})
-        settings = self.config.Global
-        return json.dumps([settings.epochs, settings.max_steps, parts], sort_keys=True, default=str)
+        return recipe(self.config.model_dump())
 
     @cached_property
     def network(self) -> Network:
@@ -179,7 +179,7 @@ class Contender:
         return [run for run in self.runs if run.folder and len(run.epochs) < settings.epochs]
 
 
-def contenders(sources: Sequence[str], records: Path = RECORDS, tables: Path | None = None) -> list[Contender]:
+def contenders(sources: Sequence[str], records: Path = FOLDER, tables: Path | None = None) -> list[Contender]:
     """What is to be compared, in the order given; runs that differ in their seed alone are one.
 
     Args:
@@ -267,8 +267,8 @@ def _of_row(name: str, jobs: Sequence[Job], records: Path, tables: Path | None) 
 def _untrained(job: Job, records: Path) -> tuple[Config, str | None]:
     """Config and evaluation images of a row without records; what follows from the images is that of other rows."""
     parts = job.experiment().parts
-    for file in sorted(records.glob("*/seed*/record.json")):
-        other = Record.read(file.parent)
+    for folder in record_folders(records):
+        other = Record.read(folder)
         if other.config["DataLoader"]["Eval"]["dataset"]["name"] == parts.config.DataLoader.Eval.dataset.name:
             facts = {f"Infer.{key}": other.config["Infer"][key] for key in ("image_shape", "class_names")}
             classes = {"Arch.class_num": other.config["Arch"]["class_num"]}

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ppeconv.cli.options import command_parser, each, listed, of, path, write_to
-from ppeconv.deployment.runtimes import by_preference
-from ppeconv.domains import Count, Positive, Threads
+from ppeconv.cli.options import add_sitting, command_parser, each, listed, not_measured, of, path, write_to
+from ppeconv.domains import Count, Positive
 from ppeconv.extras import present
 
 if TYPE_CHECKING:
@@ -34,15 +32,6 @@ def parser() -> argparse.ArgumentParser:
         help="time that there is, as a share of the plain network's own latency on its fastest runtime, such as 0.5",
     )
     budget.add_argument("--budget-ms", type=of(Positive), metavar="MS", help="time that there is, in milliseconds")
-    kinds = [name for name, kind in by_preference().items() if not kind.quantizes]
-    parser.add_argument(
-        "--runtime",
-        action="extend",
-        type=listed,
-        metavar="RUNTIME[,RUNTIME]",
-        help=f"{', '.join(kinds)}, several with commas (default: all that are installed); the fastest of each network "
-        "counts",
-    )
     parser.add_argument(
         "--operators",
         action="extend",
@@ -51,11 +40,7 @@ def parser() -> argparse.ArgumentParser:
         help="only these (default: every one that applies)",
     )
     parser.add_argument("--batch-size", type=of(Count), default=1, metavar="N", help="images in a call (default 1)")
-    parser.add_argument(
-        "--threads", type=of(Threads), metavar="N", help="CPU threads (default: $OMP_NUM_THREADS or all)"
-    )
-    parser.add_argument("--form", choices=["deployed", "trained"], default="deployed", help="as in export")
-    parser.add_argument("--rounds", type=of(Count), default=5, help="turns of each network (default 5)")
+    add_sitting(parser)
     parser.add_argument(
         "--measure-again",
         action="store_true",
@@ -114,7 +99,7 @@ def run(arguments: argparse.Namespace) -> None:
         say=lambda line: print(line, flush=True),
     )
     print(as_text([_line(option, advice.budget_ms) for option in fastest(advice.options)]))
-    for line in _refused(advice.options):
+    for line in not_measured((it.runtime, it.reason, str(it.candidate)) for it in advice.options if it.reason):
         print(line)
     if arguments.csv:
         write_to(arguments.csv, lambda file: write_csv(advice.options, file, {**machine, **advice.shared}))
@@ -139,13 +124,3 @@ def _line(option: Option, budget_ms: float) -> Line:
         f"{option.top1:.2%}" if known else "",
         f"{option.data}, {option.epochs} epochs, seeds {option.seeds}" if known else "",
     )
-
-
-def _refused(options: Sequence[Option]) -> Iterator[str]:
-    """A line for each reason why networks have no latency on a runtime."""
-    reasons: dict[tuple[str, str], list[str]] = {}
-    for option in options:
-        if option.reason:
-            reasons.setdefault((option.runtime, option.reason), []).append(str(option.candidate))
-    for (runtime, reason), names in reasons.items():
-        yield f"not measured on {runtime}: {', '.join(names)}: {reason}"

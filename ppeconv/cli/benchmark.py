@@ -7,7 +7,7 @@ import shlex
 import sys
 from typing import Any
 
-from ppeconv.cli.options import ZOO, command_parser, each, listed, of, path, write_to
+from ppeconv.cli.options import ZOO, add_batch_sizes, command_parser, each, listed, of, path, write_to
 from ppeconv.deployment.runtimes import by_preference
 from ppeconv.domains import Count
 from ppeconv.errors import UserError, nearest
@@ -51,15 +51,7 @@ def parser() -> argparse.ArgumentParser:
         f"{' and '.join(quantizing)} unless all networks are trained",
     )
     parser.add_argument("--form", choices=["deployed", "trained"], default="deployed", help="as in export")
-    parser.add_argument(
-        "--batch-size",
-        dest="batch_sizes",
-        action="extend",
-        nargs="+",
-        type=of(Count),
-        metavar="N",
-        help="images in a batch, one number or several (default: 1 and 64; the config's with --train)",
-    )
+    add_batch_sizes(parser, "1 and 64; the config's with --train")
     parser.add_argument("--rounds", type=of(Count), default=5, help="turns of each contestant (default 5)")
     parser.add_argument("--times", type=of(Count), default=2, help="timed runs in a turn (default 2)")
     parser.add_argument("--csv", type=path, metavar="FILE", help="write the table there too")

@@ -8,9 +8,16 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ppeconv.cli.options import CommandParser, add_import, each, listed, of, path, write_to
-from ppeconv.deployment.runtimes import by_preference
-from ppeconv.domains import Count, Threads
+from ppeconv.cli.options import (
+    CommandParser,
+    add_batch_sizes,
+    add_import,
+    add_sitting,
+    each,
+    not_measured,
+    path,
+    write_to,
+)
 from ppeconv.errors import UserError
 from ppeconv.extras import present
 
@@ -36,28 +43,8 @@ def parser() -> argparse.ArgumentParser:
         help="run folders (those of one network with several seeds become one row); zoo:NAME for a row or a table of "
         "the zoo, such as zoo:resnet20_spconv or zoo:main, and zoo:all for every row",
     )
-    kinds = [name for name, kind in by_preference().items() if not kind.quantizes]
-    parser.add_argument(
-        "--runtime",
-        action="extend",
-        type=listed,
-        metavar="RUNTIME[,RUNTIME]",
-        help=f"{', '.join(kinds)}, several with commas (default: all that are installed)",
-    )
-    parser.add_argument(
-        "--batch-size",
-        dest="batch_sizes",
-        action="extend",
-        nargs="+",
-        type=of(Count),
-        metavar="N",
-        help="images in a call, one number or several (default: 1 and 64)",
-    )
-    parser.add_argument(
-        "--threads", type=of(Threads), metavar="N", help="CPU threads (default: $OMP_NUM_THREADS or all)"
-    )
-    parser.add_argument("--form", choices=["deployed", "trained"], default="deployed", help="as in export")
-    parser.add_argument("--rounds", type=of(Count), default=5, help="turns of each network (default 5)")
+    add_sitting(parser)
+    add_batch_sizes(parser, "1 and 64")
     parser.add_argument("--no-latency", action="store_true", help="measure nothing")
     parser.add_argument("--csv", type=path, metavar="FILE", help="write a row for each network, runtime and batch size")
     parser.add_argument("--markdown", type=path, metavar="FILE", help="write the table as Markdown")
@@ -190,13 +177,7 @@ def _explained(comparison: Comparison) -> Iterator[str]:
             if noise
             else "No network has several seeds here, so that small differences may be chance."
         )
-    reasons: dict[tuple[str, str], list[str]] = {}
-    for row in comparison.speeds:
-        if row.reason:
-            names = reasons.setdefault((row.runtime, row.reason), [])
-            names += [row.network] if row.network not in names else []
-    for (runtime, reason), names in reasons.items():
-        yield f"not measured on {runtime}: {', '.join(names)}: {reason}"
+    yield from not_measured((row.runtime, row.reason, row.network) for row in comparison.speeds if row.reason)
 
 
 def _draw(comparison: Comparison, folder: Path) -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import pydantic
 
-from ppeconv.domains import FilePath
+from ppeconv.domains import Count, FilePath, Threads
 from ppeconv.errors import UserError
 from ppeconv.schema.values import from_yaml
 from ppeconv.schema.wording import words
@@ -94,6 +94,48 @@ def add_import(parser: argparse.ArgumentParser) -> None:
         metavar="MODULE",
         help="import a Python module first, such as one that registers operators of your own; may be repeated",
     )
+
+
+def add_sitting(parser: argparse.ArgumentParser) -> None:
+    """How networks are measured beside each other: --runtime, --threads, --form and --rounds."""
+    from ppeconv.deployment.runtimes import by_preference
+
+    kinds = [name for name, kind in by_preference().items() if not kind.quantizes]
+    parser.add_argument(
+        "--runtime",
+        action="extend",
+        type=listed,
+        metavar="RUNTIME[,RUNTIME]",
+        help=f"{', '.join(kinds)}, several with commas (default: all that are installed); the fastest of each network "
+        "counts",
+    )
+    parser.add_argument(
+        "--threads", type=of(Threads), metavar="N", help="CPU threads (default: $OMP_NUM_THREADS or all)"
+    )
+    parser.add_argument("--form", choices=["deployed", "trained"], default="deployed", help="as in export")
+    parser.add_argument("--rounds", type=of(Count), default=5, help="turns of each network (default 5)")
+
+
+def add_batch_sizes(parser: argparse.ArgumentParser, default: str) -> None:
+    """--batch-size with one number or several."""
+    parser.add_argument(
+        "--batch-size",
+        dest="batch_sizes",
+        action="extend",
+        nargs="+",
+        type=of(Count),
+        metavar="N",
+        help=f"images in a batch, one number or several (default: {default})",
+    )
+
+
+def not_measured(refusals: Iterable[tuple[str, str, str]]) -> Iterator[str]:
+    """A line for each runtime and reason why networks have no latency, of (runtime, reason, network)."""
+    names: dict[tuple[str, str], dict[str, None]] = {}
+    for runtime, reason, network in refusals:
+        names.setdefault((runtime, reason), {})[network] = None
+    for (runtime, reason), networks in names.items():
+        yield f"not measured on {runtime}: {', '.join(networks)}: {reason}"
 
 
 def add_trained(parser: argparse.ArgumentParser) -> None:

@@ -18,7 +18,7 @@ import paddle.distributed as dist
 from paddle import Tensor, nn
 
 from ppeconv.errors import UserError
-from ppeconv.layers.parameters import running_statistics
+from ppeconv.layers.statistics import running_statistics
 
 T = TypeVar("T")
 

@@ -9,7 +9,7 @@ import paddle
 from paddle import Tensor, nn
 
 from ppeconv import observe
-from ppeconv.layers.parameters import running_statistics
+from ppeconv.layers.statistics import running_statistics
 
 
 def gradients_are_finite(model: nn.Layer) -> bool:
@@ -65,7 +65,4 @@ def _finite(tensor: Tensor) -> bool:
 
 
 def _tensors(value: Any) -> list[Tensor]:
-    if isinstance(value, Tensor):
-        return [value]
-    inner = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
-    return [tensor for item in inner for tensor in _tensors(item)]
+    return [inner for inner in paddle.utils.flatten([value]) if isinstance(inner, Tensor)]

@@ -23,12 +23,6 @@ def float_type(model: nn.Layer) -> paddle.dtype:
     return next(kinds, paddle.get_default_dtype())
 
 
-def running_statistics(model: nn.Layer) -> list[paddle.Tensor]:
-    """Means and variances of the batch norms that update them in training."""
-    norms = [layer for layer in model.sublayers(include_self=True) if isinstance(layer, NORMS)]
-    return [value for layer in norms if not layer._use_global_stats for value in (layer._mean, layer._variance)]
-
-
 def own_parameters(layer: nn.Layer) -> dict[str, paddle.Tensor]:
     """The parameters of a layer itself that training changes, by their names in it."""
     statistics = ("_mean", "_variance") if isinstance(layer, NORMS) else ()

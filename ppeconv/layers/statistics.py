@@ -1,4 +1,4 @@
-"""Batch norms that measure their statistics anew while a network runs."""
+"""The statistics of batch norms: which there are, and measuring them anew while a network runs."""
 
 from __future__ import annotations
 
@@ -18,6 +18,16 @@ KEEP = 1.0
 def measures(norm: nn.Layer) -> bool:
     """Whether a layer is a batch norm whose statistics come from the batches; those of a frozen one do not."""
     return isinstance(norm, NORMS) and not norm._use_global_stats
+
+
+def measuring_norms(model: nn.Layer) -> list[Any]:
+    """The batch norms of a network that measure."""
+    return [layer for layer in model.sublayers(include_self=True) if measures(layer)]
+
+
+def running_statistics(model: nn.Layer) -> list[Tensor]:
+    """Means and variances of the batch norms that update them in training."""
+    return [value for norm in measuring_norms(model) for value in (norm._mean, norm._variance)]
 
 
 @contextmanager
@@ -47,7 +57,7 @@ def by_batch(
     def after(norm: nn.Layer, inputs: Any, output: Any) -> None:
         norm.training = False
 
-    norms = [layer for layer in model.sublayers(include_self=True) if measures(layer)]
+    norms = measuring_norms(model)
     momenta = [norm._momentum for norm in norms]
     with ExitStack() as undo:
         undo.callback(model.register_forward_pre_hook(begin).remove)

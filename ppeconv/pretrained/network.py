@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from ppeconv.backbones.external import is_external
 from ppeconv.registry import BACKBONES, OPERATORS, RECALIBRATIONS, placed
 from ppeconv.schema import Section, check
+from ppeconv.schema.values import copied
 from ppeconv.surgery.rules import Places, Rules
 
 _ABOUT_WEIGHTS = {"name", "class_num", "pretrained", "init", "freeze"}
@@ -79,6 +80,12 @@ class Network:
     def __str__(self) -> str:
         """Such as "ResNet20 (width=0.5), SPConv (ratio=0.25)": what differs from the defaults is named."""
         return ", ".join(_words(*part) for part in self._parts)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """All of its settings as plain values: the same for two that are the same network."""
+        (name, arguments, _), *changes = self._parts
+        return copied({"backbone": name, "arguments": arguments, "changes": [entry[:2] for entry in changes]})
 
     def same_as(self, other: Network) -> bool:
         """Whether the weights of one are weights of the other, the head apart where the classes are others."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ppeconv.errors import UserError
+from ppeconv.files import write_whole
 
 FORMAT = 1
 """Version of the record's layout."""
@@ -52,9 +53,8 @@ class Record:
 
     def write(self, folder: Path) -> None:
         """Write `record.json`, whole or not at all."""
-        staged = folder / "record.json.writing"
-        staged.write_text(json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        staged.replace(folder / "record.json")
+        text = json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n"
+        write_whole(folder / "record.json", text.encode())
 
     @classmethod
     def read(cls, folder: Path) -> Record:

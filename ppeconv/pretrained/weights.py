@@ -138,13 +138,18 @@ class Weights:
 def list_pretrained(pattern: str = "*") -> dict[str, Weights]:
     """Weights that come with ppeconv and whose names match a shell pattern, each with what is known of them."""
     rows: dict[str, list[Path]] = {}
-    for file in _records():
-        rows.setdefault(file.parent.parent.name, []).append(file.parent)
+    for folder in record_folders():
+        rows.setdefault(folder.parent.name, []).append(folder)
     return {
         name: weights
         for name, folders in rows.items()
         if fnmatch.fnmatch(name, pattern.lower()) and (weights := _weights(folders))
     }
+
+
+def record_folders(folder: Path | None = None) -> list[Path]:
+    """Folders of the zoo's records, or of those below another folder."""
+    return [file.parent for file in sorted((folder or FOLDER).glob("*/seed*/record.json"))]
 
 
 def is_zoo(name: object) -> bool:
@@ -157,7 +162,7 @@ def named(name: str) -> Weights:
     plain, known = name.removeprefix(PREFIX), list_pretrained()
     if plain in known:
         return known[plain]
-    if plain in {file.parent.parent.name for file in _records()}:
+    if plain in {folder.parent.name for folder in record_folders()}:
         raise UserError(f"of {plain} a record is kept and no weights; {_ALL}")
     raise UserError(f"no weights called {plain!r} come with ppeconv{nearest(plain, known)}")
 
@@ -184,10 +189,6 @@ def trained_in(network: Network, data_set: str | None = None) -> Weights:
         words = " and ".join(f"{weights.name!r} ({weights.data})" for weights in fitting)
         raise UserError(f"there are weights of {network} for several data sets: {words}; name those that are meant")
     return max(fitting, key=lambda weights: weights.top1)
-
-
-def _records() -> list[Path]:
-    return sorted(FOLDER.glob("*/seed*/record.json"))
 
 
 def _weights(folders: list[Path]) -> Weights | None:
