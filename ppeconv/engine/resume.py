@@ -51,7 +51,7 @@ class Checkpoints(Listener):
 
     def step_done(self, trainer: Trainer, record: StepRecord) -> None:
         due = self.steps and trainer.between_updates and record.step % self.steps == 0
-        if due or trainer.progress.batch == len(trainer.batches):  # an evaluation may take long
+        if due or trainer.epoch_is_trained:  # an evaluation may take long
             self._save(trainer, self.run.latest, keep=self.run.previous)
 
     def epoch_done(self, trainer: Trainer, record: EpochRecord) -> None:

@@ -7,6 +7,7 @@ wants added up, and returns (loss, logits) for the log. The trainer updates the 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any, Protocol
 
 import numpy as np
 import paddle
@@ -15,6 +16,16 @@ from paddle import Tensor, nn
 from ppeconv.engine.losses import auxiliary_loss
 
 Backward = Callable[[Tensor], None]
+
+
+class Strategy(Protocol):
+    """How one batch becomes gradients: called with network, images, labels and backward pass for (loss, logits)."""
+
+    loss: Any
+
+    def __call__(
+        self, model: nn.Layer, images: Tensor, labels: Tensor, backward: Backward
+    ) -> tuple[Tensor, Tensor]: ...
 
 
 class Supervised:

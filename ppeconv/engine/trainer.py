@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 import signal
-import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import paddle
 from paddle import Tensor, nn
@@ -20,17 +19,10 @@ from ppeconv.engine.average import WeightAverage
 from ppeconv.engine.evaluator import Evaluation
 from ppeconv.engine.finite import Statistics, gradients_are_finite, origin
 from ppeconv.engine.listener import EpochRecord, Listener, StepRecord
+from ppeconv.engine.meter import Meter
+from ppeconv.engine.precision import Precision
+from ppeconv.engine.step import Strategy
 from ppeconv.errors import UserError
-
-
-class Strategy(Protocol):
-    """How one batch becomes gradients: called with network, images, labels and backward pass for (loss, logits)."""
-
-    loss: Any
-
-    def __call__(
-        self, model: nn.Layer, images: Tensor, labels: Tensor, backward: Callable[[Tensor], None]
-    ) -> tuple[Tensor, Tensor]: ...
 
 
 @dataclass
@@ -54,26 +46,6 @@ class Progress:
     """Spent on the epoch under way."""
     left_out: int = 0
     """Updates of the run that were left out, as their numbers were not finite."""
-
-
-@dataclass
-class Precision:
-    """Mixed precision: the Paddle level and a loss scaler, or neither."""
-
-    level: str = "O0"
-    scaler: Any = None
-
-    def cast(self) -> Any:
-        """Context in which the forward pass runs."""
-        return paddle.amp.auto_cast(level=self.level) if self.scaler else nullcontext()
-
-
-def mixed_precision(device: str, level: str, scale_loss: float, dynamic: bool) -> Precision:
-    """Mixed precision of the section AMP; a UserError on a CPU."""
-    if device == "cpu":
-        raise UserError("AMP.use_amp needs a GPU: Paddle's CPU kernels train in float32 only; set AMP.use_amp to false")
-    scaler = paddle.amp.GradScaler(init_loss_scaling=scale_loss, use_dynamic_loss_scaling=dynamic)
-    return Precision(level, scaler)
 
 
 class Trainer:
@@ -158,10 +130,15 @@ class Trainer:
         return self.progress.batch % self.update_freq == 0
 
     @property
+    def epoch_is_trained(self) -> bool:
+        """Whether all batches of the epoch under way are done, and its evaluation is next."""
+        return self.progress.batch == len(self.batches)
+
+    @property
     def finished(self) -> bool:
         """Whether there is nothing left to train."""
         progress, patience = self.progress, self.early_stop
-        if progress.batch == len(self.batches):  # it was stopped before the evaluation of the epoch
+        if self.epoch_is_trained:
             return False
         return progress.step >= self.total_steps or bool(patience and progress.evaluations_since_best >= patience)
 
@@ -209,7 +186,7 @@ class Trainer:
 
     def _train_epoch(self) -> None:
         """Run the epoch under way from where it stands to its end, or to the end of the run."""
-        progress, meter = self.progress, _Meter()
+        progress, meter = self.progress, Meter()
         self.model.train()
         last = progress.batch + (self.total_steps - progress.step) * self.update_freq
         for images, labels in self.batches.epoch(progress.epoch, progress.batch, last):
@@ -258,7 +235,7 @@ class Trainer:
             loss, right = float(mean), int((logits.argmax(1, keepdim=True) == labels).sum())
         sums = distributed.add_up([loss * len(labels), right, len(labels), interrupt.asked()]).tolist()
         progress.batch += 1
-        due = progress.batch % self.update_freq == 0 or progress.batch == len(self.batches)
+        due = self.between_updates or self.epoch_is_trained
         complaint = "" if math.isfinite(sums[0]) else f"the loss became {sums[0]}"
         if due and not complaint and not self._spoilt:
             distributed.combine(self.model)
@@ -295,12 +272,10 @@ class Trainer:
         paddle.seed(self.batches.seed * 1_000_003 + self.progress.step)
 
     def _gradients(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        scaler = self.precision.scaler
         share = len(labels) / self.batches.images_in(self.progress.batch) / self.update_freq
 
         def backward(loss: Tensor) -> None:
-            loss = loss * share if share < 1 else loss
-            (scaler.scale(loss) if scaler else loss).backward()
+            self.precision.scaled(loss * share if share < 1 else loss).backward()
 
         with self.precision.cast():
             return self.strategy(self.model, images, labels, backward)
@@ -315,11 +290,7 @@ class Trainer:
         self.progress.step += 1
 
     def _change_weights(self) -> None:
-        if self.precision.scaler:
-            self.precision.scaler.step(self.optimizer)
-            self.precision.scaler.update()
-        else:
-            self.optimizer.step()
+        self.precision.update(self.optimizer)
         for hook in self._layer_hooks:
             hook()
         for hook in self.after_step:
@@ -330,7 +301,7 @@ class Trainer:
     def _close_epoch(self) -> None:
         """Evaluate, tell the listeners, and begin the count of the next epoch."""
         progress = self.progress
-        number, complete = progress.epoch + 1, progress.batch == len(self.batches)
+        number, complete = progress.epoch + 1, self.epoch_is_trained
         due = number % self.eval_interval == 0 or progress.step >= self.total_steps
         self.evaluation, self.improved = None, False
         if due:
@@ -381,31 +352,3 @@ class Trainer:
     def _tell(self, event: str, *arguments: Any) -> None:
         for listener in self.listeners:
             getattr(listener, event)(self, *arguments)
-
-
-class _Meter:
-    """Mean times of the recent steps; the first steps, slow by nature, are forgotten soon."""
-
-    def __init__(self) -> None:
-        self.recent: list[tuple[float, float, int]] = []
-        self.last = time.perf_counter()
-
-    def lap(self) -> float:
-        """Seconds since the last call."""
-        before, self.last = self.last, time.perf_counter()
-        return self.last - before
-
-    def add(self, batch_cost: float, reader_cost: float, images: int) -> None:
-        self.recent = [*self.recent[-49:], (batch_cost, reader_cost, images)]
-
-    @property
-    def batch_cost(self) -> float:
-        return sum(cost for cost, _, _ in self.recent) / len(self.recent)
-
-    @property
-    def reader_cost(self) -> float:
-        return sum(cost for _, cost, _ in self.recent) / len(self.recent)
-
-    @property
-    def ips(self) -> float:
-        return sum(count for _, _, count in self.recent) / sum(cost for cost, _, _ in self.recent)

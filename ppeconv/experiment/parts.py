@@ -32,13 +32,14 @@ from ppeconv.engine.listener import Listener
 from ppeconv.engine.log import LogLines, ProgressBar, logger
 from ppeconv.engine.losses import CombinedLoss, Teacher
 from ppeconv.engine.mixing import Mixed
+from ppeconv.engine.precision import Precision, mixed_precision
 from ppeconv.engine.progress import shows_bars
 from ppeconv.engine.results import Results
 from ppeconv.engine.resume import Checkpoints
 from ppeconv.engine.run import Run
 from ppeconv.engine.schedules import scaled
-from ppeconv.engine.step import Supervised
-from ppeconv.engine.trainer import Precision, Strategy, Trainer, mixed_precision
+from ppeconv.engine.step import Strategy, Supervised
+from ppeconv.engine.trainer import Trainer
 from ppeconv.engine.weights import load_weights, read_weights, weight_file
 from ppeconv.errors import UserError
 from ppeconv.extras import installed
