@@ -27,7 +27,8 @@ from ppeconv.engine.weights import write_weights
 from ppeconv.errors import UserError
 from ppeconv.experiment import evaluation, export, own, training
 from ppeconv.experiment.export import Measured
-from ppeconv.experiment.parts import Parts, of_trained
+from ppeconv.experiment.parts import Parts
+from ppeconv.experiment.trained import of_trained
 from ppeconv.pretrained.weights import PREFIX, is_zoo
 
 

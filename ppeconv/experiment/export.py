@@ -23,7 +23,9 @@ from ppeconv.deployment.widths import export_widths
 from ppeconv.engine.log import logger
 from ppeconv.engine.run import Run
 from ppeconv.errors import UserError
-from ppeconv.experiment.parts import CALIBRATION_IMAGES, Parts, of_trained
+from ppeconv.experiment.data import CALIBRATION_IMAGES
+from ppeconv.experiment.parts import Parts
+from ppeconv.experiment.trained import of_trained
 from ppeconv.registry import RUNTIMES
 
 

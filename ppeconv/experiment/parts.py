@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from copy import copy
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from paddle import Tensor, nn
 
 from ppeconv.anywidth import make_anywidth
-from ppeconv.backbones.external import is_external
 from ppeconv.backbones.initial import initialise
-from ppeconv.config import Config, load, with_values
-from ppeconv.config.sections import SplitSection
-from ppeconv.data.batches import Batches, Pipeline
-from ppeconv.data.classes import check_labels, class_names, match_classes
-from ppeconv.data.datasets import DataSet, data_root
-from ppeconv.data.transforms import Operation, sized
-from ppeconv.deployment.images import BATCH, plain_batches
+from ppeconv.config import load, with_values
+from ppeconv.data.batches import Batches
 from ppeconv.engine import distributed
 from ppeconv.engine.anywidth import AnyWidthStep, calibrate_on
 from ppeconv.engine.average import WeightAverage
@@ -42,66 +34,24 @@ from ppeconv.engine.step import Strategy, Supervised
 from ppeconv.engine.trainer import Trainer
 from ppeconv.engine.weights import load_weights, read_weights, weight_file
 from ppeconv.errors import UserError
+from ppeconv.experiment.data import FITTING_IMAGES, DataParts
+from ppeconv.experiment.trained import of_trained
 from ppeconv.extras import installed
 from ppeconv.models.create import apply_operator, create_backbone
 from ppeconv.pretrained.network import Network
 from ppeconv.pretrained.weights import ANY, Weights, is_zoo, named, trained_in
-from ppeconv.registry import BACKBONES, DATASETS, LOSSES, OPTIMIZERS, SCHEDULES
+from ppeconv.registry import LOSSES, OPTIMIZERS, SCHEDULES
 from ppeconv.surgery.report import Report
 
-CALIBRATION_IMAGES = 256
-"""Training images from which the ranges of int8 are taken."""
-FITTING_IMAGES = 512
-"""Training images on which operators are fitted to the convolutions that they replace."""
 _CONVERTED = "_ppeconv_converted"
 """Where a network of one's own says which sections were put into it, and the reports on that."""
 
 
 @dataclass(frozen=True)
-class Parts:
-    """What a config describes, made when it is asked for.
+class Parts(DataParts):
+    """What a config describes, made when it is asked for; see `DataParts`."""
 
-    Args:
-        config: is all there is to know of it, but for what Python gives itself:
-        network: in place of that of the section Arch.
-        sets: "train" and "test", in place of the data sets of the section DataLoader.
-    """
-
-    config: Config
-    network: nn.Layer | None = None
-    sets: Mapping[str, DataSet] = field(default_factory=dict)
-
-    @classmethod
-    def of_run(cls, run: Run) -> Parts:
-        """Those of the config that a run was trained with, data facts filled in."""
-        return cls(load(run.saved_config()))
-
-    # data
-
-    def filled(self) -> Parts:
-        """With class count, class names and image shape filled in from the data set, where not given."""
-        config = self.config
-        facts: dict[str, Any] = {}
-        dataset = self._as_it_is("train") if None in (config.Infer.image_shape, config.Infer.class_names) else None
-        shape = config.Infer.image_shape
-        if shape is None:
-            shape = facts["Infer.image_shape"] = Pipeline(self.transforms("test")).output_shape(dataset.shape)
-        if config.Infer.class_names is None:
-            facts["Infer.class_names"] = class_names(dataset, config.Arch.class_num)
-        if config.Arch.class_num is None:
-            facts["Arch.class_num"] = len(facts.get("Infer.class_names") or config.Infer.class_names)
-        known = {"in_channels": shape[0], "image_size": shape[1]}
-        if not is_external(config.Arch.name):
-            facts |= {
-                f"Arch.{key}": value
-                for key, value in known.items()
-                if key not in config.Arch.arguments and BACKBONES.accepts(config.Arch.name, key)
-            }
-        return replace(self, config=with_values(config, facts))
-
-    def with_classes_of(self, run: Run) -> Parts:
-        """With the class names of the run whose weights it goes on with: its network has them in that order."""
-        return self._with_classes(Parts.of_run(run).config.Infer.class_names if run.exists else None, str(run.path))
+    # weights
 
     def without_start(self) -> Parts:
         """Without weights that a training started from: it has its own now."""
@@ -113,99 +63,41 @@ class Parts:
             return self._with_classes(source.class_names, f"the weights {source.name}")
         return self.with_classes_of(Run(source.parent))
 
-    def _with_classes(self, names: list[str] | None, owner: str) -> Parts:
-        given = self.config.Infer.class_names
-        if not names or given == names:
-            return self
-        if given and sorted(given) == sorted(names):
+    def starting_weights(self) -> Path | None:
+        """The readable weight file that a run starts from, or None; ImageNet weights are fetched by Paddle."""
+        wanted = self.config.Global.pretrained_model or self.config.Arch.pretrained
+        if not wanted and self.starts_warm and self.network is None:
             raise UserError(
-                f"Infer.class_names are those of {owner} in another order, and its network has them in this one: "
-                f"{', '.join(names)}; leave Infer.class_names out"
+                "Operator.init: from_dense starts from a trained network without the operator; name its weights in "
+                "Arch.pretrained, such as the folder of its run"
             )
-        return self if given else replace(self, config=with_values(self.config, {"Infer.class_names": names}))
-
-    def dataset(self, split: str) -> DataSet:
-        """The data set of "train" or "test", its labels those of the config's class names.
-
-        Large arrays are read only when used.
-        """
-        dataset, names = self._as_it_is(split), self.config.Infer.class_names
-        if names == []:
-            raise UserError("Infer.class_names is empty, which suits only what needs no data; leave it out")
-        if names:
-            match_classes(dataset, names, "training" if split == "train" else "evaluation")
-        return dataset
-
-    def transforms(self, split: str) -> list[Operation]:
-        """The transforms of "train" or "test", each with its size."""
-        return sized(self._side(split).dataset.transform_ops, self.config.DataLoader.image_size)
-
-    def batches(self, split: str, skip_unreadable: float | None = None) -> Batches:
-        """Training or evaluation batches, their labels checked against the number of classes.
-
-        Args:
-            split: "train" or "test".
-            skip_unreadable: images that may be left out because they cannot be read; those of the config when None.
-        """
-        section, expected = self._side(split), self.config.Infer.image_shape
-        dataset, pipeline = self.dataset(split), Pipeline(self.transforms(split))
-        shape = pipeline.output_shape(dataset.shape)  # transforms that do not fit are refused now, not in the run
-        if split == "test" and shape != expected:
-            raise UserError(
-                f"Infer.image_shape is {expected}, and the evaluation images are {shape} after their transforms; "
-                "leave it out, and it follows from them"
-            )
-        batches = Batches(
-            dataset,
-            pipeline,
-            section.sampler.batch_size,
-            shuffle=section.sampler.shuffle,
-            drop_last=section.sampler.drop_last,
-            seed=self.config.Global.seed,
-            num_workers=section.loader.num_workers,
-            rank=distributed.rank(),
-            processes=distributed.size(),
-            skip_unreadable=section.loader.skip_unreadable if skip_unreadable is None else skip_unreadable,
-        )
-        check_labels(dataset, split, self.config.Arch.class_num)
-        return batches
-
-    def plain_images(self, split: str, count: int | None = None, head: str | None = None) -> Iterator[Any]:
-        """Real images of "train" or "test" as prediction sees them, see `plain_batches`."""
-        pipeline = Pipeline(self.prediction_facts()["transform_ops"])
-        yield from plain_batches(self.dataset(split), pipeline, self.config.Global.seed, count, head)
-
-    def some_test_images(self) -> np.ndarray | None:
-        """A batch of the test images, or None where the data set is not on this machine."""
-        try:
-            return next(self.plain_images("test", BATCH), (None, None))[0]
-        except UserError:
+        if not wanted:
             return None
+        found = imagenet_weights(self.config.Arch.name) if wanted is True else self._before_fitting()._found(wanted)
+        file = _file(found)
+        read_weights(file)
+        return file
 
-    def calibration_images(self, head: str | None = None) -> Iterator[np.ndarray]:
-        """Batches of training images from which the ranges of int8 are taken."""
-        return (images for images, _ in self.plain_images("train", CALIBRATION_IMAGES, head))
+    def _before_fitting(self) -> Parts:
+        """Those of the network whose trained weights operators with init start from, without these and what follows."""
+        kept = list(takewhile(lambda section: not section.init, self.config.operators))
+        if len(kept) == len(self.config.operators):
+            return self
+        values = [section.model_dump() for section in kept]
+        return replace(self, config=with_values(self.config, {"Operator": values or None}))
 
-    def prediction_facts(self) -> dict[str, Any]:
-        """The part of `inference.yml` that comes from the run: classes and transforms."""
-        config, operations = self.config, self.transforms("test")
-        resized = any(name in ("CenterCrop", "Resize") for operation in operations for name in operation)
-        resize = [] if resized else [{"Resize": {"size": config.Infer.image_shape[1:]}}]
-        return {
-            "class_names": config.Infer.class_names,
-            "transform_ops": [*resize, *operations],
-            "arch": config.Arch.name,
-            "operators": [section.name for section in config.operators],
-        }
+    def _trained(self, run: Run) -> Weights | Path:
+        """Where the trained weights are: those of the zoo that it starts from, where nothing was trained yet."""
+        name, start = self.config.Global.pretrained_model, self.config.Arch.pretrained
+        if not name and not run.exists and isinstance(start, str) and (start == ANY or is_zoo(start)):
+            name = start
+        return self._found(name or run.path)
 
-    def _side(self, split: str) -> SplitSection:
-        return self.config.DataLoader.Train if split == "train" else self.config.DataLoader.Eval
-
-    def _as_it_is(self, split: str) -> DataSet:
-        if split in self.sets:
-            return copy(self.sets[split])
-        section = self._side(split).dataset
-        return DATASETS.create(section.name, data_root(self.config.Global.data_root), split, **section.arguments)
+    def _found(self, name: str | Path) -> Weights | Path:
+        if name == ANY:
+            parts = self.filled()
+            return trained_in(Network.of(parts.config.model_dump()), parts.config.DataLoader.Train.dataset.name)
+        return named(str(name)) if is_zoo(name) else weight_file(name)
 
     # network
 
@@ -276,47 +168,12 @@ class Parts:
             raise UserError("Arch.width and AnyWidth.base_width mean the same; give one of them")
         return arguments | {"width": wide} if wide else arguments
 
-    def starting_weights(self) -> Path | None:
-        """The readable weight file that a run starts from, or None; ImageNet weights are fetched by Paddle."""
-        named = self.config.Global.pretrained_model or self.config.Arch.pretrained
-        if not named and self.starts_warm and self.network is None:
-            raise UserError(
-                "Operator.init: from_dense starts from a trained network without the operator; name its weights in "
-                "Arch.pretrained, such as the folder of its run"
-            )
-        if not named:
-            return None
-        file = imagenet_weights(self.config.Arch.name) if named is True else _file(self._before_fitting()._found(named))
-        read_weights(file)
-        return file
-
-    def _before_fitting(self) -> Parts:
-        """Those of the network whose trained weights operators with init start from, without these and what follows."""
-        kept = list(takewhile(lambda section: not section.init, self.config.operators))
-        if len(kept) == len(self.config.operators):
-            return self
-        values = [section.model_dump() for section in kept]
-        return replace(self, config=with_values(self.config, {"Operator": values or None}))
-
     def trained_model(self, run: Run) -> nn.Layer:
         """The network in eval mode, with the weights that the config names, else the best ones of a run."""
         model, _ = self.model()
         logger.info(load_weights(model, _file(self._trained(run)), complete=True))
         model.eval()
         return model
-
-    def _trained(self, run: Run) -> Weights | Path:
-        """Where the trained weights are: those of the zoo that it starts from, where nothing was trained yet."""
-        name, start = self.config.Global.pretrained_model, self.config.Arch.pretrained
-        if not name and not run.exists and isinstance(start, str) and (start == ANY or is_zoo(start)):
-            name = start
-        return self._found(name or run.path)
-
-    def _found(self, name: str | Path) -> Weights | Path:
-        if name == ANY:
-            parts = self.filled()
-            return trained_in(Network.of(parts.config.model_dump()), parts.config.DataLoader.Train.dataset.name)
-        return named(str(name)) if is_zoo(name) else weight_file(name)
 
     def calibrate(self, model: nn.Layer, widths: Sequence[float], batches: Batches | None = None) -> None:
         """Give a US-Net its statistics at these widths, from the first training images; other networks have theirs."""
@@ -454,22 +311,6 @@ def _require_scores(name: str, scores: Any, class_num: int) -> None:
             f"{name} should give [N, {class_num}] scores, one for each class; for 1 image it gave {gave}; the number "
             "of classes is Arch.class_num, or what the names or labels of the training data say"
         )
-
-
-Overrides = Mapping[str, Any] | Sequence[str]
-
-
-def of_trained(name: str | Path, overrides: Overrides = ()) -> tuple[Path | dict[str, Any], Overrides]:
-    """What a run folder, or "zoo:" and a name, was trained with: its config, and what stands above it.
-
-    Weights that a run started from are no longer its weights; those of the zoo are named by the config.
-    """
-    zoo = is_zoo(name)
-    source = named(str(name)).config if zoo else Run(name).saved_config()
-    weights = str(name) if zoo else None
-    if isinstance(overrides, Mapping):
-        return source, {"Global.pretrained_model": weights, **overrides}
-    return source, [f"Global.pretrained_model={weights or 'null'}", *overrides]
 
 
 def _load_dense(model: nn.Layer, weights: Path) -> str:
