@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 import csv
 import os
-import statistics
+from collections.abc import Mapping
 from pathlib import Path
 
 from ppeconv import backend
-from ppeconv.benchmark.turns import Contestant, take_turns
+from ppeconv.benchmark.turns import Contestant, Turns, median_ms, take_turns, time_ratio
 
 NETWORKS = {
     "ResNet18": (64, "resnet18_conv_cifar10"),
@@ -39,13 +39,13 @@ def contestants(network: str, torch_python: str) -> dict[str, Contestant]:
     return both
 
 
-def row(network: str, threads: int, medians: dict[str, float]) -> dict[str, object]:
+def row(network: str, threads: int, taken: Mapping[str, Turns]) -> dict[str, object]:
     """A line of the table: milliseconds, and how many times faster than each other contestant."""
-    batch, ours = NETWORKS[network][0], medians["onednn"]
+    batch, ours = NETWORKS[network][0], taken["onednn"]
     line = {"network": network, "batch": batch, "threads": threads}
-    line |= {f"{name}_ms": f"{value:.1f}" for name, value in medians.items()}
-    line["images_per_second"] = f"{1000 * batch / ours:.0f}"
-    return line | {f"vs_{name}": f"{value / ours:.2f}" for name, value in medians.items() if name != "onednn"}
+    line |= {f"{name}_ms": f"{median_ms(turns):.1f}" for name, turns in taken.items()}
+    line["images_per_second"] = f"{1000 * batch / median_ms(ours):.0f}"
+    return line | {f"vs_{name}": f"{time_ratio(turns, ours):.2f}" for name, turns in taken.items() if turns is not ours}
 
 
 def main() -> None:
@@ -63,7 +63,7 @@ def main() -> None:
     lines = []
     for network in options.networks:
         taken = take_turns(contestants(network, options.torch_python), options.rounds, options.steps)
-        lines.append(row(network, options.threads, {name: statistics.median(times) for name, times in taken.items()}))
+        lines.append(row(network, options.threads, taken))
         print("  ".join(f"{key}={value}" for key, value in lines[-1].items()), flush=True)
     if options.csv:
         with open(options.csv, "w", newline="", encoding="utf-8") as file:

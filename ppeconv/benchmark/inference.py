@@ -14,7 +14,7 @@ import numpy as np
 from ppeconv import backend
 from ppeconv.benchmark import machine
 from ppeconv.benchmark.networks import Network
-from ppeconv.benchmark.turns import Contestant, drop_refusing, take_turns
+from ppeconv.benchmark.turns import Contestant, drop_refusing, median_ms, take_turns, time_ratio
 from ppeconv.deployment.export import Form
 from ppeconv.deployment.runtimes import open_runtime
 from ppeconv.errors import UserError
@@ -41,7 +41,7 @@ class InferenceSpeed:
     peak_mib: float | None = None
     """See `Contestant.peak_mib`."""
     time_ratio: float | None = None
-    """Median time divided by that of the first network on the same runtime at the same batch size."""
+    """To the first network on the same runtime at the same batch size; see `ppeconv.benchmark.turns.time_ratio`."""
     reason: str = ""
     """Why there are no figures."""
 
@@ -143,23 +143,25 @@ def _measured(
     entries: Sequence[_Entry], batch: int, rounds: int, times: int, threads: int | None
 ) -> list[InferenceSpeed]:
     threads = threads or machine.threads()
-    contestants = {entry: entry.contestant(batch, threads) for entry in entries if not entry.reason}
+    # Those that are compared, on one runtime, take their turns right after each other.
+    able = sorted((entry for entry in entries if not entry.reason), key=lambda entry: entry.runtime)
+    contestants = {entry: entry.contestant(batch, threads) for entry in able}
     refusals = drop_refusing(contestants)
     taken = take_turns(contestants, rounds, times)
     first = entries[0].network
-    base = {entry.runtime: float(np.median(taken[entry])) for entry in taken if entry.network is first}
+    base = {entry.runtime: taken[entry] for entry in taken if entry.network is first}
     rows = []
     for entry in entries:
         counts = entry.network.counts
         figures: dict[str, Any] = {"reason": entry.reason or refusals.get(entry, "")}
         if entry in taken:
-            median = float(np.median(taken[entry]))
+            median = median_ms(taken[entry])
             figures = {
                 "median_ms": median,
-                "p90_ms": float(np.percentile(taken[entry], 90)),
+                "p90_ms": float(np.percentile(np.concatenate(taken[entry]), 90)),
                 "images_per_second": 1000 * batch / median,
                 "peak_mib": contestants[entry].peak_mib,
-                "time_ratio": median / base[entry.runtime] if entry.runtime in base else None,
+                "time_ratio": time_ratio(taken[entry], base[entry.runtime]) if entry.runtime in base else None,
             }
         work = counts.params, counts.macs, counts.macs / first.counts.macs
         rows.append(InferenceSpeed(entry.network.name, batch, entry.runtime, *work, **figures))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import statistics
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -13,7 +12,7 @@ from paddle import nn
 from paddle.optimizer import Optimizer
 
 from ppeconv import backend
-from ppeconv.benchmark.turns import Contestant, take_turns
+from ppeconv.benchmark.turns import Contestant, median_ms, take_turns, time_ratio
 from ppeconv.counting import Counts
 from ppeconv.engine.step import Supervised
 
@@ -31,7 +30,7 @@ class TrainingSpeed:
     onednn_images_per_second: float
     paddle_images_per_second: float
     ratio: float
-    """Stock Paddle's time divided by the fast layers'."""
+    """How many times as long stock Paddle takes; see `ppeconv.benchmark.turns.time_ratio`."""
 
 
 def training_step(
@@ -74,6 +73,8 @@ def training_speed(
         for layers in ("onednn", "paddle")
     }
     taken = take_turns(contestants, rounds, times)
-    ours, stock = (statistics.median(taken[layers]) for layers in ("onednn", "paddle"))
+    ours, stock = (median_ms(taken[layers]) for layers in ("onednn", "paddle"))
     rates = 1000 * batch_size / ours, 1000 * batch_size / stock
-    return TrainingSpeed(name, counts.params, counts.macs, batch_size, ours, stock, *rates, stock / ours)
+    return TrainingSpeed(
+        name, counts.params, counts.macs, batch_size, ours, stock, *rates, time_ratio(taken["paddle"], taken["onednn"])
+    )

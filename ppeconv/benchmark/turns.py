@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
+import statistics
 import subprocess
 import sys
 from collections.abc import Hashable, Mapping, MutableMapping, Sequence
@@ -14,6 +16,9 @@ from typing import IO, Any, TypeVar, cast
 from ppeconv.errors import UserError
 
 Key = TypeVar("Key", bound=Hashable)
+
+Turns = Sequence[Sequence[float]]
+"""Milliseconds of a contestant's timed runs, turn by turn."""
 
 
 class Contestant:
@@ -81,17 +86,32 @@ def drop_refusing(contestants: MutableMapping[Key, Contestant]) -> dict[Key, str
     return reasons
 
 
-def take_turns(contestants: Mapping[Key, Contestant], rounds: int, times: int) -> dict[Key, list[float]]:
-    """Milliseconds of every contestant, each asked `rounds` times for `times` runs; ends their processes."""
-    taken: dict[Key, list[float]] = {name: [] for name in contestants}
+def take_turns(contestants: Mapping[Key, Contestant], rounds: int, times: int) -> dict[Key, list[list[float]]]:
+    """The turns of every contestant, each asked `rounds` times for `times` runs; ends their processes."""
+    taken: dict[Key, list[list[float]]] = {name: [] for name in contestants}
     try:
         for _ in range(rounds):
             for name, contestant in contestants.items():
-                taken[name] += contestant.milliseconds(times)
+                taken[name].append(contestant.milliseconds(times))
     finally:
         for contestant in contestants.values():
             contestant.close()
     return taken
+
+
+def median_ms(turns: Turns) -> float:
+    """Of all timed runs."""
+    return statistics.median(itertools.chain.from_iterable(turns))
+
+
+def time_ratio(turns: Turns, base: Turns) -> float:
+    """How many times as long as another contestant: the median over the rounds of the ratio of the two turns' medians.
+
+    What slows the machine for some rounds slows both, and the ratio of the medians of all runs would have it twice
+    where it hits more turns of one than of the other.
+    """
+    ratios = [statistics.median(own) / statistics.median(other) for own, other in zip(turns, base, strict=True)]
+    return statistics.median(ratios)
 
 
 def _peak_mib(process: int) -> float | None:

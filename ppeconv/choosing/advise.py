@@ -65,7 +65,7 @@ def advise(
     batch_size: int = 1,
     threads: int | None = None,
     form: Form = "deployed",
-    rounds: int = 5,
+    rounds: int = 9,
     measure_again: bool = False,
     records: Path = FOLDER,
     cache: Path | None = None,

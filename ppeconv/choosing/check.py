@@ -10,6 +10,7 @@ from ppeconv.benchmark.networks import Network
 from ppeconv.choosing.advice import Option, fastest
 from ppeconv.choosing.advise import Advice
 from ppeconv.choosing.candidates import PLAIN
+from ppeconv.choosing.sittings import Sitting, together
 from ppeconv.errors import UserError
 
 
@@ -46,7 +47,9 @@ def check(advice: Advice, measure: Callable[[Sequence[Network]], list[InferenceS
     plain = next(option for option in fastest(advice.options) if option.candidate == PLAIN)
     runtimes = tuple(dict.fromkeys([plain.runtime, taken.runtime]))
     networks = [advice.host.network(candidate) for candidate in dict.fromkeys([PLAIN, taken.candidate])]
-    rows = (measure or replace(advice.how, runtimes=runtimes).measure)(networks)
+    how = replace(advice.how, runtimes=runtimes)
+    sitting = Sitting("now", how.rounds, (measure or how.measure)(networks))
+    rows = [row for _, row in together([sitting])]
     now, base = _median(rows, taken), _median(rows, plain)
     return Checked(taken.latency_ms or 0.0, now, taken.ratio or 0.0, now / base)
 

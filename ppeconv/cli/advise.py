@@ -40,7 +40,7 @@ def parser() -> argparse.ArgumentParser:
         help="only these (default: every one that applies)",
     )
     parser.add_argument("--batch-size", type=of(Count), default=1, metavar="N", help="images in a call (default 1)")
-    add_sitting(parser)
+    add_sitting(parser, rounds=9)
     parser.add_argument(
         "--measure-again",
         action="store_true",

@@ -43,7 +43,7 @@ def parser() -> argparse.ArgumentParser:
         help="run folders (those of one network with several seeds become one row); zoo:NAME for a row or a table of "
         "the zoo, such as zoo:resnet20_spconv or zoo:main, and zoo:all for every row",
     )
-    add_sitting(parser)
+    add_sitting(parser, rounds=5)
     add_batch_sizes(parser, "1 and 64")
     parser.add_argument("--no-latency", action="store_true", help="measure nothing")
     parser.add_argument("--csv", type=path, metavar="FILE", help="write a row for each network, runtime and batch size")

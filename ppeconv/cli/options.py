@@ -96,7 +96,7 @@ def add_import(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_sitting(parser: argparse.ArgumentParser) -> None:
+def add_sitting(parser: argparse.ArgumentParser, rounds: int) -> None:
     """How networks are measured beside each other: --runtime, --threads, --form and --rounds."""
     from ppeconv.deployment.runtimes import by_preference
 
@@ -113,7 +113,7 @@ def add_sitting(parser: argparse.ArgumentParser) -> None:
         "--threads", type=of(Threads), metavar="N", help="CPU threads (default: $OMP_NUM_THREADS or all)"
     )
     parser.add_argument("--form", choices=["deployed", "trained"], default="deployed", help="as in export")
-    parser.add_argument("--rounds", type=of(Count), default=5, help="turns of each network (default 5)")
+    parser.add_argument("--rounds", type=of(Count), default=rounds, help=f"turns of each network (default {rounds})")
 
 
 def add_batch_sizes(parser: argparse.ArgumentParser, default: str) -> None:

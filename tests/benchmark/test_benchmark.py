@@ -18,7 +18,7 @@ from ppeconv.benchmark.inference import InferenceSpeed
 from ppeconv.benchmark.networks import Network
 from ppeconv.benchmark.summary import fastest
 from ppeconv.benchmark.table import as_text, read_csv, write_csv
-from ppeconv.benchmark.turns import Contestant, drop_refusing, take_turns
+from ppeconv.benchmark.turns import Contestant, drop_refusing, median_ms, take_turns, time_ratio
 from ppeconv.choosing.advice import Option
 from ppeconv.cli.benchmark import _runtimes
 from ppeconv.cli.main import main
@@ -50,8 +50,16 @@ def test_contestants_take_turns():
     taken = take_turns(
         {"long": contestant("sleeper", milliseconds=30), "none": contestant("sleeper", milliseconds=0)}, 2, 3
     )
-    assert {name: len(times) for name, times in taken.items()} == {"long": 6, "none": 6}
-    assert min(taken["long"]) >= 30
+    assert {name: [len(turn) for turn in turns] for name, turns in taken.items()} == {"long": [3, 3], "none": [3, 3]}
+    assert min(map(min, taken["long"])) >= 30
+
+
+def test_what_slows_some_rounds_does_not_change_a_ratio():
+    """Three rounds of five at half the speed, which hit one turn more of the one than of the other."""
+    own = [[2.0, 2.1, 2.0], [4.0, 4.0, 4.4], [4.0] * 3, [4.0] * 3, [2.0] * 3]
+    base = [[4.0, 4.0, 9.0], [8.0] * 3, [8.0] * 3, [4.0] * 3, [4.0] * 3]
+    assert time_ratio(own, base) == 0.5
+    assert (median_ms(own), median_ms(base)) == (4.0, 4.0)
 
 
 def test_a_contestants_refusal_is_raised_here():
