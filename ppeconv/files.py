@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import csv
 import errno
+import io
 import os
 import stat
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from ppeconv.errors import UserError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 TEXT = 16 * 2**20
 """Bytes that a config, a manifest or a record may have."""
@@ -21,22 +28,33 @@ def read(path: Path, most: int) -> bytes:
     """The content of a file.
 
     Raises:
-        OSError: it is not there, cannot be read, or is no regular file, of which reading may never end.
+        OSError: see `opened`.
         UserError: it has more than `most` bytes.
     """
-    with open(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)), "rb") as file:
-        facts = os.fstat(file.fileno())
-        if not stat.S_ISREG(facts.st_mode):
-            raise OSError(errno.EINVAL, "it is a folder, a pipe or a device", str(path))
-        if facts.st_size > most:
-            raise UserError(f"{path} has {facts.st_size:,} bytes, and files of its kind have at most {most:,}")
+    with opened(path) as file:
+        if (size := os.fstat(file.fileno()).st_size) > most:
+            raise UserError(f"{path} has {size:,} bytes, and files of its kind have at most {most:,}")
         return file.read()
 
 
+def opened(path: Path) -> BinaryIO:
+    """A file that is open for reading.
+
+    Raises:
+        OSError: it is not there, cannot be read, or is no regular file, of which reading may never end.
+    """
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return os.fdopen(descriptor, "rb")
+    os.close(descriptor)
+    raise OSError(errno.EINVAL, "it is a folder, a pipe or a device", str(path))
+
+
 def write(path: Path, payload: bytes) -> None:
-    """Write a file and wait until it is on the disk."""
+    """Write a file and wait until it is on the disk; a link, which may lead anywhere, is not followed."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
     try:
-        with open(path, "wb") as file:
+        with open(os.open(path, flags, 0o666), "wb") as file:
             file.write(payload)
             file.flush()
             os.fsync(file.fileno())
@@ -51,6 +69,20 @@ def write_whole(path: Path, payload: bytes) -> None:
         os.replace(staged(path), path)
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror}") from None
+
+
+def write_table(path: Path, rows: Iterable[Sequence[Any]]) -> None:
+    """Write rows as CSV, the first of them the names of the columns."""
+    text = io.StringIO(newline="")
+    csv.writer(text).writerows(rows)
+    write_whole(path, text.getvalue().encode())
+
+
+def write_picture(path: Path, figure: Figure, dpi: int) -> None:
+    """Write a figure as PNG."""
+    picture = io.BytesIO()
+    figure.savefig(picture, dpi=dpi)
+    write_whole(path, picture.getvalue())
 
 
 def staged(path: Path) -> Path:

@@ -53,7 +53,7 @@ def _records(folder: Path) -> Iterator[Record]:
     for place in record_folders(folder):
         try:
             yield Record.read(place)
-        except (OSError, ValueError, TypeError, UserError):
+        except UserError:
             continue
 
 

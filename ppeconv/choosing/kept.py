@@ -11,11 +11,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ppeconv.benchmark.inference import InferenceSpeed
+from pydantic import TypeAdapter
+
+from ppeconv import files
 from ppeconv.choosing.sittings import Sitting
-from ppeconv.errors import UserError
+from ppeconv.errors import UserError, first_line
 
 FORMAT = 1
+_SITTINGS = TypeAdapter(list[Sitting])
 
 
 def cache_folder() -> Path:
@@ -40,17 +43,19 @@ class Kept:
     def read(self) -> list[Sitting]:
         """What was kept; raises UserError where the file is damaged, which `write` replaces."""
         try:
-            content = json.loads(self.file.read_text("utf-8"))
+            content = json.loads(files.read(self.file, files.TEXT))
             if (content["format"], content["facts"]) != (FORMAT, self.facts):
                 raise ValueError("it is of other measurements")
-            return [
-                Sitting(entry["measured"], entry["rounds"], [InferenceSpeed(**row) for row in entry["rows"]])
-                for entry in content["sittings"]
-            ]
+            sittings = _SITTINGS.validate_python(content["sittings"])
+            if not all(sitting.rows for sitting in sittings):
+                raise ValueError("it has a sitting of nothing")
+            return sittings
         except FileNotFoundError:
             return []
-        except (OSError, ValueError, LookupError, TypeError) as error:
-            raise UserError(f"the kept measurements in {self.file} cannot be read and are ignored ({error})") from None
+        except (OSError, ValueError, LookupError, TypeError, RecursionError, UserError) as error:
+            raise UserError(
+                f"the kept measurements in {self.file} cannot be read and are ignored ({first_line(error)})"
+            ) from None
 
     def write(self, sittings: Sequence[Sitting]) -> None:
         """Keep these in place of what was kept, whole or not at all; raises UserError where that cannot be written."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import math
+import os
 import struct
 import tarfile
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from ppeconv import files
 from ppeconv.data.pickles import load_plain
 from ppeconv.errors import UserError, first_line
 
@@ -95,10 +97,12 @@ def _idx_array(file: Path, dimensions: int) -> np.ndarray:
 
 @contextmanager
 def _unpacked(file: Path) -> Iterator[_Bounded]:
-    with open(file, "rb") as packed:
-        is_packed = packed.read(2) == b"\x1f\x8b"
-    with gzip.open(file) if is_packed else open(file, "rb") as stream:
-        yield _Bounded(stream, _MOST)
+    with files.opened(file) as stream:
+        is_packed = stream.read(2) == b"\x1f\x8b"
+        stream.seek(0)
+        if os.fstat(stream.fileno()).st_size > _MOST:
+            raise ValueError(f"it has more than {_MOST:,} bytes")
+        yield _Bounded(gzip.GzipFile(fileobj=stream) if is_packed else stream, _MOST)
 
 
 class _Bounded(io.RawIOBase):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from itertools import chain
+from pathlib import Path
 
 import numpy as np
 
@@ -13,30 +15,50 @@ from ppeconv.data.datasets import DataSet, FileSet
 from ppeconv.data.images import image_problem
 from ppeconv.errors import UserError
 
-_DECODE_AT_MOST = 20_000
+_READ_ALL, _READ_SOME = 20_000, 2_000
+"""Images that are all read before a run begins; of more so many of either side, which takes seconds."""
 _NAMED = 20
 
 
-def look_at(datasets: Sequence[DataSet]) -> list[str]:
-    """What there is to say of training and evaluation data, in lines; unreadable files are raised as a UserError."""
+def look_at(datasets: Sequence[DataSet], skip_unreadable: Sequence[float] = (0, 0)) -> list[str]:
+    """What there is to say of training and evaluation data, in lines.
+
+    Args:
+        datasets: for training and for evaluation.
+        skip_unreadable: how many images that cannot be read either of them may leave out.
+
+    Raises:
+        UserError: there are more.
+    """
     sides = list(zip(datasets, ("training", "evaluation"), strict=True))
     lines = [_classes(dataset, split) for dataset, split in sides]
     lines += [f"{split} data, left out: {dataset.left_out}" for dataset, split in sides if dataset.left_out]
     lines += [absent(dataset, split) for dataset, split in sides]
-    return [line for line in (*lines, _imbalance(datasets[0]), _overlap(*datasets), _open_files(datasets)) if line]
+    lines += [_imbalance(datasets[0]), _overlap(*datasets), *_open_files(datasets, skip_unreadable)]
+    return [line for line in lines if line]
 
 
-def _open_files(datasets: Sequence[DataSet]) -> str:
-    paths = [path for dataset in datasets if isinstance(dataset, FileSet) for path in dataset.paths]
-    decode = len(paths) <= _DECODE_AT_MOST
+def _open_files(datasets: Sequence[DataSet], skip_unreadable: Sequence[float]) -> list[str]:
+    sides = [dataset.paths if isinstance(dataset, FileSet) else [] for dataset in datasets]
+    count = sum(map(len, sides))
+    steps = [1 if count <= _READ_ALL else len(paths) // _READ_SOME + 1 for paths in sides]
+    bad = [_problems(paths, step) for paths, step in zip(sides, steps, strict=True)]
+    problems = list(chain(*bad))
+    more = f" and {len(problems) - _NAMED} more" if len(problems) > _NAMED else ""
+    found = f"{len(problems)} of {count} images cannot be read: {'; '.join(problems[:_NAMED])}{more}"
+    if any(len(own) > most for own, most in zip(bad, skip_unreadable, strict=True)):
+        raise UserError(f"{found}; repair or remove them, or set loader.skip_unreadable, see docs/config.md")
+    read = sum(len(paths[::step]) for paths, step in zip(sides, steps, strict=True))
+    looked = f"{count} image files" + (" decoded" if read == count else f", {read} of them decoded")
+    return [looked * (count > 0), f"warning: {found}" * bool(problems)]
+
+
+def _problems(paths: Sequence[Path], step: int) -> list[str]:
+    """What is wrong with files: every so many are read, of the others is looked whether they are there."""
     with ThreadPoolExecutor() as pool:
-        bad = [problem for problem in pool.map(partial(image_problem, headers_only=not decode), paths) if problem]
-    if bad:
-        more = f" and {len(bad) - _NAMED} more" if len(bad) > _NAMED else ""
-        raise UserError(
-            f"{len(bad)} of {len(paths)} images cannot be read: {'; '.join(bad[:_NAMED])}{more}; repair or remove them"
-        )
-    return f"{len(paths)} image files {'decoded' if decode else 'opened (headers only)'}" if paths else ""
+        unreadable = [problem for problem in pool.map(image_problem, paths[::step]) if problem]
+    others = (path for number, path in enumerate(paths) if number % step)
+    return unreadable + [f"there is no image {path}" for path in others if not os.path.isfile(path)]
 
 
 def _classes(dataset: DataSet, split: str) -> str:

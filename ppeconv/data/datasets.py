@@ -11,7 +11,7 @@ from typing import Annotated, Literal, Protocol
 import numpy as np
 
 from ppeconv.data.archives import at_hand, read_cifar, read_idx
-from ppeconv.data.found import find_images, is_hidden, sort_out
+from ppeconv.data.found import Found, find_images, is_hidden
 from ppeconv.data.images import read_image, resize
 from ppeconv.data.lists import MOST_CLASSES, read_list
 from ppeconv.domains import DISTINCT, SOME, FilePath, Share
@@ -266,10 +266,13 @@ class ImageFolder(FileSet):
     ):
         self.channels = channels
         folder = _class_folders(Path(root) / image_root, split, val_ratio)
-        entries = sorted(folder.iterdir())
-        classes = [entry for entry in entries if entry.is_dir() and not is_hidden(entry)]
+        found, classes = Found(), []
+        for entry in sorted(folder.iterdir()):
+            if entry.is_dir() and not is_hidden(entry.name):
+                classes.append(entry)
+            else:
+                found.sort_in(entry)
         self.class_names = [_class_name(entry) for entry in classes]
-        found = sort_out(entry for entry in entries if entry not in classes)
         found.strays, found.paths = found.paths, []
         labels = []
         for label, entry in enumerate(classes):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -35,11 +35,25 @@ class Found:
         """What was passed over and why, in a sentence; "" for nothing."""
         kinds = [
             _some("hidden or made by a system or a notebook", (path.name for path in self.hidden), len(self.hidden)),
-            _some("not images by their endings", map(_ending, self.others), len(self.others)),
+            _some(
+                "not images by their endings",
+                (_ending(path.name) or "without one" for path in self.others),
+                len(self.others),
+            ),
             _some("not files", (path.name for path in self.special), len(self.special)),
             _some("outside the class folders", (path.name for path in self.strays), len(self.strays)),
         ]
         return "; ".join(kind for kind in kinds if kind)
+
+    def sort_in(self, entry: Path | os.DirEntry[str]) -> None:
+        """Add a file, or a folder that is passed over."""
+        if is_hidden(entry.name):
+            kind = self.hidden
+        elif not is_image(entry.name):
+            kind = self.others
+        else:
+            kind = self.paths if holds(entry.is_file) else self.special
+        kind.append(Path(entry))
 
     def add(self, other: Found) -> None:
         """Take over what the other holds."""
@@ -47,36 +61,48 @@ class Found:
             getattr(self, name).extend(paths)
 
 
-def is_image(path: Path) -> bool:
-    """Whether the file's name ends like an image's."""
-    return path.suffix.lower() in ENDINGS
+def is_image(name: str) -> bool:
+    """Whether a file's name ends like an image's."""
+    return _ending(name) in ENDINGS
 
 
-def is_hidden(path: Path) -> bool:
+def is_hidden(name: str) -> bool:
     """Whether the name is one that people do not give: `.ipynb_checkpoints`, `__MACOSX`, `1-checkpoint.png`."""
-    return path.name.startswith(".") or path.name.lower() in _OF_SYSTEMS or path.stem.endswith("-checkpoint")
+    return name.startswith(".") or name.lower() in _OF_SYSTEMS or os.path.splitext(name)[0].endswith("-checkpoint")
 
 
 def find_images(folder: Path) -> Found:
     """The image files in a folder and in those below it, links followed, in the order of their paths."""
-    found, seen = Found(), set()
-
-    def unreadable(error: OSError) -> None:
-        raise UserError(f"cannot look into the folder {error.filename}: {error.strerror}")
-
-    for where, folders, files in os.walk(folder, onerror=unreadable, followlinks=True):
-        identity = os.stat(where)
-        if (identity.st_dev, identity.st_ino) in seen:  # a link that leads back
-            folders.clear()
-            continue
-        seen.add((identity.st_dev, identity.st_ino))
-        hidden = [name for name in folders if is_hidden(Path(name))]
-        folders[:] = sorted(set(folders) - set(hidden))
-        found.hidden += [Path(where, name) for name in hidden]
-        found.add(sort_out(Path(where, name) for name in files))
-    for paths in vars(found).values():
-        paths.sort()
+    found, seen = Found(), set[tuple[int, int]]()
+    waiting = _entries(folder, seen)
+    while waiting:
+        entry = waiting.pop()
+        if holds(entry.is_dir) and not is_hidden(entry.name):
+            waiting += _entries(entry, seen)
+        else:
+            found.sort_in(entry)
     return found
+
+
+def _entries(folder: Path | os.DirEntry[str], seen: set[tuple[int, int]]) -> list[os.DirEntry[str]]:
+    """What is in a folder, the last by its name first; nothing where it was seen: a link has led back to it."""
+    try:
+        identity = os.stat(folder)
+        if (identity.st_dev, identity.st_ino) in seen:
+            return []
+        seen.add((identity.st_dev, identity.st_ino))
+        with os.scandir(folder) as entries:
+            return sorted(entries, key=lambda entry: entry.name, reverse=True)
+    except OSError as error:
+        raise UserError(f"cannot look into the folder {error.filename}: {error.strerror}") from None
+
+
+def holds(test: Callable[[], bool]) -> bool:
+    """What a question about a file is answered with; no where it cannot be, as for a link to itself."""
+    try:
+        return test()
+    except OSError:
+        return False
 
 
 def images_of(patterns: Sequence[str]) -> Found:
@@ -89,8 +115,10 @@ def images_of(patterns: Sequence[str]) -> Found:
         elif path.is_file():
             matches = Found([path])
         else:
-            entries = map(Path, sorted(glob.glob(pattern, recursive=True)))
-            matches = sort_out(entry for entry in entries if not entry.is_dir())
+            matches = Found()
+            for match in map(Path, sorted(glob.glob(pattern, recursive=True))):
+                if not match.is_dir():
+                    matches.sort_in(match)
         if not matches.paths:
             left_out = f" (left out: {matches.left_out()})" if matches.left_out() else ""
             there = f"in the folder {pattern}" if path.is_dir() else pattern
@@ -102,26 +130,11 @@ def images_of(patterns: Sequence[str]) -> Found:
     return found
 
 
-def sort_out(files: Iterable[Path]) -> Found:
-    """Which of these, none of them a folder, are images."""
-    found = Found()
-    for path in files:
-        if is_hidden(path):
-            found.hidden.append(path)
-        elif not is_image(path):
-            found.others.append(path)
-        elif not path.is_file():
-            found.special.append(path)
-        else:
-            found.paths.append(path)
-    return found
+def _ending(name: str) -> str:
+    return os.path.splitext(name)[1].lower()
 
 
-def _ending(path: Path) -> str:
-    return path.suffix.lower() or "without one"
-
-
-def _some(what: str, names: Iterator[str], count: int) -> str:
+def _some(what: str, names: Iterable[str], count: int) -> str:
     distinct = list(dict.fromkeys(names))
     return (
         f"{count} {what} ({', '.join(distinct[:_NAMED])}{', ...' if len(distinct) > _NAMED else ''})" if count else ""

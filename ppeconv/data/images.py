@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import PIL
 from PIL import Image, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 
+from ppeconv import files
 from ppeconv.errors import UserError
 
 _TURNS = {
@@ -25,7 +25,15 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_PICTURES = "JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM", "JPEG2000", "AVIF"
 _ORIENTATION, _BITS, _PHOTOMETRIC, _WHITE_IS_ZERO = 274, 258, 262, 0  # TIFF tags, and a value of the last
+
+
+@cache
+def _formats() -> list[str]:
+    """Of the formats that Pillow knows those that are pictures alone: PostScript is a program, which it would run."""
+    Image.init()
+    return [name for name in _PICTURES if name in Image.OPEN]
 
 
 def read_image(path: str | Path, channels: int = 3) -> np.ndarray:
@@ -52,19 +60,12 @@ def picture_pixels(image: Image.Image, channels: int = 3) -> np.ndarray:
     return pixels.reshape(*pixels.shape[:2], channels)
 
 
-def image_problem(path: str | Path, headers_only: bool = False) -> str:
-    """Why the file cannot be read as an image, as a sentence; "" when it can.
-
-    Args:
-        headers_only: look at the beginning of the file, which is faster and finds less.
-    """
+def image_problem(path: str | Path) -> str:
+    """Why the file cannot be read as an image, as a sentence; "" when it can."""
     try:
         with _opened(path) as image:
-            if headers_only:
-                image.verify()
-            else:
-                image.draft("RGB", (32, 32))  # a JPEG is read to its end, but scaled down on the way
-                picture_pixels(image)
+            image.draft("RGB", (32, 32))  # a JPEG is read to its end, but scaled down on the way
+            picture_pixels(image)
     except UserError as error:
         return str(error)
     return ""
@@ -82,15 +83,14 @@ def resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
 @contextmanager
 def _opened(path: str | Path) -> Iterator[Image.Image]:
     try:
-        if not stat.S_ISREG(os.stat(path).st_mode):  # opening a pipe would wait for somebody to write into it
-            raise UserError("it is a folder, a pipe or a device")
-        with Image.open(path) as image:
+        with files.opened(Path(path)) as file, Image.open(file, formats=_formats()) as image:
             yield image
     except FileNotFoundError:
         raise UserError(f"there is no image {path}") from None
     except UnidentifiedImageError:
         raise UserError(
-            f"{path} cannot be read as an image: Pillow {PIL.__version__} does not recognise its contents"
+            f"{path} cannot be read as an image: Pillow {PIL.__version__} does not recognise its contents as "
+            f"{', '.join(_formats())}"
         ) from None
     except Exception as error:  # Pillow raises many kinds for damaged files
         raise UserError(f"{path} cannot be read as an image: {error or type(error).__name__}") from None

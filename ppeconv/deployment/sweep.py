@@ -5,13 +5,14 @@ from __future__ import annotations
 import csv
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from paddle import nn
 
+from ppeconv import files
 from ppeconv.anywidth import count_width, narrow
 from ppeconv.deployment.export import export
 from ppeconv.deployment.latency import median_ms
@@ -87,10 +88,7 @@ def area(rows: Sequence[WidthRow], low: float = 0.25) -> float:
 
 def write_csv(rows: Sequence[WidthRow], file: Path) -> None:
     """The rows as a table."""
-    with open(file, "w", newline="", encoding="utf-8") as target:
-        table = csv.DictWriter(target, [field.name for field in fields(WidthRow)])
-        table.writeheader()
-        table.writerows(asdict(row) for row in rows)
+    files.write_table(file, [[field.name for field in fields(WidthRow)], *map(astuple, rows)])
 
 
 def read_csv(file: Path) -> list[WidthRow]:
@@ -115,7 +113,7 @@ def draw(rows: Sequence[WidthRow], file: Path) -> None:
         axes.set_xlabel(title)
         axes.set_ylabel("top-1")
         axes.grid(alpha=0.3)
-    figure.savefig(file, dpi=100)
+    files.write_picture(file, figure, dpi=100)
 
 
 def write_curves(rows: Sequence[WidthRow], folder: Path) -> None:

@@ -29,8 +29,8 @@ BATCHES = (1, 8, 32)
 class _Row(BaseModel):
     model_config = ConfigDict(extra="allow", strict=True)
     width: Annotated[float, Field(gt=0, le=1)]
-    folder: Annotated[str, Field(pattern=r"^[\w.]+$")]
-    latency_ms: Annotated[dict[int, float], Field(min_length=1)]
+    folder: Annotated[str, Field(pattern=r"^\w[\w.-]*$")]
+    latency_ms: Annotated[dict[Annotated[int, Field(ge=1)], Annotated[float, Field(gt=0)]], Field(min_length=1)]
 
 
 class _Table(Facts):

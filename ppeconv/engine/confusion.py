@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from ppeconv import files
 from ppeconv.engine.evaluator import Evaluation
 from ppeconv.engine.fonts import font_for
 
@@ -16,12 +17,11 @@ _LABELLED = 30
 
 def write_per_class(result: Evaluation, names: Sequence[str], file: Path) -> None:
     """A row for each class: name, images, accuracy, and the class it is most often mistaken for."""
-    with open(file, "w", newline="", encoding="utf-8") as stream:
-        table = csv.writer(stream)
-        table.writerow(["class", "images", "top1", "most_often_mistaken_for"])
-        for label, (name, row, top1) in enumerate(zip(names, result.confusion, result.per_class, strict=True)):
-            mistakes = np.where(np.arange(len(row)) == label, 0, row)
-            table.writerow([name, row.sum(), top1, names[int(mistakes.argmax())] if mistakes.any() else ""])
+    rows: list[Sequence[Any]] = [["class", "images", "top1", "most_often_mistaken_for"]]
+    for label, (name, row, top1) in enumerate(zip(names, result.confusion, result.per_class, strict=True)):
+        mistakes = np.where(np.arange(len(row)) == label, 0, row)
+        rows.append([name, row.sum(), top1, names[int(mistakes.argmax())] if mistakes.any() else ""])
+    files.write_table(file, rows)
 
 
 def draw_confusion(result: Evaluation, names: Sequence[str], file: Path) -> str:
@@ -49,7 +49,7 @@ def draw_confusion(result: Evaluation, names: Sequence[str], file: Path) -> str:
             if count:
                 shade = "white" if shares[row, column] > 0.5 else "black"
                 axes.text(column, row, str(count), ha="center", va="center", fontsize=7, color=shade)
-    figure.savefig(file, dpi=120)
+    files.write_picture(file, figure, dpi=120)
     if font or len(names) > _LABELLED:
         return ""
     return (

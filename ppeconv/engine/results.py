@@ -8,10 +8,11 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ppeconv import files
 from ppeconv.engine.listener import EpochRecord, Listener
 from ppeconv.engine.trainer import Trainer
+from ppeconv.errors import UserError
 from ppeconv.extras import installed
-from ppeconv.files import write_whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -35,35 +36,47 @@ class Results(Listener):
         self._write()
 
     def _write(self) -> None:
-        text = io.StringIO(newline="")
-        table = csv.DictWriter(text, COLUMNS)
-        table.writeheader()
-        table.writerows(self.rows)
-        write_whole(self.file, text.getvalue().encode())
+        files.write_table(self.file, [COLUMNS, *([row[name] for name in COLUMNS] for row in self.rows)])
         if installed("matplotlib"):
-            picture = io.BytesIO()
-            curves(self.rows).savefig(picture, dpi=100)
-            write_whole(self.file.with_name("curves.png"), picture.getvalue())
+            files.write_picture(self.file.with_name("curves.png"), curves(self.rows), dpi=100)
 
     def state(self) -> dict[str, list]:
         return {"rows": self.rows}
 
     def restore(self, state: dict[str, list]) -> None:
-        self.rows = state["rows"]
+        self.rows = [{name: _plain(row[name]) for name in COLUMNS} for row in state["rows"]]
 
 
 def read_results(file: Path) -> list[dict[str, float | None]]:
-    """The rows of a table that `Results` wrote; none where it is not there yet."""
+    """The rows of a table that `Results` wrote; none where it is not there yet.
+
+    Raises:
+        UserError: it is another table, or none.
+    """
     if not file.is_file():
         return []
-    with open(file, encoding="utf-8", newline="") as stream:
-        return [{name: _number(name, text) for name, text in row.items()} for row in csv.DictReader(stream)]
+    try:
+        rows = csv.DictReader(io.StringIO(files.read(file, files.TABLE).decode(), newline=""))
+        if lacking := {*COLUMNS} - {*(rows.fieldnames or ())}:
+            raise UserError(f"{file} is not the table of a training: it has no column {min(lacking)}")
+        return [{name: _number(name, row[name]) for name in COLUMNS} for row in rows]
+    except OSError as error:
+        raise UserError(f"cannot read {file}: {error.strerror}") from None
+    except (ValueError, LookupError, TypeError, csv.Error) as error:
+        raise UserError(f"{file} is not the table of a training ({type(error).__name__}: {error})") from None
 
 
 def _number(column: str, text: str) -> float | None:
     if not text:
         return None
     return int(text) if column == "epoch" else float(text)
+
+
+def _plain(value: Any) -> float | None:
+    """A number of a row as it is."""
+    if value is not None and not isinstance(value, (int, float)):
+        raise TypeError(f"a row of results holds a {type(value).__name__}")
+    return value
 
 
 def curves(rows: list[dict[str, Any]]) -> Figure:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,9 +20,11 @@ from ppeconv.engine.listener import EpochRecord, Listener, StepRecord
 from ppeconv.engine.lock import Lock
 from ppeconv.engine.run import Run
 from ppeconv.engine.trainer import Trainer
-from ppeconv.errors import UserError
+from ppeconv.errors import UserError, first_line
 
 _SUFFIXES = (".pdparams", ".pdopt", ".pdstates")
+_OF_ALL = {"LR_Scheduler", "master_weights"}
+"""Optimizer states that are of no single parameter."""
 
 
 class Checkpoints(Listener):
@@ -39,7 +42,7 @@ class Checkpoints(Listener):
         return {"computed_by": self.computed_by}
 
     def restore(self, state: dict[str, list]) -> None:
-        self.computed_by = state["computed_by"]
+        self.computed_by = [dict(entry) for entry in state["computed_by"]]
 
     def run_started(self, trainer: Trainer) -> None:
         """Save where the run begins, unless `latest` is that: a run has one from its first moment."""
@@ -204,7 +207,7 @@ def _place(prefix: Path) -> tuple[float, int]:
     try:
         progress = _states(prefix)["progress"]
         return int(progress["epoch"]), int(progress["batch"])
-    except (UserError, KeyError, TypeError, ValueError):
+    except (UserError, LookupError, TypeError, ValueError, OverflowError):
         return (math.inf if prefix.name == "latest" else -1), 0
 
 
@@ -221,6 +224,25 @@ def resume(trainer: Trainer, start: Start) -> str:
     weights, optimizer, states = distributed.from_first(
         lambda: [checkpoint.read(_file(start.prefix, suffix)) for suffix in _SUFFIXES]
     )
+    try:
+        _restore(trainer, start, weights, optimizer, states)
+        change = _change(states.get("arithmetic", {}))
+    except UserError:
+        raise
+    except Exception as error:  # Paddle has its own kinds for a state that is none
+        raise UserError(
+            f"the checkpoint {start.prefix} holds no state of a training ({type(error).__name__}: {first_line(error)})"
+        ) from None
+    progress = trainer.progress
+    return (
+        f"resumed from {start}: epoch {progress.epoch}, batch {progress.batch}, step {progress.step}, lr "
+        f"{trainer.optimizer.get_lr():g}, best top1 {progress.best_top1:.5f} in epoch {progress.best_epoch}"
+        f"{change}"
+    )
+
+
+def _restore(trainer: Trainer, start: Start, weights: Any, optimizer: Any, states: Any) -> None:
+    """Take up what the three files of a checkpoint hold; of files that others made it may be anything."""
     own = trainer.model.state_dict()
     if {name: list(value.shape) for name, value in own.items()} != {
         name: list(value.shape) for name, value in weights.items()
@@ -231,16 +253,11 @@ def resume(trainer: Trainer, start: Start) -> str:
         )
     trainer.model.set_state_dict(weights)
     names = {new: old for old, new in _names(trainer.model).items()}
+    _require_kinds(optimizer, names)
     trainer.optimizer.set_state_dict(_tensors(_renamed(optimizer, names)))
     trainer.restore(states)
-    progress = trainer.progress
-    _recount(trainer, states.get("global_batch_size", trainer.batches.global_batch_size))
-    trainer.schedule.step(progress.step)  # the rate of this config, should it differ from the run's
-    return (
-        f"resumed from {start}: epoch {progress.epoch}, batch {progress.batch}, step {progress.step}, lr "
-        f"{trainer.optimizer.get_lr():g}, best top1 {progress.best_top1:.5f} in epoch {progress.best_epoch}"
-        f"{_change(states.get('arithmetic', {}))}"
-    )
+    _recount(trainer, int(states.get("global_batch_size", trainer.batches.global_batch_size)))
+    trainer.schedule.step(trainer.progress.step)  # the rate of this config, should it differ from the run's
 
 
 def _recount(trainer: Trainer, batch_size: int) -> None:
@@ -250,7 +267,8 @@ def _recount(trainer: Trainer, batch_size: int) -> None:
     """
     progress, update_freq = trainer.progress, trainer.update_freq
     updates = progress.batch * batch_size // trainer.batches.global_batch_size // update_freq
-    progress.batch = updates * update_freq
+    updates = min(updates, trainer.updates_per_epoch)  # the last batch of an epoch may have been a small one
+    progress.batch = min(updates * update_freq, len(trainer.batches))
     progress.step = progress.epoch * trainer.updates_per_epoch + updates
 
 
@@ -282,9 +300,24 @@ def _renamed(states: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
     """Optimizer states are called `<parameter>_<what>`; the parameter part is translated."""
     renamed = {}
     for key, value in states.items():
-        owner = max((name for name in names if key.startswith(f"{name}_")), key=len, default="")
+        owner = _owner(key, names)
         renamed[names.get(owner, "") + key.removeprefix(owner)] = value
     return renamed
+
+
+def _require_kinds(states: dict[str, Any], names: Iterable[str]) -> None:
+    """Raise a ValueError where optimizer states are not of these parameters, and of the same kinds for each of them."""
+    kinds: dict[str, set[str]] = {}
+    for key in states.keys() - _OF_ALL:
+        owner = _owner(key, names)
+        kinds.setdefault(owner, set()).add(key.removeprefix(owner))
+    if "" in kinds or len(set(map(frozenset, kinds.values()))) > 1:
+        raise ValueError(f"its optimizer has {', '.join(sorted(map(str, states))[:4])}")
+
+
+def _owner(key: str, names: Iterable[str]) -> str:
+    """The parameter that an optimizer state is of; "" where it is of none."""
+    return max((name for name in names if key.startswith(f"{name}_")), key=len, default="")
 
 
 def _arrays(value: Any) -> Any:

@@ -13,10 +13,11 @@ from ppeconv.engine.log import log_to
 from ppeconv.errors import UserError
 
 _FOLDERS = "vdl", "vdl/train", "vdl/eval", "vdl/width"
+_APPENDED = "train.log", *(f"{folder}/vdlrecords.1.log" for folder in _FOLDERS)
+"""Files that are written into; the others are replaced."""
 _FILES = (
-    *("config.yaml", "train.log", "results.csv", "curves.png"),
-    *("per_class.csv", "confusion.png", "width.csv", "width.png"),
-    *(f"{folder}/vdlrecords.1.log" for folder in _FOLDERS),
+    *("config.yaml", "results.csv", "curves.png", "per_class.csv", "confusion.png", "width.csv", "width.png"),
+    *_APPENDED,
 )
 _NOT_OF_A_RUN = "train.lock", "inference"
 _CHECKPOINT = re.compile(rf"({checkpoint.NAME.pattern})(\.writing)?\.(pdparams|pdopt|pdstates|json)(\.writing)?")
@@ -83,6 +84,11 @@ class Run:
     def require_names(self) -> None:
         """Raise a UserError where something else has the name of a file or folder that is written here."""
         wrong = [file for file in self.own_files() if not file.is_file()]
+        links = [name for name in _APPENDED if (self.path / name).is_symlink()]
+        if links:
+            raise UserError(
+                f"{self.path / links[0]} is a link, and a run would write into the file that it leads to; delete it"
+            )
         wrong += [folder for name in _FOLDERS if os.path.lexists(folder := self.path / name) and not folder.is_dir()]
         if wrong:
             raise UserError(

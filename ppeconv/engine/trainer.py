@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -46,6 +46,14 @@ class Progress:
     """Spent on the epoch under way."""
     left_out: int = 0
     """Updates of the run that were left out, as their numbers were not finite."""
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Progress:
+        """What a checkpoint holds; raises a ValueError or TypeError for what no training can have come to."""
+        numbers = {name: type(getattr(cls, name))(value) for name, value in values.items()}
+        if any(value < 0 for name, value in numbers.items() if name != "best_top1"):
+            raise ValueError(f"progress is {numbers}")
+        return cls(**numbers)
 
 
 class Trainer:
@@ -171,7 +179,7 @@ class Trainer:
 
     def restore(self, state: dict[str, Any]) -> None:
         """Take up what `state` gave; a listener, average or scaler that is new begins anew."""
-        self.progress = Progress(**state["progress"])
+        self.progress = Progress.of(state["progress"])
         for listener in self.listeners:
             if own := state["listeners"].get(type(listener).__name__):
                 listener.restore(own)

@@ -74,7 +74,8 @@ class VisualDL(Listener):
         return {"sizes": sizes}
 
     def restore(self, state: dict[str, Any]) -> None:
-        self.sizes = state.get("sizes", {})  # the state of an earlier version is of one file
+        sizes = state.get("sizes", {})  # the state of an earlier version is of one file
+        self.sizes = {side: max(0, int(sizes[side])) for side in self.files if side in sizes}
 
     def _open(self) -> None:
         from visualdl import LogWriter

@@ -18,6 +18,7 @@ from ppeconv.engine.evaluator import Evaluation
 from ppeconv.engine.evaluator import evaluate as evaluate_network
 from ppeconv.engine.log import logger
 from ppeconv.engine.run import Run
+from ppeconv.errors import UserError
 from ppeconv.experiment.parts import Parts
 from ppeconv.extras import installed, left_out
 
@@ -34,11 +35,21 @@ def evaluate(parts: Parts, run: Run, model: nn.Layer) -> Evaluation:
     for name, count, top1 in list(zip(names, result.confusion.sum(1), result.per_class, strict=True))[:20]:
         logger.info(f"  {name}: top1 {top1:.5f} of {count} images")
     if run.exists and distributed.is_first():
-        write_per_class(result, names, run.path / "per_class.csv")
-        if installed("matplotlib") and (note := draw_confusion(result, names, run.path / "confusion.png")):
-            logger.warning(note)
-        _say_what_is_there("all classes", run.path / "per_class.csv", run.path / "confusion.png")
+        _keep(result, names, run)
     return result
+
+
+def _keep(result: Evaluation, names: Sequence[str], run: Run) -> None:
+    """Write table and picture; a folder that cannot be written to takes nothing away from what was said."""
+    table, picture = run.path / "per_class.csv", run.path / "confusion.png"
+    try:
+        write_per_class(result, names, table)
+        if installed("matplotlib") and (note := draw_confusion(result, names, picture)):
+            logger.warning(note)
+    except UserError as error:
+        logger.warning(f"{error}; what stands above is kept nowhere")
+    else:
+        _say_what_is_there("all classes", table, picture)
 
 
 def evaluate_widths(

@@ -41,7 +41,9 @@ def _train(parts: Parts, run: Run, lock: Lock) -> None:
 
     parts = (parts.with_classes_of(Run(start.prefix.parent)) if start else parts).filled()
     batches, eval_batches = parts.batches("train"), parts.batches("test")
-    notes += distributed.from_first(lambda: look_at([batches.dataset, eval_batches.dataset]))
+    sides = batches, eval_batches
+    skip = [side.skip_unreadable for side in sides]
+    notes += distributed.from_first(lambda: look_at([side.dataset for side in sides], skip))
     notes += _batch_facts(parts)
 
     paddle.seed(settings.seed)

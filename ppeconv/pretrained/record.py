@@ -7,8 +7,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ppeconv.errors import UserError
-from ppeconv.files import write_whole
+from pydantic import TypeAdapter
+
+from ppeconv import files
+from ppeconv.errors import UserError, first_line
 
 FORMAT = 1
 """Version of the record's layout."""
@@ -46,7 +48,7 @@ class Record:
     """Threads, layers, CPU and Paddle, an entry each time one of them changed."""
     config: dict[str, Any]
     """The whole config."""
-    widths: list[dict[str, float]]
+    widths: list[dict[str, int | float]]
     """Of an any-width network: accuracy and costs at each width."""
     weights_sha256: str | None
     format: int = FORMAT
@@ -54,12 +56,21 @@ class Record:
     def write(self, folder: Path) -> None:
         """Write `record.json`, whole or not at all."""
         text = json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n"
-        write_whole(folder / "record.json", text.encode())
+        files.write_whole(folder / "record.json", text.encode())
 
     @classmethod
     def read(cls, folder: Path) -> Record:
-        """What `write` wrote."""
-        content = json.loads((folder / "record.json").read_text("utf-8"))
-        if content.get("format") != FORMAT:
-            raise UserError(f"{folder}/record.json has format {content.get('format')!r}; this ppeconv reads {FORMAT}")
-        return cls(**content)
+        """What `write` wrote; raises UserError where it cannot be read or is something else."""
+        file = folder / "record.json"
+        try:
+            content = json.loads(files.read(file, files.TEXT))
+            if content["format"] == FORMAT:
+                return _RECORD.validate_python(content)
+        except OSError as error:
+            raise UserError(f"cannot read {file}: {error.strerror}") from None
+        except (ValueError, LookupError, TypeError, RecursionError) as error:
+            raise UserError(f"{file} is not the record of a training ({first_line(error)})") from None
+        raise UserError(f"{file} has format {content['format']!r}; this ppeconv reads {FORMAT}")
+
+
+_RECORD = TypeAdapter(Record)

@@ -10,6 +10,7 @@ from pathlib import Path
 from statistics import mean
 from typing import TYPE_CHECKING, Any
 
+from ppeconv import files
 from ppeconv.errors import UserError, nearest
 from ppeconv.pretrained.record import Record
 
@@ -116,7 +117,7 @@ class Weights:
             UserError: it is not.
         """
         try:
-            digest = hashlib.sha256(self.path.read_bytes()).hexdigest()
+            digest = hashlib.sha256(files.read(self.path, files.ARRAYS)).hexdigest()
         except OSError as error:
             raise UserError(f"cannot read {self.path}: {error.strerror}; install ppeconv anew") from None
         if digest != self.sha256:

@@ -15,7 +15,9 @@ import pytest
 from ppeconv import UserError, files
 from ppeconv.backend import cpu_name
 from ppeconv.engine import checkpoint
+from ppeconv.engine.interrupt import Stopped
 from ppeconv.engine.run import Run
+from ppeconv.engine.trainer import Trainer
 from ppeconv.experiment import Experiment
 from ppeconv.experiment.parts import Parts
 from ppeconv.experiment.training import train
@@ -292,6 +294,21 @@ def test_a_run_resumes_at_its_place_with_other_batches(change, place, tmp_path, 
     assert f"resumed from {run.latest}: {place}" in capsys.readouterr().out
     assert [row["epoch"] for row in rows(run)] == ["1", "2"]
     assert float(rows(run)[-1]["lr"]) == pytest.approx(0, abs=1e-9)
+
+
+@pytest.mark.parametrize("size", [32, 48, 64, 100, 1000])
+def test_an_epoch_that_is_trained_stays_so_with_other_batches(size, tmp_path, monkeypatch):
+    """Stopped before its evaluation; 23 batches of 64 are 22.5 full ones."""
+
+    def stop(self):
+        raise Stopped(signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_close_epoch", stop)
+        with pytest.raises(Stopped):
+            trained_run(tmp_path, "Global.epochs=2")
+    run = trained_run(tmp_path, "Global.checkpoints=auto", f"DataLoader.Train.sampler.batch_size={size}")
+    assert [row["epoch"] for row in rows(run)] == ["1"]
 
 
 def test_a_run_taken_up_on_another_cpu_says_so_and_remembers_both(tmp_path, capsys, monkeypatch):
