@@ -117,7 +117,7 @@ def _exported(network: Network, runtimes: Sequence[str], form: Form, folder: Pat
     one of them cannot have the network."""
     alike: dict[bool, list[str]] = {}
     for runtime in runtimes:
-        alike.setdefault(RUNTIMES.get(runtime).fewest_macs, []).append(runtime)
+        alike.setdefault(RUNTIMES.get(runtime).fuses, []).append(runtime)
     entries: dict[str, _Entry] = {}
     for group in alike.values():
         reason = _refusal(network, group, form, folder / "-".join(group))

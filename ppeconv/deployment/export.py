@@ -18,7 +18,7 @@ from ppeconv.deployment.eager import EagerRuntime
 from ppeconv.deployment.manifest import Manifest
 from ppeconv.deployment.outputs import arrays, named_outputs
 from ppeconv.deployment.publish import publishing
-from ppeconv.deployment.rewrite import deploy, fewest_macs, require_float32, with_affine_norms
+from ppeconv.deployment.rewrite import deploy, fusing_forms, require_float32, with_affine_norms
 from ppeconv.deployment.runtimes import Runtime, by_preference
 from ppeconv.deployment.source import Source
 from ppeconv.errors import UserError, nearest
@@ -79,7 +79,7 @@ def export(
         raise UserError(f"forms of operators are for the deployed form; got form {form!r} and forms {dict(forms)}")
     require_float32(model)
     model = narrow(model)
-    usual = fewest_macs() if kinds[0].fewest_macs else {}
+    usual = fusing_forms() if kinds[0].fuses else {}
     network = deploy(model, input_shape, {**usual, **(forms or {})}) if form == "deployed" else with_affine_norms(model)
     with publishing(folder) as staged:
         with (

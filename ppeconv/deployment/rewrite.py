@@ -110,8 +110,8 @@ def _bare(model: nn.Layer) -> Iterator[tuple[nn.Layer, str, float]]:
             )
 
 
-def fewest_macs() -> dict[str, str]:
-    """For every operator with several forms the one with the fewest MACs, as `deploy` takes it."""
+def fusing_forms() -> dict[str, str]:
+    """For every operator with several forms the one for a runtime that fuses, as `deploy` takes it."""
     kinds = {name: OPERATORS.get(name) for name in OPERATORS.names()}
     return {name: kind.forms[0] for name, kind in kinds.items() if getattr(kind, "forms", ())}
 

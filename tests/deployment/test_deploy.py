@@ -10,6 +10,7 @@ from paddle import nn
 import ppeconv
 from ppeconv import UserError, create_model, create_operator, list_operators
 from ppeconv.anywidth import make_anywidth, set_width
+from ppeconv.operators.spconv import GateFirstSPConv, SPConv
 from ppeconv.registry import OPERATORS
 
 
@@ -120,11 +121,32 @@ def test_the_merged_fire_takes_the_norm_behind_it(geometry):
         assert_same(model, fast, 8, 9, 11)
 
 
+@pytest.mark.parametrize("form", SPConv.forms)
 @pytest.mark.parametrize("scale", [0.0, 1e-30, 1e-6])
-def test_spconv_before_a_norm_that_scales_to_almost_nothing(scale):
+def test_spconv_before_a_norm_that_scales_to_almost_nothing(scale, form):
     model = used(nn.Sequential(create_operator("SPConv", 8, 8, 3, padding=1), nn.BatchNorm2D(8)), 8, 6, 6)
     model[1].weight.set_value(np.float32([scale] * 4 + [1.0, -0.5, 2.0, 0.1]))
-    assert_same(model, ppeconv.deploy(model, [8, 6, 6]), 8, 6, 6)
+    assert_same(model, ppeconv.deploy(model, [8, 6, 6], {"SPConv": form}), 8, 6, 6)
+
+
+@pytest.mark.parametrize(
+    "geometry",
+    [
+        {"kernel_size": 3, "padding": 1},
+        {"kernel_size": (3, 5)},
+        {"kernel_size": 5, "padding": (1, 2)},
+        {"kernel_size": 3, "padding": 2, "dilation": 2},
+    ],
+)
+@pytest.mark.parametrize("outputs", [12, 32])
+def test_spconvs_gate_before_its_convolutions(geometry, outputs):
+    """Of few and of many channels in a group, on images of other sizes too, down to one result."""
+    model = used(nn.Sequential(create_operator("SPConv", 8, outputs, **geometry), nn.BatchNorm2D(outputs)), 8, 7, 9)
+    fast = ppeconv.deploy(model, [8, 7, 9], {"SPConv": "gate_first"})
+    assert isinstance(fast[0], GateFirstSPConv)
+    for size in ((7, 9), (12, 5), (3, 5), (2, 1), (1, 1)):
+        if min(model[0].geometry.output_size(*size)) > 0:
+            assert_same(model, fast, 8, *size)
 
 
 def test_the_merged_spconv_has_one_convolution_less():

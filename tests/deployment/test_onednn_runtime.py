@@ -15,7 +15,7 @@ from ppeconv.cpu.library import memory, openmp
 from ppeconv.cpu.training import selection
 from ppeconv.deployment.export import export
 from ppeconv.deployment.runtimes import held_by, open_runtime
-from ppeconv.operators.spconv import DeployedSPConv
+from ppeconv.operators.spconv import SPConv
 from tests.deployment.test_deploy import used
 from tests.deployment.test_export import save_digits
 from tests.support.runs import call, trained_run
@@ -47,26 +47,24 @@ def test_export_and_predict(run, tmp_path, capsys):
     assert call(capsys, "predict", "--model", folder, tmp_path / "images", "--runtime", "onednn")[0] == 0
 
 
-def test_operators_take_the_form_of_fewest_macs(tmp_path, monkeypatch):
-    made = []
-    before = DeployedSPConv.__init__
+def test_operators_take_the_form_for_a_runtime_that_fuses(tmp_path, monkeypatch):
+    asked = []
+    before = SPConv.deployed
 
-    def noted(self, operator, after, merged=False):
-        made.append(merged)
-        before(self, operator, after, merged)
+    def noted(self, after, form=None):
+        asked.append(form)
+        return before(self, after, form)
 
-    monkeypatch.setattr(DeployedSPConv, "__init__", noted)
+    monkeypatch.setattr(SPConv, "deployed", noted)
     model = create_model("ResNet20", width=0.5, operator="SPConv")
-    export(model, tmp_path / "paddle", [3, 16, 16])
-    assert any(made)
-    made.clear()
-    export(model, tmp_path / "onednn", [3, 16, 16], targets=["onednn"])
-    assert made
-    assert not any(made)
-    made.clear()
-    export(model, tmp_path / "told", [3, 16, 16], targets=["onednn"], forms={"SPConv": "merged"})
-    assert made
-    assert all(made)
+    for folder, target, forms, form in (
+        ("paddle", "paddle", None, None),
+        ("onednn", "onednn", None, "gate_first"),
+        ("told", "onednn", {"SPConv": "merged"}, "merged"),
+    ):
+        asked.clear()
+        export(model, tmp_path / folder, [3, 16, 16], targets=[target], forms=forms)
+        assert set(asked) == {form}
 
 
 def test_in_process_equals_the_trained_network():

@@ -35,7 +35,8 @@ def test_each_distinct_layer_is_measured_once(measured):
     assert [len(row.layers) for row in tuned] == [6, 1, 5, 1, 5]
     assert [layer.training for layer in model.sublayers()] == training
     said = (
-        "SPConv 3x3 8->8 on 16x16: separate 3.000 ms, merged 2.000 ms; merged kept for layer1.0.conv1, layer1.0.conv2"
+        "SPConv 3x3 8->8 on 16x16: gate_first 3.000 ms, separate 2.000 ms, merged 1.000 ms; merged kept for "
+        "layer1.0.conv1, layer1.0.conv2"
     )
     assert str(tuned[0]).startswith(said)
     assert forms_of(tuned) == dict.fromkeys(operators, "merged")

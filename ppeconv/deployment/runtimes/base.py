@@ -45,8 +45,9 @@ class Runtime(ABC):
     quantizes: ClassVar[str | None] = None
     """Of one that rounds to few bits, with ranges from calibration images: the runtime whose network it rounds, and
     which is compared with the trained one in its place. None where results are exact."""
-    fewest_macs: ClassVar[bool] = False
-    """Whether operators of several inference forms take that of the fewest MACs, and not their usual one."""
+    fuses: ClassVar[bool] = False
+    """Whether sums, gates and activations are done inside the convolution before them: operators of several inference
+    forms then take the first, and not their usual one."""
     package: ClassVar[str | None] = None
     """What is imported, besides Paddle."""
     extra: ClassVar[str | None] = None

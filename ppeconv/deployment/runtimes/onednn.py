@@ -23,7 +23,7 @@ class OnednnRuntime(Runtime):
 
     files = f"{PREFIX}.json", f"{PREFIX}.pdiparams"
     """What Paddle 3 writes; Paddle 2 has programs of another kind."""
-    fewest_macs = True
+    fuses = True
     preference = 2
 
     def __init__(self, folder: Path, threads: int | None = None, device: str = "cpu", precision: str = "float32"):
