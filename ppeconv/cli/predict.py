@@ -44,7 +44,7 @@ def parser() -> argparse.ArgumentParser:
         "--precision",
         choices=precisions,
         default="float32",
-        help=f"bf16 ({' and '.join(by_precision('bf16'))}, on CPUs that have it) is faster and less exact",
+        help=f"bf16 ({', '.join(by_precision('bf16'))}; on CPUs that have it) is faster and less exact",
     )
     parser.add_argument("--device", choices=devices, default="cpu")
     add_import(parser)

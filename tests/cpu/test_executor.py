@@ -7,12 +7,14 @@ import pytest
 from paddle import nn
 
 import ppeconv
-from ppeconv import UserError, backend, create_model, list_operators
+from ppeconv import UserError, backend, create_model, create_operator, list_operators
 from ppeconv.cpu.inference.executor import Executor
 from ppeconv.cpu.inference.fuse import fused
 from ppeconv.cpu.library import openmp
+from ppeconv.deployment.rewrite import fusing_forms
 from ppeconv.layers.shuffle import in_one_operation
 from tests.deployment.test_deploy import used
+from tests.support.runs import skip_without_bf16
 
 pytestmark = [
     pytest.mark.skipif(not backend.available()[0], reason=backend.available()[1]),
@@ -63,6 +65,35 @@ def test_every_operator(operator, tmp_path):
     for part in run._together.parts:
         part.images_together = 2
     assert_same(model, run, [3, 16, 16])
+
+
+@pytest.mark.parametrize("operator", list_operators())
+def test_every_operator_in_bf16(operator, tmp_path):
+    """In portions, by threads that share the images and by threads that work together."""
+    skip_without_bf16()
+    layer = create_operator(operator, 16, 16, 3, padding=1)
+    model = used(nn.Sequential(nn.Conv2D(3, 16, 1), layer, nn.BatchNorm2D(16), nn.ReLU()), 3, 8, 8)
+    model.eval()
+    executor_of(ppeconv.deploy(model, [3, 8, 8], fusing_forms()), tmp_path, [3, 8, 8])
+    run = Executor(tmp_path / "net", 2, "bf16")
+    images = np.random.default_rng(0).standard_normal((7, 3, 8, 8), np.float32)
+    expected = model(paddle.to_tensor(images)).numpy()
+    for part in (it for line in (run._together, *run._alone) for it in line.parts):
+        part.images_together = 2
+    for found in (run._together(images), run._shared(images)):
+        assert 1e-5 < np.abs(found - expected).max() / np.abs(expected).max() < 0.03
+
+
+def test_a_network_in_bf16_with_parts_that_take_other_numbers_of_images(tmp_path):
+    skip_without_bf16()
+    model = used(create_model("ResNet20", width=0.5, operator="SPConv"), 3, 16, 16)
+    model.eval()
+    executor_of(ppeconv.deploy(model, [3, 16, 16], fusing_forms()), tmp_path, [3, 16, 16])
+    run = Executor(tmp_path / "net", 2, "bf16")
+    assert len(run._together.parts) > 1
+    images = np.random.default_rng(0).standard_normal((5, 3, 16, 16), np.float32)
+    expected = model(paddle.to_tensor(images)).numpy()
+    assert 1e-5 < np.abs(run(images) - expected).max() / np.abs(expected).max() < 0.05
 
 
 @pytest.mark.parametrize(

@@ -443,11 +443,13 @@ def test_a_folder_without_that_runtime_is_a_sentence(missing, exported):
         Predictor(exported.path / "inference", runtime=missing)
 
 
-def test_bf16_is_near_float32(exported):
+@pytest.mark.parametrize("runtime", ["paddle", "onednn"])
+def test_bf16_is_near_float32(runtime, exported):
     skip_without_bf16()
     images = np.random.randn(5, 1, 28, 28).astype("float32")
     folder = exported.path / "inference"
-    exact, rounded = (open_runtime(folder, "paddle", 1, precision=kind)(images) for kind in ("float32", "bf16"))
+    exact, rounded = (open_runtime(folder, runtime, 1, precision=kind)(images) for kind in ("float32", "bf16"))
+    assert (exact.dtype, rounded.dtype) == (np.float32, np.float32)
     assert 1e-5 < np.abs(rounded - exact).max() / np.abs(exact).max() < 0.03
 
 

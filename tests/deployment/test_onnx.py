@@ -105,7 +105,7 @@ def test_all_targets_of_a_trained_network(tmp_path, capsys):
     code, _, errors = call(
         capsys, "predict", "--model", folder, tmp_path / "images", "--runtime", "onnx", "--precision", "bf16"
     )
-    assert (code, "'onnx' does not compute in bf16; paddle and openvino do" in errors) == (2, True)
+    assert (code, "'onnx' does not compute in bf16; paddle, onednn, openvino do" in errors) == (2, True)
 
 
 def test_several_widths(tmp_path):

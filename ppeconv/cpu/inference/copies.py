@@ -40,14 +40,14 @@ def _part(whole: Value, begin: Sequence[int], shape: Sequence[int]) -> tuple[int
     _, channels, height, width = _image(whole)
     strides = [height * width * channels, 1, width * channels, channels]
     offset = sum(stride * start for stride, start in zip(strides, begin, strict=False))
-    return offset, onednn.Layout(shape, strides)
+    return offset, onednn.Layout(shape, strides, whole.data_type)
 
 
 def _cut(step: Step, batch: int) -> list[Copy]:
     (whole,) = step.inputs
     shape = batch, *_image(step.output)[1:]
     offset, place = _part(whole, step.settings["begin"], shape)
-    return [Copy(whole, offset, place, step.output, 0, onednn.channels_last(shape))]
+    return [Copy(whole, offset, place, step.output, 0, onednn.channels_last(shape, step.output.data_type))]
 
 
 def _join(step: Step, batch: int) -> list[Copy]:
@@ -55,7 +55,7 @@ def _join(step: Step, batch: int) -> list[Copy]:
     for part in step.inputs:
         shape = batch, *_image(part)[1:]
         offset, place = _part(step.output, begin, shape)
-        moved.append(Copy(part, 0, onednn.channels_last(shape), step.output, offset, place))
+        moved.append(Copy(part, 0, onednn.channels_last(shape, part.data_type), step.output, offset, place))
         begin[axis] += part.shape[axis]
     return moved
 
@@ -82,13 +82,15 @@ def _shuffle(step: Step, batch: int) -> list[Copy]:
     _, channels, height, width = _image(x)
     groups = step.settings["groups"]
     shape = [batch * height * width, groups, channels // groups]
-    return [Copy(x, 0, onednn.dense(shape), step.output, 0, onednn.Layout(shape, [channels, 1, groups]))]
+    turned = onednn.Layout(shape, [channels, 1, groups], step.output.data_type)
+    return [Copy(x, 0, onednn.dense(shape, x.data_type), step.output, 0, turned)]
 
 
 def _flatten(step: Step, batch: int) -> list[Copy]:
     (x,) = step.inputs
     shape = x.sized(batch)
-    return [Copy(x, 0, onednn.channels_last(shape), step.output, 0, onednn.dense(shape))]
+    flat = onednn.dense(shape, step.output.data_type)
+    return [Copy(x, 0, onednn.channels_last(shape, x.data_type), step.output, 0, flat)]
 
 
 _COPIES: dict[str, Callable[[Step, int], list[Copy]]] = {

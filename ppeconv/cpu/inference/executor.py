@@ -17,6 +17,7 @@ from ppeconv.cpu.library.scratch import exclusive
 from ppeconv.cpu.library.threads import in_shares
 from ppeconv.errors import UserError
 
+_DATA_TYPES = {"float32": onednn.FLOAT32, "bf16": onednn.BFLOAT16}
 _CACHED = 1 << 20
 """Bytes, for each thread, of the largest result for which images are taken together: more would leave its cache."""
 _WORTH_SHARING = 8 << 20
@@ -32,18 +33,20 @@ class Executor:
     Args:
         prefix: path of the exported files without their endings.
         threads: CPU threads; those of the process when not given.
+        precision: float32 or bf16, the format of activations and of the weights that multiply them; sums are float32.
 
     Raises:
         UserError: the network has an operation that is not known here, or Paddle 2 wrote it.
     """
 
-    def __init__(self, prefix: Path, threads: int | None = None):
+    def __init__(self, prefix: Path, threads: int | None = None, precision: str = "float32"):
         graph, constants, threads = lower(prefix), Constants(), threads or openmp.threads()
+        graph.set_data_type(_DATA_TYPES[precision])
         parts = segments(graph)
         self._image = graph.image
         self._together = _Line(parts, constants, threads)
         self._alone = [_Line(parts, constants, 1) for _ in range(threads)]
-        self._written = sum(4 * math.prod(step.output.shape[1:]) for step in graph.steps)
+        self._written = sum(step.output.item_size * math.prod(step.output.shape[1:]) for step in graph.steps)
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         expected = self._image.shape[1:]
@@ -88,10 +91,11 @@ class _Part:
     def __init__(self, graph: Graph, constants: Constants, threads: int, is_first: bool, is_last: bool):
         self._graph, self._constants, self._ends = graph, constants, (is_first, is_last)
         self._plans: dict[int, Plan] = {}
-        self.images_together = max(1, _CACHED * threads // (4 * largest(graph.steps)))
+        self._given = np.dtype(np.float32) if is_last else np.dtype(f"V{graph.result.item_size}")
+        self.images_together = max(1, _CACHED * threads // largest(graph.steps))
 
     def __call__(self, values: np.ndarray) -> np.ndarray:
-        results = np.empty(self._graph.result.sized(len(values)), np.float32)
+        results = np.empty(self._graph.result.sized(len(values)), self._given)
         for start in range(0, len(values), self.images_together):
             chunk = values[start : start + self.images_together]
             self._plan(len(chunk)).run(chunk.ctypes.data, results[start:].ctypes.data)

@@ -7,6 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from ppeconv.cpu.library import onednn
+
+_BYTES = {onednn.FLOAT32: 4, onednn.BFLOAT16: 2}
+
 
 @dataclass(eq=False)
 class Value:
@@ -20,11 +24,22 @@ class Value:
     constant: np.ndarray | None = None
     same_as: Value | None = None
     """Another value that lies in the same memory, with another shape."""
+    own_type: int = onednn.FLOAT32
 
     @property
     def root(self) -> Value:
         """The value that owns the memory."""
         return self if self.same_as is None else self.same_as.root
+
+    @property
+    def data_type(self) -> int:
+        """The format of its numbers."""
+        return self.root.own_type
+
+    @property
+    def item_size(self) -> int:
+        """Bytes of one of its numbers."""
+        return _BYTES[self.data_type]
 
     def sized(self, batch: int) -> tuple[int, ...]:
         """The shape for a number of images."""
@@ -64,3 +79,10 @@ class Graph:
     image: Value
     result: Value
     steps: list[Step]
+
+    def set_data_type(self, data_type: int) -> None:
+        """Keep images in a format; what comes behind matrix products and softmax, and constants, stay float32."""
+        self.image.root.own_type = data_type
+        for step in self.steps:
+            exact = step.kind in ("matmul", "softmax")
+            step.output.root.own_type = onednn.FLOAT32 if exact else step.inputs[0].data_type

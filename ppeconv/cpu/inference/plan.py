@@ -49,7 +49,7 @@ class Plan:
         graph: a network, or a part of one.
         batch: images.
         constants: the weights.
-        is_first, is_last: what is read, and given, is [N, C, H, W] in memory, not channels-last.
+        is_first, is_last: what is read, and given, is float32 [N, C, H, W] in memory, not channels-last.
     """
 
     def __init__(self, graph: Graph, batch: int, constants: Constants, is_first: bool, is_last: bool):
@@ -94,7 +94,7 @@ class Plan:
     def _copied(self, copy: copies.Copy) -> Execution:
         execution = reorder(copy.source_layout, copy.target_layout)
         ends = (copy.source, copy.source_offset), (copy.target, copy.target_offset)
-        execution.place([self._address(value) + 4 * offset for value, offset in ends])
+        execution.place([self._address(value) + value.item_size * offset for value, offset in ends])
         return execution
 
     def _operand(self, step: Step, recipe: onednn.Recipe, kind: int, value: Value) -> int:
@@ -113,7 +113,7 @@ def _placed(graph: Graph, steps: Sequence[Step], batch: int) -> tuple[dict[Value
 
     def place(value: Value) -> None:
         nonlocal end
-        size, start = aligned(4 * math.prod(value.sized(batch))), 0
+        size, start = aligned(value.item_size * math.prod(value.sized(batch))), 0
         for begin, behind, _ in sorted(taken, key=lambda it: it[0]):
             if begin - start >= size:
                 break

@@ -31,13 +31,13 @@ _WEIGHTED = onednn.SRC, onednn.WEIGHTS, onednn.BIAS
 def image_layout(value: Value, batch: int) -> onednn.Layout:
     """[N, C, H, W], channels last, and [N, C]."""
     shape = _sized(value, batch)
-    return onednn.channels_last(shape) if len(shape) == 4 else onednn.dense(shape)
+    return (onednn.channels_last if len(shape) == 4 else onednn.dense)(shape, value.data_type)
 
 
 def flat_layout(value: Value, batch: int) -> onednn.Layout:
     """[N, pixels, C]: what elementwise primitives are fast with."""
     shape = _sized(value, batch)
-    return onednn.dense([shape[0], math.prod(shape[2:]), shape[1]])
+    return onednn.dense([shape[0], math.prod(shape[2:]), shape[1]], value.data_type)
 
 
 def stored(step: Step, argument: int, value: Value) -> onednn.Layout:
@@ -83,7 +83,7 @@ def _convolution(step: Step, batch: int) -> onednn.Recipe:
     return onednn.convolution_recipe(
         onednn.FORWARD_INFERENCE,
         image_layout(image, batch),
-        onednn.Layout(_grouped(weight.shape, settings["groups"]), None),
+        onednn.Layout(_grouped(weight.shape, settings["groups"]), None, image.data_type),
         onednn.dense([weight.shape[0]]) if bias else None,
         image_layout(step.output, batch),
         window,
@@ -94,7 +94,7 @@ def _convolution(step: Step, batch: int) -> onednn.Recipe:
 def _matmul(step: Step, batch: int) -> onednn.Recipe:
     x, weight, *bias = step.inputs
     return onednn.Recipe.of(
-        "matmul", image_layout(x, batch), onednn.Layout(weight.shape, None),
+        "matmul", image_layout(x, batch), onednn.Layout(weight.shape, None, x.data_type),
         onednn.dense([1, weight.shape[1]]) if bias else None, image_layout(step.output, batch),
         attributes=_attributes(step, batch, image_layout),
     )  # fmt: skip
@@ -130,9 +130,9 @@ def _pooling(step: Step, batch: int) -> onednn.Recipe:
 
 
 def _softmax(step: Step, batch: int) -> onednn.Recipe:
-    layout = image_layout(step.output, batch)
+    layouts = [image_layout(value, batch) for value in (*step.inputs, step.output)]
     return onednn.Recipe.of(
-        "softmax_forward", onednn.FORWARD_INFERENCE, onednn.SOFTMAX_ACCURATE, layout, layout, step.settings["axis"]
+        "softmax_forward", onednn.FORWARD_INFERENCE, onednn.SOFTMAX_ACCURATE, *layouts, step.settings["axis"]
     )
 
 

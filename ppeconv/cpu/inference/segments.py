@@ -26,9 +26,9 @@ def segments(graph: Graph) -> list[Graph]:
 
 
 def largest(steps: Sequence[Step]) -> int:
-    """Numbers of the largest result that the steps read or give for one image."""
+    """Bytes of the largest result that the steps read or give for one image."""
     values = [value for step in steps for value in (*step.operands, step.output) if value.constant is None]
-    return max(math.prod(value.shape[1:]) for value in values)
+    return max(value.item_size * math.prod(value.shape[1:]) for value in values)
 
 
 def _crossing(before: Sequence[Step], after: Sequence[Step], start: Value, result: Value) -> set[Value]:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from ppeconv.cpu.library import wheel
 
-FLOAT32 = 3
+BFLOAT16, FLOAT32 = 2, 3
 _SAME_TYPE = 0
 ANY_FORMAT = 1
 FORWARD_TRAINING, FORWARD_INFERENCE, BACKWARD = 64, 96, 128
@@ -105,18 +105,18 @@ class Layout(Handle):
         self.shape, self.strides = shape, strides
 
 
-def dense(shape: Sequence[int]) -> Layout:
+def dense(shape: Sequence[int], data_type: int = FLOAT32) -> Layout:
     """The layout of a contiguous tensor."""
     strides = [1]
     for size in reversed(shape[1:]):
         strides.insert(0, strides[0] * size)
-    return Layout(shape, strides)
+    return Layout(shape, strides, data_type)
 
 
-def channels_last(shape: Sequence[int]) -> Layout:
+def channels_last(shape: Sequence[int], data_type: int = FLOAT32) -> Layout:
     """The layout of an [N, C, H, W] tensor whose memory is [N, H, W, C]."""
     _, channels, height, width = shape
-    return Layout(shape, [height * width * channels, 1, width * channels, channels])
+    return Layout(shape, [height * width * channels, 1, width * channels, channels], data_type)
 
 
 class _PostOperations(Handle):

@@ -91,7 +91,7 @@ class Runtime(ABC):
         if precision not in cls.precisions:
             able = by_precision(precision)
             raise UserError(
-                f"the runtime {name!r} does not compute in {precision}; {' and '.join(able) or 'none'} "
+                f"the runtime {name!r} does not compute in {precision}; {', '.join(able) or 'none'} "
                 f"{'do' if len(able) > 1 else 'does'}"
             )
         if precision == "bf16":

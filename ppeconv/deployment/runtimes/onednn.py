@@ -18,11 +18,13 @@ class OnednnRuntime(Runtime):
 
     Where Paddle Inference changes memory layouts between the small steps of an operator, everything stays
     channels-last here, sums, gates and activations are done inside the convolutions where oneDNN can, and a batch goes
-    through in portions that fit the processor's caches.
+    through in portions that fit the processor's caches. In bf16 activations and the weights that multiply them are
+    rounded; sums, biases, and what comes behind the classifier are float32.
     """
 
     files = f"{PREFIX}.json", f"{PREFIX}.pdiparams"
     """What Paddle 3 writes; Paddle 2 has programs of another kind."""
+    precisions = "float32", "bf16"
     fuses = True
     preference = 2
 
@@ -33,7 +35,7 @@ class OnednnRuntime(Runtime):
         works, why = backend.available()
         if not works:
             raise UserError(f"the runtime onednn does not work here: {why}; use the runtime paddle")
-        self._run = Executor(folder / PREFIX, threads)
+        self._run = Executor(folder / PREFIX, threads, precision)
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         return self._run(images)
