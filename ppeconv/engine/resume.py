@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import math
 import os
 from collections.abc import Iterable
@@ -15,6 +16,7 @@ import paddle
 from paddle import nn
 
 from ppeconv import backend
+from ppeconv.data.datasets import DataSet
 from ppeconv.engine import checkpoint, distributed
 from ppeconv.engine.listener import EpochRecord, Listener, StepRecord
 from ppeconv.engine.lock import Lock
@@ -46,7 +48,7 @@ class Checkpoints(Listener):
 
     def run_started(self, trainer: Trainer) -> None:
         """Save where the run begins, unless `latest` is that: a run has one from its first moment."""
-        if self.computed_by[-1:] != [arithmetic()]:
+        if not self.computed_by or _changes(self.computed_by[-1], arithmetic()):
             self.computed_by.append(arithmetic())
         intact = checkpoint.problem(self.run.latest) is None
         if not intact or _states(self.run.latest)["progress"] != asdict(trainer.progress):
@@ -87,6 +89,7 @@ class Checkpoints(Listener):
                 ".pdstates": {
                     **trainer.state(),
                     "arithmetic": arithmetic(),
+                    "data": _data_facts(trainer.batches.dataset),
                     "global_batch_size": trainer.batches.global_batch_size,
                 },
             },
@@ -226,7 +229,7 @@ def resume(trainer: Trainer, start: Start) -> str:
     )
     try:
         _restore(trainer, start, weights, optimizer, states)
-        change = _change(states.get("arithmetic", {}))
+        change = _change(states.get("arithmetic", {}), states.get("data", {}), trainer.batches.dataset)
     except UserError:
         raise
     except Exception as error:  # Paddle has its own kinds for a state that is none
@@ -280,15 +283,36 @@ def paddle_threads() -> int:
 def arithmetic() -> dict[str, Any]:
     """What the last bits of a result depend on besides config and data."""
     layers = "onednn" if backend.is_enabled() else "paddle"
-    return {"threads": paddle_threads(), "layers": layers, "cpu": backend.cpu_name(), "paddle": paddle.__version__}
+    return {
+        "threads": paddle_threads(),
+        "layers": layers,
+        "cpu": backend.cpu_name(),
+        "paddle": paddle.__version__,
+        "processes": distributed.size(),
+    }
 
 
-def _change(before: dict[str, Any]) -> str:
-    """How a resumed run computes differently from its beginning, as the end of a sentence."""
-    changes = [
-        f"{key} {before[key]} before, {now} now" for key, now in arithmetic().items() if before.get(key, now) != now
-    ]
+def _data_facts(dataset: DataSet) -> dict[str, Any]:
+    """By which training images are told from others without reading them: labels and names of files in their order."""
+    names = "\n".join(path.name for path in getattr(dataset, "paths", ()))
+    content = np.ascontiguousarray(dataset.labels, np.int64).tobytes() + os.fsencode(names)
+    return {"images": len(dataset), "sha256": hashlib.sha256(content).hexdigest()}
+
+
+def _change(computed: dict[str, Any], data: dict[str, Any], dataset: DataSet) -> str:
+    """How a resumed run goes on differently from its beginning, as the end of a sentence."""
+    if _changes(data, _data_facts(dataset)):
+        return (
+            f"; not equal to an unbroken run, as its training images are others now ({data['images']:,} before, "
+            f"{len(dataset):,} now)"
+        )
+    changes = _changes(computed, arithmetic())
     return f"; equal to an unbroken run but for rounding ({'; '.join(changes)})" if changes else ""
+
+
+def _changes(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """What is another thing now; what was not noted before is taken for the same."""
+    return [f"{key} {before[key]} before, {value} now" for key, value in now.items() if before.get(key, value) != value]
 
 
 def _names(model: nn.Layer) -> dict[str, str]:

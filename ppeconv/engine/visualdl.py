@@ -15,6 +15,7 @@ import numpy as np
 from ppeconv.data.datasets import DataSet
 from ppeconv.engine.listener import EpochRecord, Listener, StepRecord
 from ppeconv.engine.trainer import Trainer
+from ppeconv.errors import UserError
 
 if TYPE_CHECKING:
     from visualdl import LogWriter
@@ -92,9 +93,10 @@ class VisualDL(Listener):
 
 
 def samples(dataset: DataSet, names: Sequence[str], count: int = 8) -> dict[str, np.ndarray]:
-    """Images [H, W, C] spread evenly over a data set, by number and class."""
+    """Images [H, W, C] spread evenly over a data set, by number and class; those that can be read."""
     numbers = np.linspace(0, len(dataset) - 1, min(count, len(dataset))).astype(int)
-    labels = [names[dataset.labels[number]] for number in numbers]
-    return {
-        f"{number} {label}": image for number, label, image in zip(numbers, labels, dataset.read(numbers), strict=True)
-    }
+    chosen = {}
+    for number in numbers:
+        with contextlib.suppress(UserError):
+            chosen[f"{number} {names[dataset.labels[number]]}"] = dataset.read(number[None])[0]
+    return chosen

@@ -16,6 +16,7 @@ from ppeconv.engine.log import log_to, logger
 from ppeconv.engine.resume import bring_best, find_start, paddle_threads, resume
 from ppeconv.engine.run import Run
 from ppeconv.engine.setup import select_backend, select_device
+from ppeconv.experiment.changed import changed_settings
 from ppeconv.experiment.parts import Parts
 from ppeconv.extras import installed, left_out
 
@@ -53,7 +54,8 @@ def _train(parts: Parts, run: Run, lock: Lock) -> None:
     distributed.start_alike(model)
     notes += [freeze(model, config.Arch.freeze)] if config.Arch.freeze else []
     trainer = parts.trainer(run, model, batches, eval_batches, precision)
-    notes += [resume(trainer, start)] if start else []
+    if start:
+        notes += [resume(trainer, start), *_changed(parts, Run(start.prefix.parent))]
     if trainer.finished and run.exists and start.is_in(run) and start.prefix.name == run.latest.name:
         log_to()
         logger.info(f"{run.path} is finished: {trainer.progress.epoch} epochs, {trainer.progress.step} steps")
@@ -73,6 +75,14 @@ def _train(parts: Parts, run: Run, lock: Lock) -> None:
     )
     for note in where:
         logger.info(note)
+
+
+def _changed(parts: Parts, before: Run) -> list[str]:
+    """A warning where a run goes on with settings that it has not been trained with so far."""
+    if not before.exists:
+        return []
+    changed = changed_settings(Parts.of_run(before).config, parts.config)
+    return [f"warning: {changed}"] if changed else []
 
 
 def _batch_facts(parts: Parts) -> list[str]:

@@ -94,6 +94,45 @@ def test_split_by_ratio_is_stable_alike_in_every_class_and_without_overlap(tmp_p
         DATASETS.create("ImageFolder", tmp_path, "train", image_root="photos", val_ratio=1.5)
 
 
+def test_a_run_taken_up_on_other_images_says_so(tmp_path, capsys):
+    photos(tmp_path / "photos", {"ant": 12, "bee": 12})
+    call(capsys, "train", *photo_config(tmp_path, "Global.max_steps=1"))
+    (tmp_path / "photos" / "bee" / "000.jpg").unlink()
+    code, text, error = call(capsys, "train", *photo_config(tmp_path, "Global.max_steps=2", "Global.checkpoints=auto"))
+    assert code == 0, error
+    assert "not equal to an unbroken run, as its training images are others now (18 before, 17 now)" in text
+
+
+def test_unreadable_images_are_left_out_from_the_beginning(tmp_path, capsys):
+    photos(tmp_path / "photos", {"ant": 12, "bee": 12})
+    for split in ("train", "test"):
+        ImageFolder(tmp_path, split, image_root="photos", val_ratio=0.25).paths[3].write_bytes(b"no image")
+    skip = [f"DataLoader.{side}.loader.skip_unreadable=1" for side in ("Train", "Eval")]
+    code, text, error = call(capsys, "train", *photo_config(tmp_path, "Global.epochs=1", skip[0]))
+    assert code == 2
+    assert "2 of 24 images cannot be read" in error
+    code, text, error = call(capsys, "train", *photo_config(tmp_path, "Global.epochs=1", *skip))
+    assert code == 0, error
+    assert "warning: 2 of 24 images cannot be read" in text
+    assert text.count("left out, 1 of at most 1") == 2
+
+
+def test_of_very_many_images_some_are_read_and_all_are_looked_for(tmp_path, monkeypatch):
+    photos(tmp_path / "photos" / "test", {"ant": 40})
+    monkeypatch.setattr("ppeconv.data.check._READ_ALL", 39)
+    monkeypatch.setattr("ppeconv.data.check._READ_SOME", 10)
+    dataset, digits = ImageFolder(tmp_path, "test", image_root="photos"), Digits(".", "test")
+    assert look_at([dataset, digits])[-1] == "40 image files, 8 of them decoded"
+    dataset.paths[0].write_bytes(b"no image")
+    dataset.paths[7].write_bytes(b"no image")
+    dataset.paths[8].unlink()
+    with pytest.raises(UserError) as error:
+        look_at([dataset, digits])
+    assert "2 of 40 images cannot be read" in str(error.value)
+    assert "000.jpg cannot be read as an image" in str(error.value)
+    assert f"there is no image {dataset.paths[8]}" in str(error.value)
+
+
 def test_unreadable_files_are_named_up_to_twenty(tmp_path):
     photos(tmp_path / "photos" / "test", {"ant": 30})
     for index in range(25):

@@ -321,6 +321,22 @@ def test_a_run_taken_up_on_another_cpu_says_so_and_remembers_both(tmp_path, caps
     assert [entry["cpu"] for entry in computed_by] == [cpu_name(), "Another CPU, AVX-512"]
 
 
+def test_a_run_taken_up_with_other_settings_says_which(tmp_path, capsys):
+    trained_run(tmp_path, "Global.max_steps=3")
+    trained_run(
+        tmp_path,
+        *("Global.checkpoints=auto", "Global.max_steps=6", "Global.seed=7", "Global.print_batch_step=1"),
+        *("DataLoader.Train.loader.num_workers=1", "Loss.Train=[{CELoss: {epsilon: 0.1}}]"),
+    )
+    said = next(
+        line for line in capsys.readouterr().out.splitlines() if "warning: going on with other settings" in line
+    )
+    assert said.endswith(
+        "settings: Global.seed 42 before, 7 now; Global.max_steps 3 before, 6 now; Loss.Train "
+        "[{CELoss: {weight: 1.0}}] before, [{CELoss: {epsilon: 0.1}}] now"
+    )
+
+
 def test_a_cpu_is_named_with_its_newest_instruction_set(tmp_path):
     file = tmp_path / "cpuinfo"
     file.write_text("processor : 0\nmodel name : Some CPU\nflags : sse4_1 avx2 avx512f\n\nprocessor : 1\n")
