@@ -13,6 +13,8 @@ from ppeconv.errors import UserError
 
 _MOST = 5_000_000
 """Values that a file may hold once what it shares in several places is written out; a few bytes can say billions."""
+_NUMBERS_AND_TEXTS = "biufcSU"
+_ORDERS = ("<", ">", "|", "=", b"<", b">", b"|", b"=")
 _KEYS = (str, bytes, int, float, type(None))
 
 
@@ -78,12 +80,18 @@ class PlainUnpickler(_Unpickler):
         """A number type that is this file's own: numpy's are one for the whole process."""
         if not isinstance(name, str):
             raise UserError(f"this file has a {type(name).__name__} as the name of a number type")
-        self._kinds.append(np.dtype(name, False, True))
-        return self._kinds[-1]
+        kind = np.dtype(name, False, True)
+        if kind.kind not in _NUMBERS_AND_TEXTS or kind.names or kind.subdtype:
+            raise UserError(f"this file has arrays of {kind}; only numbers and texts are read")
+        self._kinds.append(kind)
+        return kind
 
     def load_build(self) -> None:
-        target = self.stack[-2]
-        if isinstance(target, np.ndarray) or any(target is kind for kind in self._kinds):
+        target, state = self.stack[-2:]
+        if any(target is kind for kind in self._kinds):
+            _require_order_alone(target, state)
+            super().load_build()
+        elif isinstance(target, np.ndarray):
             super().load_build()
         elif isinstance(target, OrderedDict):  # PyTorch's have attributes, which are not needed
             self.stack.pop()
@@ -112,6 +120,15 @@ PlainUnpickler.dispatch |= {
         (pickle.FROZENSET, lambda stack: stack),
     )
 }
+
+
+def _require_order_alone(kind: np.dtype, state: Any) -> None:
+    """Of the state of a number type the order of its bytes may be its own: numpy believes all the rest, such as that
+    numbers are addresses, and arrays that have the type already would be of another size."""
+    known = [(3,), _ORDERS, (None,), (None,), (None,), (-1, kind.itemsize), (-1, kind.alignment), (kind.flags,)]
+    fits = isinstance(state, tuple) and len(state) == len(known)
+    if not fits or any((type(it), it) not in [(type(e), e) for e in own] for it, own in zip(state, known, strict=True)):
+        raise UserError(f"this file has a state for the number type {kind} that numpy does not write; it is not opened")
 
 
 def _require_keys(keys: Iterable[Any]) -> None:
