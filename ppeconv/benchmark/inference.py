@@ -46,11 +46,13 @@ class InferenceSpeed:
     """Why there are no figures."""
 
 
-def make_prediction(folder: str, runtime: str, module: str, shape: Sequence[int], threads: int) -> Callable[[], Any]:
+def make_prediction(
+    folder: str, runtime: str, module: str, shape: Sequence[int], threads: int, precision: str = "float32"
+) -> Callable[[], Any]:
     """A call of an exported network on one fixed random batch [N, C, H, W]; a module registers the runtime."""
     importlib.import_module(module)
     backend.keep_freed_pages()
-    network = open_runtime(Path(folder), runtime, threads)
+    network = open_runtime(Path(folder), runtime, threads, precision=precision)
     images = np.random.default_rng(0).standard_normal(shape, np.float32)
     return lambda: network(images)
 
@@ -61,6 +63,7 @@ def inference_speed(
     runtimes: Sequence[str] = ("paddle",),
     batch_sizes: Sequence[int] = BATCH_SIZES,
     form: Form = "deployed",
+    precision: str = "float32",
     rounds: int = 5,
     times: int = 2,
     threads: int | None = None,
@@ -72,6 +75,7 @@ def inference_speed(
         runtimes: their names, see `ppeconv.deployment.runtimes`.
         batch_sizes: images in a call.
         form: see `export`.
+        precision: the number format in which each runtime computes; one that cannot has a row without figures.
         rounds, times: turns of each network, and timed calls in a turn.
         threads: CPU threads of each; those of this process when not given.
 
@@ -84,7 +88,7 @@ def inference_speed(
             for number, network in enumerate(networks)
             for entry in _exported(network, runtimes, form, Path(scratch) / str(number))
         ]
-        rows = [row for batch in batch_sizes for row in _measured(entries, batch, rounds, times, threads)]
+        rows = [row for batch in batch_sizes for row in _measured(entries, batch, precision, rounds, times, threads)]
     if all(row.reason for row in rows):
         raise UserError(f"nothing could be measured: {rows[0].reason}")
     return rows
@@ -99,7 +103,7 @@ class _Entry:
     folder: Path
     reason: str = ""
 
-    def contestant(self, batch: int, threads: int) -> Contestant:
+    def contestant(self, batch: int, threads: int, precision: str) -> Contestant:
         """The process that runs it."""
         arguments = {
             "folder": str(self.folder),
@@ -107,6 +111,7 @@ class _Entry:
             "module": RUNTIMES.get(self.runtime).__module__,
             "shape": [batch, *self.network.image_shape],
             "threads": threads,
+            "precision": precision,
         }
         task = {"make": f"{__name__}:{make_prediction.__name__}", "arguments": arguments}
         return Contestant(task, environment={"OMP_NUM_THREADS": str(threads)})
@@ -140,12 +145,12 @@ def _refusal(network: Network, runtimes: Sequence[str], form: Form, folder: Path
 
 
 def _measured(
-    entries: Sequence[_Entry], batch: int, rounds: int, times: int, threads: int | None
+    entries: Sequence[_Entry], batch: int, precision: str, rounds: int, times: int, threads: int | None
 ) -> list[InferenceSpeed]:
     threads = threads or machine.threads()
     # Those that are compared, on one runtime, take their turns right after each other.
     able = sorted((entry for entry in entries if not entry.reason), key=lambda entry: entry.runtime)
-    contestants = {entry: entry.contestant(batch, threads) for entry in able}
+    contestants = {entry: entry.contestant(batch, threads, precision) for entry in able}
     refusals = drop_refusing(contestants)
     taken = take_turns(contestants, rounds, times)
     first = entries[0].network

@@ -7,7 +7,7 @@ import shlex
 import sys
 from typing import Any
 
-from ppeconv.cli.options import ZOO, add_batch_sizes, command_parser, each, listed, of, path, write_to
+from ppeconv.cli.options import ZOO, add_batch_sizes, add_precision, command_parser, each, listed, of, path, write_to
 from ppeconv.deployment.runtimes import by_preference
 from ppeconv.domains import Count
 from ppeconv.errors import UserError, nearest
@@ -51,6 +51,7 @@ def parser() -> argparse.ArgumentParser:
         f"{' and '.join(quantizing)} unless all networks are trained",
     )
     parser.add_argument("--form", choices=["deployed", "trained"], default="deployed", help="as in export")
+    add_precision(parser)
     add_batch_sizes(parser, "1 and 64; the config's with --train")
     parser.add_argument("--rounds", type=of(Count), default=5, help="turns of each contestant (default 5)")
     parser.add_argument("--times", type=of(Count), default=2, help="timed runs in a turn (default 2)")
@@ -74,9 +75,11 @@ def run(arguments: argparse.Namespace) -> None:
         raise UserError("a network is named twice; give each once")
     if arguments.train and arguments.plot:
         raise UserError("--plot is of inference; it does not go with --train")
+    if arguments.train and arguments.precision != "float32":
+        raise UserError("--precision is of inference; it does not go with --train")
     if arguments.plot:
         present("matplotlib", "train")
-    shared = {**facts(), **({} if arguments.train else {"form": arguments.form})}
+    shared = {**facts(), **({} if arguments.train else {"form": arguments.form, "precision": arguments.precision})}
     shared["overrides"] = shlex.join(arguments.override)
     print(", ".join(f"{name} {value}" for name, value in shared.items() if value))
     rows = _training(arguments) if arguments.train else _inference(arguments)
@@ -119,6 +122,7 @@ def _inference(arguments: argparse.Namespace) -> list[Any]:
         runtimes=runtimes,
         batch_sizes=each(arguments.batch_sizes, BATCH_SIZES),
         form=arguments.form,
+        precision=arguments.precision,
         rounds=arguments.rounds,
         times=arguments.times,
     )

@@ -116,6 +116,18 @@ def add_sitting(parser: argparse.ArgumentParser, rounds: int) -> None:
     parser.add_argument("--rounds", type=of(Count), default=rounds, help=f"turns of each network (default {rounds})")
 
 
+def add_precision(parser: argparse.ArgumentParser) -> None:
+    """--precision, the number format that a runtime computes in."""
+    from ppeconv.deployment.runtimes import by_precision, by_preference
+
+    parser.add_argument(
+        "--precision",
+        choices=list(dict.fromkeys(it for kind in by_preference().values() for it in kind.precisions)),
+        default="float32",
+        help=f"bf16 ({', '.join(by_precision('bf16'))}; on CPUs that have it) is faster and less exact",
+    )
+
+
 def add_batch_sizes(parser: argparse.ArgumentParser, default: str) -> None:
     """--batch-size with one number or several."""
     parser.add_argument(

@@ -11,8 +11,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ppeconv.cli.options import ZOO, CommandParser, add_import, name_unreadable, of, path
-from ppeconv.deployment.runtimes import by_precision, by_preference
+from ppeconv.cli.options import ZOO, CommandParser, add_import, add_precision, name_unreadable, of, path
+from ppeconv.deployment.runtimes import by_preference
 from ppeconv.domains import Count, Positive, Threads
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 def parser() -> argparse.ArgumentParser:
     """Options of the command."""
     kinds = by_preference()
-    precisions = list(dict.fromkeys(precision for kind in kinds.values() for precision in kind.precisions))
     devices = list(dict.fromkeys(device for kind in kinds.values() for device in kind.devices))
     parser = CommandParser(prog="ppeconv predict", description="Classify images with an exported network.")
     parser.add_argument("--model", required=True, type=path, metavar="DIR", help=f"folder that export wrote, or {ZOO}")
@@ -40,12 +39,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--runtime", metavar="NAME", help=f"{', '.join(kinds)} (default: the first of these that DIR holds)"
     )
-    parser.add_argument(
-        "--precision",
-        choices=precisions,
-        default="float32",
-        help=f"bf16 ({', '.join(by_precision('bf16'))}; on CPUs that have it) is faster and less exact",
-    )
+    add_precision(parser)
     parser.add_argument("--device", choices=devices, default="cpu")
     add_import(parser)
     return parser

@@ -24,7 +24,7 @@ from ppeconv.cli.benchmark import _runtimes
 from ppeconv.cli.main import main
 from ppeconv.deployment.runtimes import by_preference
 from ppeconv.experiment.speed import of_config
-from tests.support.runs import call, trained_run
+from tests.support.runs import call, skip_without_bf16, trained_run
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 
@@ -111,6 +111,19 @@ def test_training_steps_of_a_config(tmp_path, capsys):
     assert float(row["ratio"]) == pytest.approx(float(row["paddle_ms"]) / float(row["onednn_ms"]), rel=1e-2)
     assert float(row["onednn_images_per_second"]) == pytest.approx(4000 / float(row["onednn_ms"]), rel=1e-2)
     assert row["params"] in capsys.readouterr().out
+
+
+def test_inference_in_another_precision(tmp_path, capsys):
+    skip_without_bf16()
+    file = tmp_path / "speed.csv"
+    options = ["--batch-size", 2, "--rounds", 1, "--times", 1, "--runtime", "paddle,mnn", "--precision", "bf16"]
+    assert call(capsys, "benchmark", "-c", "lenet_spconv_digits", *options, "--csv", file)[0] == 0
+    (measured, refused), facts = read_csv(file, InferenceSpeed)
+    assert facts["precision"] == "bf16"
+    assert measured.median_ms > 0
+    assert refused.median_ms is None
+    code, _, errors = call(capsys, "benchmark", "--train", "-c", "lenet_spconv_digits", "--precision", "bf16")
+    assert (code, "--precision is of inference" in errors) == (2, True)
 
 
 def test_inference_of_two_configs(tmp_path, capsys):
