@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import pickle
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
@@ -92,6 +93,7 @@ class PlainUnpickler(_Unpickler):
             _require_order_alone(target, state)
             super().load_build()
         elif isinstance(target, np.ndarray):
+            _require_full(state)
             super().load_build()
         elif isinstance(target, OrderedDict):  # PyTorch's have attributes, which are not needed
             self.stack.pop()
@@ -129,6 +131,18 @@ def _require_order_alone(kind: np.dtype, state: Any) -> None:
     fits = isinstance(state, tuple) and len(state) == len(known)
     if not fits or any((type(it), it) not in [(type(e), e) for e in own] for it, own in zip(state, known, strict=True)):
         raise UserError(f"this file has a state for the number type {kind} that numpy does not write; it is not opened")
+
+
+def _require_full(state: Any) -> None:
+    """The state of an array has as many bytes as its shape says: the product of its lengths may be beyond numpy's."""
+    known: list[Any] = [object, tuple, np.dtype, object, (bytes, bytearray, str)]
+    fits = isinstance(state, tuple) and len(state) == len(known)
+    fits = fits and all(isinstance(it, kind) for it, kind in zip(state, known, strict=True))
+    lengths = state[1] if fits else [None]
+    if not all(type(length) is int and length >= 0 for length in lengths) or (
+        math.prod(lengths) * state[2].itemsize != len(state[4])
+    ):
+        raise UserError("this file has an array that is damaged; it is not opened")
 
 
 def _require_keys(keys: Iterable[Any]) -> None:

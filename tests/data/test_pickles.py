@@ -100,3 +100,12 @@ def test_what_could_run_or_fill_the_memory_is_refused(what, capsys):
 def test_a_cut_pickle_is_an_error_not_a_hang(cut):
     with pytest.raises((EOFError, pickle.UnpicklingError, ValueError, IndexError, struct.error)):
         read(pickle.dumps({"a": np.arange(20)}, 4)[:cut])
+
+
+@pytest.mark.parametrize("length", [0, 5, 7])
+@pytest.mark.parametrize("shape", [(6,), (2, 3), (-6,), (2**63, 2), (2**32, 2**32), ("6",), [6]])
+def test_an_array_is_as_long_as_its_content(shape, length):
+    make = np.zeros(0).__reduce__()[0]
+    state = (1, shape, np.dtype("u1"), False, bytes(length))
+    with pytest.raises(UserError, match="an array that is damaged"):
+        read({"a": Calls(make, np.ndarray, (0,), b"b", state=state)})

@@ -228,7 +228,7 @@ def test_bfloat16_of_paddle_save(tmp_path):
 def test_foreign_values_are_refused_by_name(tmp_path):
     arrays = arrays_of(create_model("LeNet"))
     for values, sentence in (
-        (np.array([None] * 10), "fc.4.bias holds values of type object"),
+        (np.array([None] * 10), "this file has arrays of object"),
         (np.ones(10, "complex64"), "fc.4.bias holds values of type complex64; weights are floats"),
         (np.array(["x"] * 10), "fc.4.bias holds values of type <U1"),
         (np.ones(10, "int8"), "fc.4.bias holds values of type int8, the network's are"),
