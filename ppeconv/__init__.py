@@ -25,6 +25,7 @@ _HOMES = {
     "Places": "surgery.rules",
     "recalibrate": "surgery.placement",
     "replace_pool": "surgery.placement",
+    "change_branches": "branches.change",
     "count": "counting",
     "parameter_count": "layers.parameters",
     "advise": "choosing.advise",
@@ -44,6 +45,7 @@ _HOMES = {
 __all__ = [*_HOMES, "__version__"]
 
 if TYPE_CHECKING:
+    from ppeconv.branches.change import change_branches
     from ppeconv.choosing.advise import advise
     from ppeconv.counting import count
     from ppeconv.deployment.export import export

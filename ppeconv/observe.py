@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import cache
 from types import BuiltinFunctionType, ModuleType
@@ -81,6 +81,21 @@ def layers(
             for hook in (layer.register_forward_pre_hook(before), layer.register_forward_post_hook(after)):
                 undo.callback(hook.remove)
         yield
+
+
+def input_shapes(model: nn.Layer, some: Iterable[nn.Layer], image_shape: Sequence[int]) -> dict[int, tuple[int, ...]]:
+    """Shapes [C, ...] of what enters layers, by their ids, for images [C, H, W]; those that do not run are left out."""
+    shapes: dict[int, tuple[int, ...]] = {}
+
+    def entered(layer: nn.Layer, inputs: Any) -> None:
+        shapes[id(layer)] = tuple(inputs[0].shape[1:])
+
+    with ExitStack() as undo:
+        for layer in some:
+            undo.callback(layer.register_forward_pre_hook(entered).remove)
+        with stock(model), paddle.no_grad():
+            model(paddle.zeros([1, *image_shape]))
+    return shapes
 
 
 @contextmanager

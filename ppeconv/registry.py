@@ -154,13 +154,17 @@ def placed(name: str) -> Registry:
     found = [registry for registry in PLACED if registry.knows(name)]
     if not found:
         words = [known for registry in PLACED for known in registry.names()]
-        raise UserError(f"there is no operator, recalibration block or head called {name!r}{nearest(name, words)}")
+        raise UserError(
+            f"there is no operator, change of branches, recalibration block or head called {name!r}"
+            f"{nearest(name, words)}"
+        )
     return found[0]
 
 
 OPERATORS = Registry("operator", "ppeconv.operators")
 RECALIBRATIONS = Registry("recalibration block", "ppeconv.recalibration")
 HEADS = Registry("head", "ppeconv.recalibration")
+BRANCHES = Registry("change of residual branches", "ppeconv.branches")
 BACKBONES = Registry("backbone", "ppeconv.backbones", "ppeconv.networks")
 DATASETS = Registry("data set", "ppeconv.data.datasets", "ppeconv.data.given")
 TRANSFORMS = Registry("transform", "ppeconv.data.transforms", "ppeconv.data.randaugment")
@@ -170,7 +174,7 @@ MIXTURES = Registry("mixture of images", "ppeconv.engine.mixing")
 SCHEDULES = Registry("learning rate schedule", "ppeconv.engine.schedules")
 RUNTIMES = Registry("runtime", "ppeconv.deployment.runtimes")
 
-PLACED = OPERATORS, RECALIBRATIONS, HEADS
+PLACED = OPERATORS, RECALIBRATIONS, HEADS, BRANCHES
 """What the section `Operator` of a config can put into a network."""
 
 register_operator = OPERATORS.register

@@ -23,6 +23,7 @@ from pydantic import BaseModel
 from ppeconv.config import Config, sections
 from ppeconv.registry import (
     BACKBONES,
+    BRANCHES,
     DATASETS,
     HEADS,
     LOSSES,
@@ -35,7 +36,7 @@ from ppeconv.registry import (
     Registry,
 )
 from ppeconv.schema import wording
-from ppeconv.surgery.rules import Places, Rules
+from ppeconv.surgery.rules import Blocks, Places, Rules
 
 PAGE = ROOT / "docs" / "config.md"
 TRANSLATIONS: dict[str, str] = yaml.safe_load((ROOT / "scripts" / "config_reference_zh.yaml").read_text("utf-8"))
@@ -46,6 +47,7 @@ SECTIONS = (
     ("Operator", "卷积算子", sections.OperatorSection),
     ("Operator.rules", "替换哪些卷积", Rules),
     ("Operator.rules", "重标定块放在哪里", Places),
+    ("Operator.rules", "改哪些残差块", Blocks),
     ("AnyWidth", "任意宽度", sections.AnyWidthSection),
     ("Loss", "损失", sections.LossSection),
     ("Optimizer", "优化器", sections.OptimizerSection),
@@ -63,6 +65,7 @@ REGISTRIES = (
     ("卷积算子", "`Operator.name`", OPERATORS),
     ("重标定块", "`Operator.name`", RECALIBRATIONS),
     ("代替全局池化的头", "`Operator.name`", HEADS),
+    ("残差支路的改动", "`Operator.name`", BRANCHES),
     ("数据集", "`DataLoader.*.dataset.name`", DATASETS),
     ("图像变换", "`DataLoader.*.dataset.transform_ops` 的列表项，按顺序执行，最后一项是 `Normalize`", TRANSFORMS),
     ("图像混合", "`DataLoader.Train.dataset.batch_transform_ops` 的列表项，每批随机取一种", MIXTURES),
@@ -143,7 +146,7 @@ def entries(registry: Registry) -> Iterator[str]:
 
 def described(name: str, summary: str) -> list[str]:
     """An entry; where it has a page of its own, with a link to it and the summary there."""
-    pages = [PAGE.parent / folder / f"{name.lower()}.md" for folder in ("operators", "recalibration")]
+    pages = [PAGE.parent / folder / f"{name.lower()}.md" for folder in ("operators", "recalibration", "branches")]
     for page in filter(Path.is_file, pages):
         return [f"[`{name}`]({page.parent.name}/{page.name})", page.read_text("utf-8").splitlines()[2]]
     return [f"`{name}`", translated(summary)]

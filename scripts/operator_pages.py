@@ -1,4 +1,4 @@
-"""Write what follows from the code in docs/operators and docs/recalibration: python scripts/operator_pages.py
+"""Write what follows from the code in docs/operators, recalibration and branches: python scripts/operator_pages.py
 
 In a page written by hand that is the line of papers, that of counts and the table of own arguments. A page that nobody
 wrote is made whole, of what the class declares and its docstring says, and so is the figure of an operator for which
@@ -26,7 +26,7 @@ from paddle import nn
 from ppeconv.errors import Unsupported
 from ppeconv.geometry import ConvGeometry
 from ppeconv.operators.table import COMPARED, share_of_plain
-from ppeconv.registry import OPERATORS, PLACED, placed
+from ppeconv.registry import BRANCHES, OPERATORS, PLACED, placed
 from ppeconv.schema import wording
 from ppeconv.schema.declaration import Paper
 
@@ -55,8 +55,9 @@ def documents() -> dict[Path, str]:
 
 
 def folder(name: str) -> Path:
-    """Where the page of an operator, block or head stands."""
-    return ROOT / "docs" / ("operators" if placed(name) is OPERATORS else "recalibration")
+    """Where the page of an operator, block, head or change of branches stands."""
+    own = {OPERATORS: "operators", BRANCHES: "branches"}
+    return ROOT / "docs" / own.get(placed(name), "recalibration")
 
 
 def current(text: str, name: str) -> str:

@@ -23,6 +23,7 @@ LEVELS = [
     ["backbones"],
     ["networks"],
     ["surgery", "anywidth"],
+    ["branches"],
     ["pretrained"],
     ["engine"],
     ["models"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -53,6 +54,12 @@ class ChannelGroups:
         """Channels that are added must be narrowed together."""
         for one, other in zip(left.tolist(), right.tolist(), strict=True):
             self.parents[self._class(one)] = self._class(other)
+
+    def meets(self, numbers: np.ndarray) -> bool:
+        """Whether one of these channels met another in an operation."""
+        classes = [self._class(number) for number in range(len(self.parents))]
+        shared = {name for name, count in Counter(classes).items() if count > 1}
+        return any(classes[number] in shared for number in numbers.tolist())
 
     def settle(self, outputs: Sequence[np.ndarray], divisor: int, whole: Sequence[str]) -> None:
         """Decide how each class is narrowed. The smallest layers come first; what met them follows them."""

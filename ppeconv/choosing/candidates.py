@@ -130,7 +130,7 @@ class Host:
             left_out["narrower plain networks"] = f"{self.of().Arch.name} has no argument width"
         model = self.network().model
         for name in names:
-            for arguments in [] if name == "Conv2D" else _variants(name):
+            for arguments in [] if name == "Conv2D" else variants(name):
                 candidate = Candidate(name, _flow(arguments))
                 own = dict(arguments)
                 try:
@@ -162,7 +162,7 @@ def network_facts(config: Config) -> dict[str, Any]:
     return {**facts, "class_num": config.Arch.class_num, "images": config.Infer.image_shape}
 
 
-def _variants(operator: str) -> Iterator[dict[str, Any]]:
+def variants(operator: str) -> Iterator[dict[str, Any]]:
     """Arguments, `rules` among them, that shipped configs and the zoo's rows give an operator, and its defaults."""
     seen = []
     for given in [*_sections(), {"name": operator}]:

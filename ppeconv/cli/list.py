@@ -14,7 +14,7 @@ def parser() -> argparse.ArgumentParser:
     parser = CommandParser(
         prog="ppeconv list", description="List what a config can name, and the weights that come with ppeconv."
     )
-    kinds = ["operators", "recalibrations", "heads", "backbones", "configs", "pretrained"]
+    kinds = ["operators", "recalibrations", "heads", "branches", "backbones", "configs", "pretrained"]
     parser.add_argument("kind", nargs="?", choices=kinds, help="all when not given")
     parser.add_argument("--counts", action="store_true", help="with parameters and MACs; builds every network")
     parser.add_argument(
@@ -30,7 +30,7 @@ def run(arguments: argparse.Namespace) -> None:
     from ppeconv import config as configs
     from ppeconv.models.create import list_backbones, list_operators
     from ppeconv.pretrained.weights import list_pretrained
-    from ppeconv.registry import HEADS, RECALIBRATIONS
+    from ppeconv.registry import BRANCHES, HEADS, RECALIBRATIONS
 
     if arguments.matrix:
         for line in matrix():
@@ -40,6 +40,7 @@ def run(arguments: argparse.Namespace) -> None:
         "operators": (list_operators, operator_counts),
         "recalibrations": (RECALIBRATIONS.summaries, block_counts),
         "heads": (HEADS.summaries, block_counts),
+        "branches": (BRANCHES.summaries, block_counts),
         "backbones": (list_backbones, backbone_counts),
         "configs": (lambda: dict.fromkeys(configs.shipped(), ""), config_counts),
         "pretrained": (list_pretrained, pretrained_counts),
@@ -74,7 +75,7 @@ def operator_counts(name: str) -> str:
 
 
 def block_counts(name: str) -> str:
-    """The recalibration block or head on a map of 64 channels."""
+    """The recalibration block or head on a map of 64 channels, or what is left of a branch of as many."""
     from ppeconv.registry import placed
 
     cost = placed(name).get(name).formula(64, 32, 32)

@@ -29,6 +29,7 @@ from ppeconv.domains import (
 from ppeconv.errors import UserError
 from ppeconv.registry import (
     BACKBONES,
+    BRANCHES,
     DATASETS,
     HEADS,
     LOSSES,
@@ -43,11 +44,16 @@ from ppeconv.registry import (
     placed,
 )
 from ppeconv.schema import Section, check
-from ppeconv.surgery.rules import Places, Rules
+from ppeconv.surgery.rules import Blocks, Places, Rules
 
 FORMAT = 1
 """Version of the config layout; it changes when an older file would be read wrongly."""
-_RULES: dict[Registry, type[Section]] = {OPERATORS: Rules, RECALIBRATIONS: Places, HEADS: Section}
+_RULES: dict[Registry, type[Section]] = {
+    OPERATORS: Rules,
+    RECALIBRATIONS: Places,
+    HEADS: Section,
+    BRANCHES: Blocks,
+}
 """What `Operator.rules` may say, by the kind of thing that is put into the network."""
 
 
@@ -156,10 +162,11 @@ Architecture = Annotated[ArchSection, BeforeValidator(_architecture)]
 
 
 class OperatorSection(Named):
-    """An operator, recalibration block or head, its arguments and where it goes."""
+    """An operator, recalibration block, head or change of residual branches, its arguments and where it goes."""
 
     rules: dict[str, Any] | None = None
-    """Which convolutions are replaced; for a recalibration block, behind which layers it goes."""
+    """Which convolutions are replaced; for a recalibration block, behind which layers it goes; for a change of
+    branches, which residual blocks."""
     init: Literal["from_dense"] | None = None
     """Operators alone: `from_dense` fits the new layers to the trained convolutions of `Arch.pretrained`."""
     _choice: Choice = PrivateAttr()

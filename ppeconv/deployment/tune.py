@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
-import numpy as np
-import paddle
 from paddle import nn
 
 from ppeconv import observe
 from ppeconv.anywidth import narrow
-from ppeconv.deployment.export import export
-from ppeconv.deployment.latency import median_ms
+from ppeconv.deployment.alone import alone
 from ppeconv.deployment.rewrite import rewritable
-from ppeconv.deployment.runtimes import open_runtime
 from ppeconv.operators.base import ConvOperator
 
 
@@ -50,8 +43,7 @@ def tune(
 ) -> list[Tuned]:
     """Measure the inference forms of every operator that has several, each distinct layer and input size once.
 
-    A layer is exported alone with each of its forms, batch norm and ReLU behind it, between two 1x1 convolutions, with
-    which it exchanges its channels in the memory layout that the runtime prefers, as in a network.
+    A layer is exported with each of its forms, see `alone`.
 
     Args:
         model: the network; it stays as it was.
@@ -73,18 +65,7 @@ def forms_of(tuned: Iterable[Tuned]) -> dict[str, str]:
 def _distinct(model: nn.Layer, input_shape: Sequence[int]) -> list[tuple[ConvOperator, tuple[int, ...], list[str]]]:
     """Operators with several forms, the size of their input, and the names of all layers that are like them."""
     operators = {name: layer for name, layer in rewritable(model).items() if len(layer.forms) > 1}
-    shapes: dict[int, tuple[int, ...]] = {}
-
-    def entered(layer: nn.Layer, inputs: tuple[Any, ...]) -> None:
-        shapes[id(layer)] = tuple(inputs[0].shape[1:])
-
-    hooks = [layer.register_forward_pre_hook(entered) for layer in operators.values()]
-    try:
-        with observe.stock(model), paddle.no_grad():
-            model(paddle.zeros([1, *input_shape]))
-    finally:
-        for hook in hooks:
-            hook.remove()
+    shapes = observe.input_shapes(model, operators.values(), input_shape)
     found: dict[tuple[str, tuple[int, ...]], tuple[ConvOperator, tuple[int, ...], list[str]]] = {}
     for name, operator in operators.items():
         if (shape := shapes.get(id(operator))) is not None:
@@ -96,14 +77,5 @@ def _distinct(model: nn.Layer, input_shape: Sequence[int]) -> list[tuple[ConvOpe
 def _milliseconds(
     operator: ConvOperator, shape: tuple[int, ...], runtime: str, batch: int, threads: int
 ) -> dict[str, float]:
-    inputs, outputs = operator.geometry.in_channels, operator.geometry.out_channels
-    host = nn.BatchNorm2D(outputs), nn.ReLU()
-    network = nn.Sequential(nn.Conv2D(inputs, inputs, 1), operator, *host, nn.Conv2D(outputs, outputs, 1))
-    images = np.random.default_rng(0).standard_normal((batch, *shape), np.float32)
-    with tempfile.TemporaryDirectory() as folder:
-        runtimes = {}
-        for form in operator.forms:
-            place = Path(folder) / form
-            export(network, place, shape, forms={"1": form}, to=runtime, calibration=[images])
-            runtimes[form] = open_runtime(place, runtime, threads)
-        return median_ms(runtimes, images)
+    forms = dict.fromkeys(operator.forms, operator)
+    return alone(forms, shape, runtime, batch, threads, {form: form for form in operator.forms})

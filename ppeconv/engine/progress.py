@@ -6,13 +6,14 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
 from typing import TypeVar
 
 from ppeconv.engine import distributed
 
 T = TypeVar("T", bound=tuple)
+Item = TypeVar("Item")
 SECONDS_BETWEEN_LINES = 10.0
 
 
@@ -40,6 +41,30 @@ def reported(batches: Iterable[T], total: int, head: str) -> Iterator[T]:
         yield from tqdm(batches, head, total, leave=False, unit="batch", dynamic_ncols=True, file=sys.stdout)
     else:
         yield from _in_lines(batches, total, head)
+
+
+def worked_off(items: Sequence[Item], head: str, unit: str) -> Iterator[Item]:
+    """Pieces of work as they come, and how many of them have been done.
+
+    Args:
+        items: the pieces.
+        head: what the work is, such as `[Slim][Fit]`.
+        unit: what a piece is, such as "layer".
+    """
+    if shows_bars():
+        from tqdm import tqdm
+
+        yield from tqdm(items, head, leave=False, unit=unit, dynamic_ncols=True, file=sys.stdout)
+        return
+    start = time.perf_counter()
+    due = start + SECONDS_BETWEEN_LINES
+    for number, item in enumerate(items, 1):
+        yield item
+        now = time.perf_counter()
+        if now >= due:
+            due = now + SECONDS_BETWEEN_LINES
+            left = clock((now - start) / number * (len(items) - number))
+            logging.getLogger("ppeconv").info(f"{head}[{unit}: {number}/{len(items)}]eta: {left}")
 
 
 def _in_lines(batches: Iterable[T], total: int, head: str) -> Iterator[T]:

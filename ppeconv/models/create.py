@@ -10,12 +10,13 @@ from paddle import nn
 from ppeconv.anywidth import make_anywidth
 from ppeconv.backbones.external import create_external, is_external
 from ppeconv.backbones.initial import Init, initialise
+from ppeconv.branches.change import change_branches
 from ppeconv.engine.log import logger
 from ppeconv.engine.weights import load_weights
 from ppeconv.errors import UserError
 from ppeconv.pretrained.network import Network
 from ppeconv.pretrained.weights import ANY, Weights, named, trained_in
-from ppeconv.registry import BACKBONES, OPERATORS, RECALIBRATIONS, Choice, placed
+from ppeconv.registry import BACKBONES, BRANCHES, OPERATORS, RECALIBRATIONS, Choice, placed
 from ppeconv.surgery.features import FeatureMaps
 from ppeconv.surgery.placement import recalibrate, replace_pool
 from ppeconv.surgery.replace import replace_conv
@@ -72,10 +73,10 @@ def apply_operator(
     images: Images | None = None,
     **own: Any,
 ) -> tuple[nn.Layer, Report]:
-    """Put an operator, a recalibration block or a head into a network, in place, as its kind asks for.
+    """Put an operator, a recalibration block or a head into a network, or change its branches, in place.
 
-    `rules` are `Rules` for an operator and `Places` for a block, or a mapping of what these hold. With `images` an
-    operator starts from the trained convolutions that it replaces, see `replace_conv`.
+    `rules` are `Rules` for an operator, `Places` for a block and `Blocks` for a change of branches, or a mapping of
+    what these hold. With `images` an operator starts from the trained convolutions that it replaces: `replace_conv`.
     """
     choice = name if isinstance(name, Choice) else placed(name).choose(name, own)
     if choice.kind is OPERATORS:
@@ -83,6 +84,8 @@ def apply_operator(
         return replace_conv(model, choice, rules, input_size, init=init, images=images)
     if choice.kind is RECALIBRATIONS:
         return recalibrate(model, choice, rules, input_size)
+    if choice.kind is BRANCHES:
+        return change_branches(model, choice, rules, input_size)
     if rules:
         raise UserError(f"{choice.name} stands in place of the global pooling; it takes no rules")
     return replace_pool(model, choice, input_size)

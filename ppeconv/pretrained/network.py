@@ -10,10 +10,10 @@ from typing import Any
 from pydantic import BaseModel
 
 from ppeconv.backbones.external import is_external
-from ppeconv.registry import BACKBONES, OPERATORS, RECALIBRATIONS, placed
+from ppeconv.registry import BACKBONES, BRANCHES, OPERATORS, RECALIBRATIONS, placed
 from ppeconv.schema import Section, check
 from ppeconv.schema.values import copied
-from ppeconv.surgery.rules import Places, Rules
+from ppeconv.surgery.rules import Blocks, Places, Rules
 
 _ABOUT_WEIGHTS = {"name", "class_num", "pretrained", "init", "freeze"}
 """Keys of a config's section Arch that are no arguments of the backbone, or say how many classes there are."""
@@ -131,6 +131,9 @@ def _of_operator(name: str, own: Mapping[str, Any], rules: Any) -> tuple[str, di
     elif choice.kind is RECALIBRATIONS:
         values |= _rules(check(Places, rules or {}, "rules"))
         defaults |= _rules(Places())
+    elif choice.kind is BRANCHES:
+        values |= _rules(check(Blocks, rules or {}, "rules"))
+        defaults |= _rules(Blocks())
     return choice.name, values, defaults
 
 

@@ -69,11 +69,9 @@ def replace_conv(
     before = counted(model, input_size)
     new: dict[int, nn.Layer] = {}
     for row, site in plan.chosen:
-        layer = make.made(site.geometry, site.own)
-        hand_over(site.layers, layer)
+        layer, row.inherited = made_for(site, make)
         row.after = f"{report.name} {make.describe(site.geometry, site.own)}"
         row.params_after = parameter_count(layer)
-        row.inherited = len(site.layers) == 1 and _inherits(layer, site.layers[0])
         for what in remarks(make, site, row.inherited or warm, plan.passage):
             report.remark(what, row.path)
         new |= {id(old): identity_like(old) for old in site.succession} | {id(site.layers[-1]): layer}
@@ -166,6 +164,13 @@ def _is_warm(init: str | None, images: Images | None, plan: _Plan) -> bool:
 def _commonest(rows: Sequence[Row]) -> str:
     reasons = [row.reason for row in rows if row.reason]
     return max(sorted(set(reasons)), key=reasons.count) if reasons else "it has none"
+
+
+def made_for(site: Site, make: type[ConvOperator]) -> tuple[ConvOperator, bool]:
+    """The operator for a site, with the site's own arguments, and whether it has taken over the weights there."""
+    layer = make.made(site.geometry, site.own)
+    hand_over(site.layers, layer)
+    return layer, len(site.layers) == 1 and _inherits(layer, site.layers[0])
 
 
 def _inherits(operator: ConvOperator, conv: nn.Conv2D) -> bool:

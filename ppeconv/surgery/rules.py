@@ -1,4 +1,4 @@
-"""Where a network is changed: `Rules` for convolutions, `Places` for recalibration blocks."""
+"""Where a network is changed: `Rules` for convolutions, `Places` for recalibration blocks, `Blocks` for branches."""
 
 from __future__ import annotations
 
@@ -70,6 +70,19 @@ class Places(Section):
 
     def names(self, path: str) -> bool:
         """Whether these rules let something be put at a path."""
+        return matches(path, self.include) and not matches(path, self.exclude)
+
+
+class Blocks(Section):
+    """Which residual blocks are changed. The default takes every one that can be."""
+
+    include: list[str] = ["*"]
+    """Shell patterns of layer paths; a residual block must match one."""
+    exclude: list[str] = []
+    """Shell patterns of layer paths; residual blocks that stay as they are."""
+
+    def names(self, path: str) -> bool:
+        """Whether these rules let the block at a path be changed."""
         return matches(path, self.include) and not matches(path, self.exclude)
 
 

@@ -22,6 +22,7 @@ from ppeconv.config import Config
 from ppeconv.data.datasets import Digits
 from ppeconv.registry import (
     BACKBONES,
+    BRANCHES,
     DATASETS,
     HEADS,
     LOSSES,
@@ -164,6 +165,7 @@ def all_keys():
         OPERATORS: lambda name, own: {"Arch": SMALL, "Operator": {"name": name, **own}},
         RECALIBRATIONS: lambda name, own: {"Arch": SMALL, "Operator": {"name": name, "rules": rules, **own}},
         HEADS: lambda name, own: {"Arch": SMALL, "Operator": {"name": name, **own}},
+        BRANCHES: lambda name, own: {**backbone("ResNet14", {}), "Operator": {"name": name, **own}},
         DATASETS: dataset,
         TRANSFORMS: transforms,
         MIXTURES: lambda name, own: {"DataLoader.Train.dataset.batch_transform_ops": [{name: own}]},

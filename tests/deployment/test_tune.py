@@ -5,7 +5,7 @@ import yaml
 from paddle import nn
 
 from ppeconv import UserError, create_model, create_operator, deploy
-from ppeconv.deployment import tune as tuning
+from ppeconv.deployment import alone as tuning
 from ppeconv.deployment.export import export
 from ppeconv.deployment.tune import forms_of, tune
 from ppeconv.experiment import Experiment
