@@ -43,6 +43,7 @@ def main() -> None:
     from ppeconv.engine.startup import import_paddle
 
     import_paddle()
+    options.runs.mkdir(parents=True, exist_ok=True)
     for operator in [] if options.table else options.operators or OPERATORS:
         for start in ("scratch", "from_dense"):
             if not done(operator, start, options):
