@@ -29,6 +29,7 @@ _HOMES = {
     "count": "counting",
     "parameter_count": "layers.parameters",
     "advise": "choosing.advise",
+    "slim": "slimming.slim",
     "Experiment": "experiment",
     "InProcess": "deployment.in_process",
     "Predictor": "deployment.predictor",
@@ -65,6 +66,7 @@ if TYPE_CHECKING:
         register_operator,
         register_recalibration,
     )
+    from ppeconv.slimming.slim import slim
     from ppeconv.surgery.placement import recalibrate, replace_pool
     from ppeconv.surgery.replace import replace_conv
     from ppeconv.surgery.rules import Places, Rules

@@ -13,6 +13,7 @@ EXTRAS = {
     "cpu": "requirements.txt",
     "gpu": "requirements-gpu.txt",
     "train": "requirements-common.txt",
+    "slim": "requirements-common.txt",
     "zoo": "requirements-common.txt",
     "onnx": "requirements-onnx.txt",
     "openvino": "requirements-onnx.txt -r requirements-openvino.txt",

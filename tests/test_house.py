@@ -33,6 +33,7 @@ LEVELS = [
     ["experiment"],
     ["zoo"],
     ["choosing"],
+    ["slimming"],
     ["cli"],
 ]
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}

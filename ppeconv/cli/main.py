@@ -23,6 +23,7 @@ COMMANDS = {
     "predict": "classify images with an exported network",
     "benchmark": "measure speed",
     "advise": "say which operator to take for a time",
+    "slim": "make a trained network fast enough",
     "compare": "trained networks beside each other, accuracy and speed",
     "list": "list operators, backbones and configs",
 }

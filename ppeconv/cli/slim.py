@@ -1,0 +1,97 @@
+"""`slim`."""
+
+from __future__ import annotations
+
+import argparse
+
+from ppeconv.cli.options import ZOO, command_parser, each, listed, of, path
+from ppeconv.domains import Count, Positive, ShareOrAll, Threads
+
+
+def parser() -> argparse.ArgumentParser:
+    """Options of the command."""
+    parser = command_parser(
+        "slim",
+        "Make a trained network as fast as a budget asks for: measure what may stand in the place of each layer, fit "
+        "it to the layer, choose by integer programming.",
+    )
+    parser.add_argument("--run", required=True, type=path, metavar="DIR", help=f"run folder, or {ZOO}")
+    budget = parser.add_mutually_exclusive_group(required=True)
+    budget.add_argument(
+        "--budget",
+        nargs="+",
+        type=of(ShareOrAll),
+        metavar="SHARE",
+        help="latency that there is, as a share of the network's own, such as 0.5; several make a folder each",
+    )
+    budget.add_argument(
+        "--budget-ms", nargs="+", type=of(Positive), metavar="MS", help="latency that there is, in milliseconds"
+    )
+    parser.add_argument("--output", type=path, metavar="DIR", help="folder (default: <Global.output_dir>/<name>_slim)")
+    parser.add_argument("--runtime", default="paddle", metavar="RUNTIME", help="what it will run on (default paddle)")
+    parser.add_argument("--batch-size", type=of(Count), default=1, metavar="N", help="images in a call (default 1)")
+    parser.add_argument(
+        "--threads", type=of(Threads), metavar="N", help="CPU threads (default: $OMP_NUM_THREADS or all)"
+    )
+    parser.add_argument("--rounds", type=of(Count), default=9, metavar="N", help="turns of each network (default 9)")
+    parser.add_argument(
+        "--operators",
+        action="extend",
+        type=listed,
+        metavar="NAME[,NAME]",
+        help="only these operators and changes of branches (default: every one that applies)",
+    )
+    parser.add_argument(
+        "--keep", action="extend", nargs="+", default=[], metavar="PATTERN", help="layers that stay, such as layer1.*"
+    )
+    parser.add_argument(
+        "--images", type=of(Count), default=512, metavar="N", help="training images to fit on (default 512)"
+    )
+    parser.add_argument(
+        "--held-out", type=of(Count), default=1024, metavar="N", help="others to judge by (default 1024)"
+    )
+    parser.add_argument(
+        "--measurements", type=path, metavar="FILE", help="choose by a measurements.json, without measuring"
+    )
+    parser.add_argument(
+        "--measure-again",
+        action="store_true",
+        help="forget what was measured before on this machine (~/.cache/ppeconv)",
+    )
+    parser.add_argument(
+        "--finetune",
+        type=of(Count),
+        metavar="EPOCHS",
+        help="train each for so many epochs, with the network that it was made of as teacher",
+    )
+    return parser
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Measure, choose, write, train."""
+    from ppeconv.experiment import Experiment
+    from ppeconv.slimming.run import SlimRun
+
+    job = SlimRun(
+        arguments.run,
+        arguments.override,
+        folder=arguments.output,
+        runtime=arguments.runtime,
+        batch_size=arguments.batch_size,
+        threads=arguments.threads,
+        rounds=arguments.rounds,
+        again=arguments.measure_again,
+        operators=arguments.operators and each(arguments.operators, []),
+        keep=arguments.keep,
+        images=arguments.images,
+        held_out=arguments.held_out,
+        measurements=arguments.measurements,
+    )
+    measured = job.measurements()
+    budgets = [(f"{share:g}", share * measured.plain_ms) for share in arguments.budget or ()]
+    budgets += [(f"{value:g}ms", value) for value in arguments.budget_ms or ()]
+    results = [job.result(measured, value, label, arguments.finetune) for label, value in budgets]
+    for found in results:
+        print(f"\n{found.folder}: {found.slimmed}\n{(found.folder / 'report.md')}")
+        if arguments.finetune:
+            Experiment(str(found.folder / "config.yaml")).train()

@@ -1,0 +1,1 @@
+"""From a trained network and a latency budget to what stands best in the place of every layer."""

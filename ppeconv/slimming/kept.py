@@ -1,0 +1,87 @@
+"""Work kept on disk, so that a run that was stopped goes on where it was: shortlists, and fitted layers."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from paddle import nn
+
+from ppeconv import files
+from ppeconv.engine.weights import load_weights, write_weights
+from ppeconv.errors import UserError
+from ppeconv.slimming.options import Option
+from ppeconv.slimming.positions import Position
+
+
+class Kept:
+    """A folder with a file for each shortlist and two for each fit: weights, and error and rise of the loss.
+
+    Args:
+        folder: of the files; nothing is kept when not given.
+        facts: what fits depend on besides position and option: the weights of the network, the images, the seed.
+    """
+
+    def __init__(self, folder: Path | None, facts: Mapping[str, Any]):
+        self.folder, self.facts = folder, dict(facts)
+
+    def fit(self, position: Position, option: Option, layer: nn.Layer) -> tuple[float, float] | None:
+        """Error and rise of a fit of before, whose weights the layer then has; None where there is none."""
+        file = self._file({"position": position.path, "option": str(option)})
+        known = self._read(file)
+        try:
+            error, rise = float(known["error"]), float(known["rise"])
+            if layer.state_dict():
+                load_weights(layer, file.with_suffix(".safetensors"), complete=True)
+        except (LookupError, TypeError, ValueError, UserError):
+            return None
+        return error, rise
+
+    def keep_fit(self, position: Position, option: Option, layer: nn.Layer, error: float, rise: float) -> None:
+        """Keep a fit; its numbers come last, so that they stand for weights that are whole."""
+        what = {"position": position.path, "option": str(option)}
+        if self._has_room() and layer.state_dict():
+            write_weights(layer, self._file(what).with_suffix(".safetensors"))
+        self._write(self._file(what), {**what, "error": error, "rise": rise})
+
+    def shortlist(self, geometry: str, of: Mapping[str, Any]) -> list[Option] | None:
+        """The options of a geometry that were found before, when these facts were as now; None where there are none."""
+        try:
+            return [Option(**entry) for entry in self._read(self._file({"geometry": geometry, **of}))["options"]]
+        except (LookupError, TypeError):
+            return None
+
+    def keep_shortlist(self, geometry: str, of: Mapping[str, Any], options: Sequence[Option]) -> None:
+        """Keep the options of a geometry."""
+        what = {"geometry": geometry, **of}
+        listed = [{"name": it.name, "arguments": it.arguments} for it in options]
+        self._write(self._file(what), {**what, "options": listed})
+
+    def _has_room(self) -> bool:
+        """Whether there is a folder, which is made where it is not there."""
+        if not self.folder:
+            return False
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"cannot write {self.folder}: {error.strerror}") from None
+        return True
+
+    def _read(self, file: Path) -> dict[str, Any]:
+        """Empty where there is no such file, or it is damaged."""
+        try:
+            content = json.loads(files.read(file, files.TEXT)) if self.folder else {}
+        except (OSError, ValueError, RecursionError, UserError):
+            return {}
+        return content if isinstance(content, dict) else {}
+
+    def _write(self, file: Path, content: Mapping[str, Any]) -> None:
+        if self._has_room():
+            files.write_whole(file, json.dumps(content).encode())
+
+    def _file(self, what: Mapping[str, Any]) -> Path:
+        name = hashlib.sha256(json.dumps({**self.facts, **what}, sort_keys=True).encode()).hexdigest()[:20]
+        return Path(self.folder or "", f"{name}.json")

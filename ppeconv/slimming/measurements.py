@@ -1,0 +1,135 @@
+"""All that a choice rests on, as a file: with it the choice can be made again without the machine."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ppeconv import files
+from ppeconv.errors import UserError
+from ppeconv.slimming.choice import Item, Taken, choose, cost_of, fastest, time_of
+from ppeconv.slimming.options import Option
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Judged:
+    """An option in one position."""
+
+    name: str
+    arguments: str
+    gain_ms: float
+    """What the whole network is faster by with it, in milliseconds."""
+    rise: float
+    """Of the loss on images held out, when it alone stands in."""
+    error: float
+    """Relative, of what it gives on the images of the fit."""
+    macs: int
+    """What the network has less of, for one image."""
+
+    @property
+    def option(self) -> Option:
+        """What it is."""
+        return Option(self.name, self.arguments)
+
+    @property
+    def item(self) -> Item:
+        """For the choice."""
+        return Item(self.gain_ms, self.rise, self.macs)
+
+
+@dataclass(frozen=True)
+class Spot:
+    """A position, and what may stand there."""
+
+    path: str
+    geometry: str
+    inside: list[str] = field(default_factory=list)
+    """Paths of the spots in it."""
+    judged: list[Judged] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Measurements:
+    """Of a network on a runtime."""
+
+    facts: dict[str, Any]
+    """Machine, versions, threads, runtime, batch size, form, and the network."""
+    plain_ms: float
+    plain_macs: int
+    loss: float
+    """Of the network as it is, on images held out."""
+    top1: float
+    """On the same."""
+    spots: list[Spot]
+    ratios: dict[str, dict[str, float]]
+    """Geometry -> option -> time of the network with it in all its positions, divided by that of the network as it is;
+    those that were not fitted, as they are not faster, too."""
+    images: str = ""
+
+    def choose(self, budget_ms: float) -> Chosen:
+        """The options of least cost for a budget; raises UserError where nothing is fast enough."""
+        return self._chosen(choose(self._items(), self._inside(), self.plain_ms, budget_ms), budget_ms)
+
+    @property
+    def fastest_ms(self) -> float:
+        """The least that a choice can take."""
+        items = self._items()
+        return time_of(items, fastest(items, self._inside()), self.plain_ms)
+
+    def write(self, file: Path) -> None:
+        """As JSON."""
+        content = {"format": FORMAT, **dataclasses.asdict(self)}
+        files.write_whole(file, json.dumps(content, indent=1, ensure_ascii=False).encode())
+
+    @classmethod
+    def read(cls, file: Path) -> Measurements:
+        """What `write` wrote; raises UserError for anything else."""
+        try:
+            content = json.loads(files.read(file, files.TEXT))
+            if content.pop("format") != FORMAT:
+                raise ValueError("it is of another format")
+            spots = [
+                Spot(**{**spot, "judged": [Judged(**entry) for entry in spot["judged"]]})
+                for spot in content.pop("spots")
+            ]
+            return cls(**content, spots=spots)
+        except OSError as error:
+            raise UserError(f"cannot read the measurements {file}: {error.strerror}") from None
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            raise UserError(f"{file} holds no measurements of slim ({error})") from None
+
+    def _items(self) -> list[list[Item]]:
+        return [[it.item for it in spot.judged] for spot in self.spots]
+
+    def _inside(self) -> dict[int, list[int]]:
+        numbers = {spot.path: at for at, spot in enumerate(self.spots)}
+        return {
+            at: [numbers[path] for path in spot.inside if path in numbers]
+            for at, spot in enumerate(self.spots)
+            if spot.inside
+        }
+
+    def _chosen(self, taken: Taken, budget_ms: float) -> Chosen:
+        items = self._items()
+        options = {spot.path: spot.judged[at] for spot, at in zip(self.spots, taken, strict=True) if at is not None}
+        macs = self.plain_macs - sum(it.macs for it in options.values())
+        loss = self.loss + cost_of(items, taken)
+        return Chosen(budget_ms, options, time_of(items, taken, self.plain_ms), loss, macs)
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What stands where, for a budget."""
+
+    budget_ms: float
+    options: dict[str, Judged]
+    """Path -> option, where something else stands than before."""
+    predicted_ms: float
+    predicted_loss: float
+    macs: int
+    """Of the whole network, for one image."""

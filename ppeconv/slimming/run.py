@@ -1,0 +1,185 @@
+"""From a run folder, or a name of the zoo, to run folders of slimmer networks."""
+
+from __future__ import annotations
+
+import logging
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ppeconv import files
+from ppeconv.config import Config, dump, with_values
+from ppeconv.engine.log import log_to
+from ppeconv.engine.setup import select_backend, select_device
+from ppeconv.engine.weights import write_weights
+from ppeconv.errors import UserError
+from ppeconv.experiment import Experiment
+from ppeconv.extras import installed, left_out
+from ppeconv.layers.parameters import parameter_count
+from ppeconv.slimming.images import FITTING, HELD_OUT, Images
+from ppeconv.slimming.measurements import Measurements
+from ppeconv.slimming.options import check_names
+from ppeconv.slimming.pictures import draw_budget, draw_depth
+from ppeconv.slimming.report import page
+from ppeconv.slimming.search import Search
+from ppeconv.slimming.slim import ROUNDS, Slimmed, how_of, slimmed
+
+TEACHER = {"weight": 1.0, "temperature": 4.0}
+"""Of the loss that a slimmed network learns from the network that it was made of."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What was made for a budget."""
+
+    folder: Path
+    slimmed: Slimmed
+    top1: tuple[float, float] | None
+    """On the evaluation images, of the network as it was and of this one without further training."""
+
+
+class SlimRun:
+    """A trained network of a run folder or of the zoo, and what is made of it.
+
+    Args:
+        name: the folder, or "zoo:NAME".
+        overrides: `Section.key=value`.
+        folder: where results go; <Global.output_dir>/<name>_slim when not given.
+        runtime, batch_size, threads, rounds, again: of the latency; see `slim`.
+        operators, keep: see `slim`.
+        images, held_out: how many training images to fit on, and how many others to judge by.
+        measurements: a file of measurements, in place of measuring.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        overrides: Sequence[str] = (),
+        *,
+        folder: str | None = None,
+        runtime: str = "paddle",
+        batch_size: int = 1,
+        threads: int | None = None,
+        rounds: int = ROUNDS,
+        again: bool = False,
+        operators: Sequence[str] | None = None,
+        keep: Sequence[str] = (),
+        images: int = FITTING,
+        held_out: int = HELD_OUT,
+        measurements: str | None = None,
+    ):
+        check_names(operators or ())
+        how = how_of(runtime, batch_size, threads, rounds)
+        self.name, self.experiment = name, Experiment.open(name, overrides)
+        self.config: Config = self.experiment.config
+        if self.config.AnyWidth:
+            raise UserError(f"{name} is an any-width network, which has its widths to be fast by; slim takes others")
+        self.folder = Path(folder or Path(self.config.Global.output_dir) / f"{self.experiment.run.path.name}_slim")
+        log_to()
+        self.say = logging.getLogger("ppeconv").info
+        self.say(select_backend(self.config.Global.cpu_backend, select_device(self.config.Global.device)))
+        seed, loader = self.config.Global.seed, self.experiment.parts.plain_images("train", images + held_out)
+        self.search = Search(
+            self.experiment.model,
+            Images.of(loader, images, held_out),
+            how,
+            operators,
+            keep,
+            seed=seed,
+            folder=self.folder / "fits",
+            say=self.say,
+            again=again,
+        )
+        self._given = measurements and Path(measurements)
+
+    def measurements(self) -> Measurements:
+        """Made, and kept in the folder; or those of the file that was given."""
+        if self._given:
+            found = Measurements.read(self._given)
+            if found.facts.get("network") != self.search.stopwatch.facts["network"]:
+                raise UserError(f"the measurements {self._given} are of another network than {self.name}")
+            return found
+        found = self.search.measurements()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        found.write(self.folder / "measurements.json")
+        return found
+
+    def result(self, measurements: Measurements, budget_ms: float, label: str, epochs: int | None = None) -> Result:
+        """The network for a budget, in a folder of its own.
+
+        Args:
+            measurements: what the choice rests on.
+            budget_ms: what it may take.
+            label: of the budget; the folder's name.
+            epochs: of the training that is prepared; a quarter of the start's when not given.
+        """
+        made = slimmed(self.search, measurements, budget_ms, measure=not self._given)
+        self.say(f"{label}: {made}")
+        folder = self.folder / label
+        folder.mkdir(parents=True, exist_ok=True)
+        write_weights(made.model, folder / "init.safetensors")
+        config = self._config(folder, made, epochs)
+        files.write_whole(folder / "config.yaml", dump(config).encode())
+        measurements.write(folder / "measurements.json")
+        top1 = self._top1(folder)
+        pictures = self._draw(measurements, made, folder)
+        params = parameter_count(self.search.model), parameter_count(made.model)
+        commands = list(_commands(folder, measurements.facts["runtime"]))
+        title = f"{self.name} in {label.removesuffix('ms') + ' ms' if label.endswith('ms') else label + ' of its time'}"
+        text = page(title, measurements, made, params, top1, self.search.seconds, commands, pictures)
+        files.write_whole(folder / "report.md", text.encode())
+        return Result(folder, made, top1)
+
+    def _config(self, folder: Path, made: Slimmed, epochs: int | None) -> Config:
+        """That of the start, with what was chosen, from the fitted weights, with the start as teacher."""
+        before = self.config.model_dump()
+        own = [{**section.model_dump(), "init": None} for section in self.config.operators]
+        teacher = {"DistillLoss": {"teacher": self.name, **TEACHER}}
+        losses = [entry for entry in before["Loss"]["Train"] if "DistillLoss" not in entry]
+        epochs = epochs or max(1, self.config.Global.epochs // 4)
+        warmup = self.config.Optimizer.lr.arguments.get("warmup_epoch")
+        shorter = {"Optimizer.lr.warmup_epoch": min(warmup, epochs)} if warmup else {}
+        values: Mapping[str, Any] = {
+            "Operator": [*own, *made.operators] or None,
+            "Arch.pretrained": False,
+            "Global.pretrained_model": str(folder / "init.safetensors"),
+            "Global.output_dir": str(folder),
+            "Global.epochs": epochs,
+            "Global.checkpoints": None,
+            "Loss.Train": [*losses, teacher],
+            **shorter,
+        }
+        return with_values(self.config, values)
+
+    def _top1(self, folder: Path) -> tuple[float, float] | None:
+        """Of the start and of what was made, from its files; None where the evaluation images are not here."""
+        try:
+            self.experiment.parts.dataset("test")
+        except UserError as error:
+            self.say(f"not evaluated: {error}")
+            return None
+        if not hasattr(self, "_start"):
+            self._start = self.experiment.evaluate().top1
+        found = Experiment(str(folder / "config.yaml"), folder=folder / "start").evaluate().top1
+        self.say(f"top-1 {self._start:.2%} -> {found:.2%} without further training")
+        return self._start, found
+
+    def _draw(self, measurements: Measurements, made: Slimmed, folder: Path) -> list[str]:
+        if not installed("matplotlib"):
+            for note in left_out({"matplotlib": "no pictures are drawn"}, "train"):
+                self.say(note)
+            return []
+        draw_budget(measurements, made.chosen, folder / "budget.png")
+        draw_depth(measurements, made.chosen, folder / "depth.png")
+        return ["budget.png", "depth.png"]
+
+
+def _commands(folder: Path, runtime: str) -> Sequence[str]:
+    config, run = shlex.quote(str(folder / "config.yaml")), shlex.quote(str(folder / "config"))
+    return (
+        f"python tools/train.py -c {config}    # the network that it was made of is the teacher",
+        f"python tools/eval.py --run {run}",
+        f"python tools/export.py --run {run} --to {runtime}",
+    )

@@ -1,0 +1,164 @@
+"""The Python face: a network of any kind and a budget -> a network that keeps it."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from paddle import nn
+
+from ppeconv.benchmark import machine
+from ppeconv.choosing.sittings import How, runtimes_of
+from ppeconv.engine.setup import select_backend, select_device
+from ppeconv.errors import UserError
+from ppeconv.extras import present
+from ppeconv.layers.walk import exchange
+from ppeconv.slimming.entries import entries
+from ppeconv.slimming.images import FITTING, HELD_OUT, Images
+from ppeconv.slimming.learning import Loss, Score, cross_entropy, score
+from ppeconv.slimming.measurements import Chosen, Measurements
+from ppeconv.slimming.measuring import Change
+from ppeconv.slimming.options import check_names
+from ppeconv.slimming.search import Search
+from ppeconv.surgery.warm_start import warm_start
+
+ROUNDS = 9
+TRIES = 3
+"""How often a choice that takes longer than the budget when it is measured as a whole is made anew for less."""
+
+
+@dataclass(frozen=True)
+class Slimmed:
+    """A network that keeps a budget."""
+
+    model: nn.Layer
+    """With fitted weights, in the mode of the network that it was made of."""
+    operators: list[dict[str, Any]]
+    """The section `Operator` of a config that makes it of that network."""
+    chosen: Chosen
+    measured_ms: float | None
+    """As a whole, in milliseconds of the network as it was; None where nothing was measured."""
+    score: Score
+    """On the images held out."""
+
+    @property
+    def error(self) -> float | None:
+        """How far the measured time is from the predicted one, as a part of that."""
+        return self.measured_ms and self.measured_ms / self.chosen.predicted_ms - 1
+
+    def __str__(self) -> str:
+        chosen = self.chosen
+        measured = "" if self.measured_ms is None else f", measured {self.measured_ms:.3g} ms ({self.error:+.1%})"
+        return (
+            f"{len(chosen.options)} layers changed: {chosen.predicted_ms:.3g} ms predicted for {chosen.budget_ms:.3g} "
+            f"ms{measured}; loss {chosen.predicted_loss:.3f} predicted, {self.score.loss:.3f} found, "
+            f"top-1 {self.score.top1:.2%} on the images held out"
+        )
+
+
+def slim(
+    model: nn.Layer,
+    loader: Iterable[Any],
+    budget: float | None = None,
+    *,
+    budget_ms: float | None = None,
+    runtime: str = "paddle",
+    batch_size: int = 1,
+    threads: int | None = None,
+    operators: Sequence[str] | None = None,
+    keep: Sequence[str] = (),
+    loss: Loss = cross_entropy,
+    images: int = FITTING,
+    held_out: int = HELD_OUT,
+    rounds: int = ROUNDS,
+    seed: int = 0,
+    folder: str | Path | None = None,
+    say: Callable[[str], None] = print,
+) -> Slimmed:
+    """Make a trained network as fast as a budget asks for, at the least rise of the loss.
+
+    Convolutions give way to operators, residual branches become narrower or are left out. Every option is measured on
+    the runtime and fitted to what the network gives on real images; integer programming chooses (arXiv 2107.10624,
+    LANA). Train what comes out for a few epochs more, best with the network as teacher.
+
+    Args:
+        model: a trained network, images [N, C, H, W] -> scores [N, classes]; it stays as it is.
+        loader: batches (images, labels) of its training set, transformed as in evaluation.
+        budget: share of the network's own latency, such as 0.5,
+        budget_ms: or milliseconds.
+        runtime: the name of one.
+        batch_size, threads: of the latency; the threads of this process when not given.
+        operators: names of operators and changes of branches that may be taken; all when not given.
+        keep: shell patterns of layers that stay as they are.
+        loss: (what the network gives, labels [N, 1]) -> the mean loss.
+        images, held_out: how many to fit on, and how many others to judge by.
+        rounds: turns of each network when it is measured.
+        seed: the same gives the same network.
+        folder: where fits are kept, so that a run that was stopped goes on; nowhere when not given.
+        say: gets lines on what is done.
+
+    Raises:
+        UserError: a name is wrong, there is not one budget, or nothing is fast enough.
+    """
+    if (budget is None) == (budget_ms is None):
+        raise UserError("give one budget: a share of the network's own latency, such as 0.5, or milliseconds")
+    how = how_of(runtime, batch_size, threads, rounds)
+    check_names(operators or ())
+    select_backend("auto", select_device("auto"))
+    place = None if folder is None else Path(folder)
+    search = Search(model, Images.of(loader, images, held_out), how, operators, keep, loss, seed, place, say)
+    measured = search.measurements()
+    return slimmed(search, measured, budget_ms or (budget or 0.0) * measured.plain_ms)
+
+
+def how_of(runtime: str, batch_size: int, threads: int | None, rounds: int) -> How:
+    """How is measured; raises UserError where a name is wrong or a package is missing."""
+    present("scipy", "slim")
+    return How(tuple(runtimes_of([runtime])), batch_size, threads or machine.threads(), "deployed", rounds)
+
+
+def slimmed(search: Search, measurements: Measurements, budget_ms: float, measure: bool = True) -> Slimmed:
+    """The network for a budget: chosen, measured as a whole, fitted in order.
+
+    Args:
+        search: what has the network, the images and the fits.
+        measurements: what the choice rests on.
+        budget_ms: what the network may take.
+        measure: whether it is measured; one that takes longer than the budget is then chosen anew for less.
+    """
+    chosen = measurements.choose(budget_ms)
+    measured_ms = _measured(search, measurements, chosen) if measure else None
+    target = budget_ms
+    for _ in range(TRIES):
+        if measured_ms is None or measured_ms <= budget_ms or target <= measurements.fastest_ms:
+            break
+        target = max(target * budget_ms / measured_ms, measurements.fastest_ms)
+        chosen = replace(measurements.choose(target), budget_ms=budget_ms)
+        measured_ms = _measured(search, measurements, chosen)
+    model = fitted(search, chosen)
+    return Slimmed(
+        model, entries(search.positions, chosen), chosen, measured_ms, score(model, search.images, search.loss)
+    )
+
+
+def fitted(search: Search, chosen: Chosen) -> nn.Layer:
+    """A copy of the network with what was chosen, fitted once more in the order in which layers run."""
+    layers = {}
+    for it in search.positions:
+        if it.path in chosen.options:
+            (found,) = search.learn(it, [chosen.options[it.path].option])
+            layers[it.path] = copy.deepcopy(found.layer)
+    model, whole = copy.deepcopy(search.model), [it for it in search.positions if it.path in layers]
+    named = dict(model.named_sublayers(include_self=True))
+    places = [(replace(it.site, layers=[named[it.path]]), layers[it.path]) for it in whole]
+    warm_start(model, places, search.images.fitting)
+    return exchange(model, {id(site.layers[0]): layer for site, layer in places})
+
+
+def _measured(search: Search, measurements: Measurements, chosen: Chosen) -> float | None:
+    change = Change.chosen({path: it.option for path, it in chosen.options.items()})
+    ratio = search.stopwatch.ratios([change]).get(change)
+    return ratio and ratio * measurements.plain_ms

@@ -1,0 +1,232 @@
+"""From a trained network and a budget to a network, with times that are made up: of a user's own and of a run."""
+
+import re
+
+import numpy as np
+import paddle
+import paddle.nn.functional as F
+import pytest
+from paddle import nn
+
+import ppeconv
+from ppeconv.benchmark.inference import InferenceSpeed
+from ppeconv.choosing.sittings import How
+from ppeconv.cli.main import main
+from ppeconv.errors import UserError
+from ppeconv.experiment import Experiment
+from ppeconv.slimming import learning
+from ppeconv.slimming import search as searching
+from ppeconv.slimming.images import Images
+from ppeconv.slimming.measurements import Measurements
+from ppeconv.slimming.options import Option, options
+from ppeconv.slimming.positions import groups, positions
+from ppeconv.slimming.shortlist import Outline, thinned
+from tests.support.runs import trained_run
+
+
+class Block(nn.Layer):
+    def __init__(self, channels):
+        super().__init__()
+        self.a, self.n = nn.Conv2D(channels, channels, 3, padding=1, bias_attr=False), nn.BatchNorm2D(channels)
+        self.b, self.m = nn.Conv2D(channels, channels, 3, padding=1, bias_attr=False), nn.BatchNorm2D(channels)
+
+    def forward(self, x):
+        return F.relu(x + self.m(self.b(F.relu(self.n(self.a(x))))))
+
+
+class Own(nn.Layer):
+    """A user's own network, with a branch."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.body = nn.Conv2D(3, 8, 3, 2, 1), nn.Sequential(Block(8), Block(8))
+        self.head = nn.Linear(8, 4)
+
+    def forward(self, x):
+        return self.head(self.body(F.relu(self.stem(x))).mean([2, 3]))
+
+
+def loader(count=4, size=12):
+    random = np.random.default_rng(0)
+    return [
+        (random.standard_normal((8, 3, size, size)).astype("float32"), random.integers(0, 4, 8)) for _ in range(count)
+    ]
+
+
+@pytest.fixture
+def made_up_times(monkeypatch, tmp_path):
+    """A network takes as long as it has multiply-adds; nothing is exported, and the cache is a folder of its own."""
+    measured = []
+
+    def speeds(how, networks, times=0):
+        measured.append([network.name for network in networks])
+        first = networks[0].counts.macs
+        return [
+            InferenceSpeed(
+                *(network.name, how.batch_size, how.runtimes[0], network.counts.params, network.counts.macs),
+                network.counts.macs / first,
+                median_ms=network.counts.macs / first * 10,
+                p90_ms=1.0,
+                images_per_second=1.0,
+                peak_mib=1.0,
+                time_ratio=network.counts.macs / first,
+            )
+            for network in networks
+        ]
+
+    def alone(layers, shape):
+        return {name: 1.0 + ppeconv.count(layer, [1, *shape]).macs for name, layer in layers.items()}
+
+    monkeypatch.setattr(How, "measure", speeds)
+    monkeypatch.setattr(searching, "alone_on", lambda *_: alone)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return measured
+
+
+SMALL = {"images": 16, "held_out": 16, "say": lambda line: None}
+
+
+def test_positions_of_a_network():
+    found = positions(Own(), [3, 12, 12], keep=["body.1.a"])
+    assert [it.path for it in found] == ["body.0", "body.0.a", "body.0.b", "body.1.b"]
+    assert found[0].inside == ["body.0.a", "body.0.b"]
+    assert {name: len(group) for name, group in groups(found).items()} == {
+        "Block 8->8 (8 inside) on 6x6": 1,
+        "3x3 8->8 on 6x6": 3,
+    }
+    assert {it.name for it in options(found[0])} == {"NarrowBranch", "NoBranch"}
+    assert {str(it) for it in options(found[1], ["SPConv", "nobranch"])} >= {"SPConv (ratio: 0.5)"}
+
+
+def test_the_shortlist_is_the_front_without_what_bends_it_least():
+    rows = [(1.0, 0.9), (2.0, 0.5), (3.0, 0.49), (4.0, 0.2), (5.0, 0.3), (6.0, 0.1)]
+    outlines = [Outline(Option(str(number)), *row) for number, row in enumerate(rows)]
+    assert [it.option.name for it in thinned(outlines, 5)] == ["0", "1", "2", "3", "5"]
+    assert [it.option.name for it in thinned(outlines, 4)] == ["0", "1", "3", "5"]
+    assert [it.option.name for it in thinned(outlines, 1)] == ["0"]
+
+
+def test_an_own_network(made_up_times):
+    net = Own()
+    net.eval()
+    before = {name: value.numpy().copy() for name, value in net.state_dict().items()}
+    result = ppeconv.slim(net, loader(), budget=0.6, operators=["GroupConv", "NarrowBranch", "NoBranch"], **SMALL)
+    assert result.measured_ms <= 0.6 * 10 * 1.0001
+    assert abs(result.error) < 0.1
+    assert ppeconv.count(result.model, [1, 3, 12, 12]).macs == result.chosen.macs
+    assert all(np.array_equal(value, net.state_dict()[name].numpy()) for name, value in before.items())
+    rebuilt = Own()
+    rebuilt.eval()
+    for entry in result.operators:
+        own = dict(entry)
+        rebuilt = put(rebuilt, own.pop("name"), own.pop("rules"), own)
+    rebuilt.set_state_dict(result.model.state_dict())
+    x = paddle.randn([2, 3, 12, 12])
+    assert (rebuilt(x) == result.model(x)).all()
+
+
+def put(model, name, rules, own):
+    from ppeconv.models.create import apply_operator
+
+    return apply_operator(model, name, rules, [1, 3, 12, 12], **own)[0]
+
+
+def test_the_same_seed_gives_the_same_network(made_up_times):
+    net = Own()
+    net.eval()
+    first, second = (
+        ppeconv.slim(net, loader(), budget=0.7, operators=["GhostConv"], seed=3, **SMALL).model for _ in range(2)
+    )
+    assert all((value == second.state_dict()[name]).all() for name, value in first.state_dict().items())
+
+
+def test_what_was_fitted_and_measured_is_not_again(made_up_times, monkeypatch, tmp_path):
+    net = Own()
+    net.eval()
+    fits, real = [], learning.fit
+    arguments = {"operators": ["GroupConv", "NoBranch"], "folder": tmp_path / "kept", **SMALL}
+
+    def fit(layer, *others, **settings):
+        fits.append(layer)
+        if len(fits) == 3:
+            raise KeyboardInterrupt
+        return real(layer, *others, **settings)
+
+    monkeypatch.setattr(learning, "fit", fit)
+    with pytest.raises(KeyboardInterrupt):
+        ppeconv.slim(net, loader(), budget=0.6, **arguments)
+    measured = len(made_up_times)
+    monkeypatch.setattr(learning, "fit", lambda *given, **settings: fits.append(given[0]) or real(*given, **settings))
+    went_on = ppeconv.slim(net, loader(), budget=0.6, **arguments)
+    assert len(made_up_times) == measured + 1  # the choice as a whole
+    done = len(fits)
+    again = ppeconv.slim(net, loader(), budget=0.6, **arguments)
+    assert len(fits) == done
+    assert len(made_up_times) == measured + 1
+    whole = ppeconv.slim(net, loader(), budget=0.6, **{**arguments, "folder": None})
+    for other in (again, whole):
+        states = went_on.model.state_dict()
+        assert all((value == states[name]).all() for name, value in other.model.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({}, "give one budget"),
+        ({"budget": 0.5, "budget_ms": 1.0}, "give one budget"),
+        ({"budget": 0.001, "operators": ["GroupConv"]}, "the fastest possible takes"),
+        ({"budget": 0.5, "operators": ["SPConf"]}, "did you mean 'SPConv'"),
+        ({"budget": 0.5, "operators": ["SE"]}, "SE stands in place of no convolution"),
+        ({"budget": 0.5, "keep": ["*"]}, "Own has nothing that could be replaced"),
+        ({"budget": 0.5, "runtime": "padle"}, "did you mean 'paddle'"),
+    ],
+)
+def test_mistakes_are_sentences(arguments, words, made_up_times):
+    with pytest.raises(UserError, match=words):
+        ppeconv.slim(Own(), loader(), **arguments, **SMALL)
+
+
+def test_images_of_a_loader():
+    found = Images.of(loader(3), 8, 10)
+    assert ([len(it) for it in found.fitting], [len(names) for _, names in found.held_out]) == ([8], [10])
+    found = Images.of(loader(3), 100, 100)
+    assert (sum(map(len, found.fitting)), sum(len(names) for _, names in found.held_out)) == (8, 16)
+    for wrong in ([], [np.zeros((2, 3, 4, 4))], [(np.zeros((4, 5)), np.zeros(4))]):
+        with pytest.raises(UserError):
+            Images.of(wrong)
+
+
+@pytest.fixture
+def digits_run(tmp_path):
+    return trained_run(
+        tmp_path / "digits", "Global.max_steps=20", "Global.use_visualdl=false", name="lenet_conv_digits"
+    )
+
+
+def test_a_run_gives_folders_that_train_and_are_what_was_made(digits_run, made_up_times, tmp_path, capsys):
+    out = tmp_path / "slim"
+    common = ["slim", "--run", str(digits_run.path), "--output", str(out), "--images", "32", "--held-out", "32"]
+    common += ["--operators", "GroupConv,SPConv"]
+    assert main([*common, "--budget", "0.9", "0.7"]) == 0, capsys.readouterr().err
+    text = (out / "0.7" / "report.md").read_text("utf-8")
+    assert re.search(r"\| top-1, evaluation images \| \d", text)
+    assert f"tools/train.py -c {out / '0.7' / 'config.yaml'}" in text
+    for picture in ("budget.png", "depth.png"):
+        assert (out / "0.9" / picture).is_file()
+    built = Experiment(str(out / "0.7" / "config.yaml"))
+    measured = Measurements.read(out / "measurements.json")
+    assert ppeconv.count(built.model, [1, 1, 28, 28]).macs == measured.choose(0.7 * measured.plain_ms).macs
+    before = (out / "0.7" / "init.safetensors").read_bytes()
+    state = {name: value.numpy() for name, value in built.model.state_dict().items()}
+    count = len(made_up_times)
+    again = [*common, "--measurements", str(out / "measurements.json"), "--budget", "0.7"]
+    assert main(again) == 0, capsys.readouterr().err
+    assert len(made_up_times) == count
+    assert (out / "0.7" / "init.safetensors").read_bytes() == before
+    assert all((value == built.model.state_dict()[name].numpy()).all() for name, value in state.items())
+    capsys.readouterr()
+    assert main([*common, "--measurements", str(out / "measurements.json"), "--budget", "0.01"]) == 2
+    assert "the fastest possible takes" in capsys.readouterr().err
+    overrides = ["-o", "Global.max_steps=2", "Global.use_visualdl=false"]
+    assert main(["train", "-c", str(out / "0.7" / "config.yaml"), *overrides]) == 0, capsys.readouterr().err
+    assert (out / "0.7" / "config" / "best_model.pdparams").is_file()
