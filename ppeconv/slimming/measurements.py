@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field, TypeAdapter
 
 from ppeconv import files
-from ppeconv.errors import UserError
+from ppeconv.errors import UserError, first_line
 from ppeconv.slimming.choice import Item, Taken, choose, cost_of, fastest, time_of
 from ppeconv.slimming.options import Option
 
 FORMAT = 1
+Number = Annotated[float, Field(allow_inf_nan=False)]
 
 
 @dataclass(frozen=True)
@@ -22,11 +26,11 @@ class Judged:
 
     name: str
     arguments: str
-    gain_ms: float
+    gain_ms: Number
     """What the whole network is faster by with it, in milliseconds."""
-    rise: float
+    rise: Number
     """Of the loss on images held out, when it alone stands in."""
-    error: float
+    error: Number
     """Relative, of what it gives on the images of the fit."""
     macs: int
     """What the network has less of, for one image."""
@@ -59,14 +63,14 @@ class Measurements:
 
     facts: dict[str, Any]
     """Machine, versions, threads, runtime, batch size, form, and the network."""
-    plain_ms: float
+    plain_ms: Number
     plain_macs: int
-    loss: float
+    loss: Number
     """Of the network as it is, on images held out."""
-    top1: float
+    top1: Number
     """On the same."""
     spots: list[Spot]
-    ratios: dict[str, dict[str, float]]
+    ratios: dict[str, dict[str, Number]]
     """Geometry -> option -> time of the network with it in all its positions, divided by that of the network as it is;
     those that were not fitted, as they are not faster, too."""
     images: str = ""
@@ -93,15 +97,20 @@ class Measurements:
             content = json.loads(files.read(file, files.TEXT))
             if content.pop("format") != FORMAT:
                 raise ValueError("it is of another format")
-            spots = [
-                Spot(**{**spot, "judged": [Judged(**entry) for entry in spot["judged"]]})
-                for spot in content.pop("spots")
-            ]
-            return cls(**content, spots=spots)
+            return TypeAdapter(cls).validate_python(content)
         except OSError as error:
             raise UserError(f"cannot read the measurements {file}: {error.strerror}") from None
-        except (ValueError, LookupError, TypeError, AttributeError) as error:
-            raise UserError(f"{file} holds no measurements of slim ({error})") from None
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+            raise UserError(f"{file} holds no measurements of slim ({first_line(error)})") from None
+
+    def only(self, paths: Collection[str], names: Collection[str] | None) -> Measurements:
+        """Without other positions than these, and without options of other names."""
+        spots = [
+            dataclasses.replace(spot, judged=[it for it in spot.judged if names is None or it.name in names])
+            for spot in self.spots
+            if spot.path in paths
+        ]
+        return dataclasses.replace(self, spots=spots)
 
     def _items(self) -> list[list[Item]]:
         return [[it.item for it in spot.judged] for spot in self.spots]

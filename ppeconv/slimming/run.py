@@ -18,6 +18,7 @@ from ppeconv.errors import UserError
 from ppeconv.experiment import Experiment
 from ppeconv.extras import installed, left_out
 from ppeconv.layers.parameters import parameter_count
+from ppeconv.registry import placed
 from ppeconv.slimming.images import FITTING, HELD_OUT, Images
 from ppeconv.slimming.measurements import Measurements
 from ppeconv.slimming.options import check_names
@@ -100,7 +101,8 @@ class SlimRun:
             found = Measurements.read(self._given)
             if found.facts.get("network") != self.search.stopwatch.facts["network"]:
                 raise UserError(f"the measurements {self._given} are of another network than {self.name}")
-            return found
+            names = self.search.names and {placed(name).canonical(name) for name in self.search.names}
+            return found.only({it.path for it in self.search.positions}, names or None)
         found = self.search.measurements()
         self.folder.mkdir(parents=True, exist_ok=True)
         found.write(self.folder / "measurements.json")

@@ -28,6 +28,8 @@ from ppeconv.surgery.warm_start import warm_start
 ROUNDS = 9
 TRIES = 3
 """How often a choice that takes longer than the budget when it is measured as a whole is made anew for less."""
+LEAST = 0.8
+"""Of the budget: what is chosen for at least then, as a machine that is busy may measure anything."""
 
 
 @dataclass(frozen=True)
@@ -131,11 +133,12 @@ def slimmed(search: Search, measurements: Measurements, budget_ms: float, measur
     """
     chosen = measurements.choose(budget_ms)
     measured_ms = _measured(search, measurements, chosen) if measure else None
-    target = budget_ms
+    target, least = budget_ms, max(LEAST * budget_ms, measurements.fastest_ms)
     for _ in range(TRIES):
-        if measured_ms is None or measured_ms <= budget_ms or target <= measurements.fastest_ms:
+        if measured_ms is None or measured_ms <= budget_ms or target <= least:
             break
-        target = max(target * budget_ms / measured_ms, measurements.fastest_ms)
+        search.say(f"{chosen.predicted_ms:.3g} ms predicted, {measured_ms:.3g} ms measured: chosen anew for less")
+        target = max(target * budget_ms / measured_ms, least)
         chosen = replace(measurements.choose(target), budget_ms=budget_ms)
         measured_ms = _measured(search, measurements, chosen)
     model = fitted(search, chosen)

@@ -21,6 +21,7 @@ from ppeconv.slimming.measurements import Measurements
 from ppeconv.slimming.options import Option, options
 from ppeconv.slimming.positions import groups, positions
 from ppeconv.slimming.shortlist import Outline, thinned
+from ppeconv.surgery import fitting
 from tests.support.runs import trained_run
 
 
@@ -55,7 +56,7 @@ def loader(count=4, size=12):
 
 @pytest.fixture
 def made_up_times(monkeypatch, tmp_path):
-    """A network takes as long as it has multiply-adds; nothing is exported, and the cache is a folder of its own."""
+    """A network takes as long as it has multiply-adds; fits are short, and the cache is a new folder."""
     measured = []
 
     def speeds(how, networks, times=0):
@@ -77,6 +78,10 @@ def made_up_times(monkeypatch, tmp_path):
     def alone(layers, shape):
         return {name: 1.0 + ppeconv.count(layer, [1, *shape]).macs for name, layer in layers.items()}
 
+    adam = fitting._adam
+    monkeypatch.setattr(
+        fitting, "_adam", lambda layer, trained, data, steps, *rest: adam(layer, trained, data, 3, *rest)
+    )
     monkeypatch.setattr(How, "measure", speeds)
     monkeypatch.setattr(searching, "alone_on", lambda *_: alone)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
