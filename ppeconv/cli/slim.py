@@ -6,6 +6,7 @@ import argparse
 
 from ppeconv.cli.options import ZOO, command_parser, each, listed, of, path
 from ppeconv.domains import Count, Positive, ShareOrAll, Threads
+from ppeconv.errors import UserError
 
 
 def parser() -> argparse.ArgumentParser:
@@ -90,8 +91,15 @@ def run(arguments: argparse.Namespace) -> None:
     measured = job.measurements()
     budgets = [(f"{share:g}", share * measured.plain_ms) for share in arguments.budget or ()]
     budgets += [(f"{value:g}ms", value) for value in arguments.budget_ms or ()]
-    results = [job.result(measured, value, label, arguments.finetune) for label, value in budgets]
+    results, refusals = [], []
+    for label, value in budgets:
+        try:
+            results.append(job.result(measured, value, label, arguments.finetune))
+        except UserError as error:
+            refusals.append(f"budget {label}: {error}")
     for found in results:
-        print(f"\n{found.folder}: {found.slimmed}\n{(found.folder / 'report.md')}")
+        print(f"\n{found.folder}: {found.slimmed}\n{found.folder / 'report.md'}")
         if arguments.finetune:
             Experiment(str(found.folder / "config.yaml")).train()
+    if refusals:
+        raise UserError("; ".join(refusals))

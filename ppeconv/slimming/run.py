@@ -6,11 +6,15 @@ import logging
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from paddle import nn
+
 from ppeconv import files
 from ppeconv.config import Config, dump, with_values
+from ppeconv.engine.evaluator import evaluate
 from ppeconv.engine.log import log_to
 from ppeconv.engine.setup import select_backend, select_device
 from ppeconv.engine.weights import write_weights
@@ -125,7 +129,7 @@ class SlimRun:
         config = self._config(folder, made, epochs)
         files.write_whole(folder / "config.yaml", dump(config).encode())
         measurements.write(folder / "measurements.json")
-        top1 = self._top1(folder)
+        top1 = self._top1(made)
         pictures = self._draw(measurements, made, folder)
         params = parameter_count(self.search.model), parameter_count(made.model)
         commands = list(_commands(folder, measurements.facts["runtime"]))
@@ -155,18 +159,26 @@ class SlimRun:
         }
         return with_values(self.config, values)
 
-    def _top1(self, folder: Path) -> tuple[float, float] | None:
-        """Of the start and of what was made, from its files; None where the evaluation images are not here."""
+    def _top1(self, made: Slimmed) -> tuple[float, float] | None:
+        """Of the start and of what was made; None where the evaluation images are not here."""
+        if self._start is None:
+            return None
+        found = self._evaluated(made.model)
+        self.say(f"top-1 {self._start:.2%} -> {found:.2%} without further training")
+        return self._start, found
+
+    @cached_property
+    def _start(self) -> float | None:
+        """Top-1 of the start on the evaluation images, where they are here."""
         try:
-            self.experiment.parts.dataset("test")
+            return self._evaluated(self.search.model)
         except UserError as error:
             self.say(f"not evaluated: {error}")
             return None
-        if not hasattr(self, "_start"):
-            self._start = self.experiment.evaluate().top1
-        found = Experiment(str(folder / "config.yaml"), folder=folder / "start").evaluate().top1
-        self.say(f"top-1 {self._start:.2%} -> {found:.2%} without further training")
-        return self._start, found
+
+    def _evaluated(self, model: nn.Layer) -> float:
+        parts, head = self.experiment.parts, "[Slim][Eval]"
+        return evaluate(model, parts.batches("test"), parts.loss("Eval"), [1], self.config.Arch.class_num, head).top1
 
     def _draw(self, measurements: Measurements, made: Slimmed, folder: Path) -> list[str]:
         if not installed("matplotlib"):

@@ -22,7 +22,7 @@ from ppeconv.slimming.measurements import Judged, Measurements, Spot
 from ppeconv.slimming.measuring import Change, Stopwatch
 from ppeconv.slimming.options import Option
 from ppeconv.slimming.positions import Position, groups, positions
-from ppeconv.slimming.shortlist import Alone, alone_on, shortlist
+from ppeconv.slimming.shortlist import alone_on, shortlist
 
 SHORT_FIT = 2
 """Batches of the short fits."""
@@ -57,7 +57,6 @@ class Search:
     say: Callable[[str], None] = print
     cache: Path | None = None
     again: bool = False
-    alone: Alone | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     """Of each phase."""
 
@@ -109,7 +108,7 @@ class Search:
 
     def _shortlist(self, group: Sequence[Position]) -> list[Option]:
         batches = self.images.fitting[:SHORT_FIT]
-        measure = self.alone or alone_on(self.how.runtimes[0], self.how.batch_size, self.how.threads)
+        measure = alone_on(self.how.runtimes[0], self.how.batch_size, self.how.threads)
         of = {**self.stopwatch.facts, "runtime": self.how.runtimes[0], "names": self.names and list(self.names)}
         known = self.kept.shortlist(group[0].geometry, of)
         if known is None:

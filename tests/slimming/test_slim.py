@@ -230,8 +230,24 @@ def test_a_run_gives_folders_that_train_and_are_what_was_made(digits_run, made_u
     assert (out / "0.7" / "init.safetensors").read_bytes() == before
     assert all((value == built.model.state_dict()[name].numpy()).all() for name, value in state.items())
     capsys.readouterr()
-    assert main([*common, "--measurements", str(out / "measurements.json"), "--budget", "0.01"]) == 2
+    refused = [*common, "--measurements", str(out / "measurements.json"), "--budget", "0.01", "0.8"]
+    assert main(refused) == 2
+    assert (out / "0.8" / "config.yaml").is_file()
     assert "the fastest possible takes" in capsys.readouterr().err
     overrides = ["-o", "Global.max_steps=2", "Global.use_visualdl=false"]
     assert main(["train", "-c", str(out / "0.7" / "config.yaml"), *overrides]) == 0, capsys.readouterr().err
     assert (out / "0.7" / "config" / "best_model.pdparams").is_file()
+
+
+@pytest.mark.full
+def test_a_run_is_really_measured(digits_run, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    out = tmp_path / "slim"
+    common = ["slim", "--run", str(digits_run.path), "--output", str(out), "--images", "32", "--held-out", "32"]
+    assert main([*common, "--operators", "GroupConv,HetConv", "--rounds", "1", "--budget", "1"]) == 0, (
+        capsys.readouterr()
+    )
+    measured = Measurements.read(out / "1" / "measurements.json")
+    assert measured.plain_ms > 0
+    assert all(ratio > 0 for found in measured.ratios.values() for ratio in found.values())
+    assert "0 layers changed" in capsys.readouterr().out
