@@ -13,7 +13,7 @@ from ppeconv.choosing import sittings
 from ppeconv.choosing.accuracies import Accuracy, accuracies
 from ppeconv.choosing.advice import Choice, Option, choose, plain_latency
 from ppeconv.choosing.candidates import PLAIN, Candidate, Host, network_facts
-from ppeconv.choosing.kept import Kept
+from ppeconv.choosing.kept import Kept, measured_or_kept
 from ppeconv.choosing.sittings import How, Sitting
 from ppeconv.deployment.export import Form
 from ppeconv.errors import UserError
@@ -139,28 +139,8 @@ def _known(
     """What was kept, and what is measured now, which is kept sitting by sitting."""
     depends = {"batch_size": how.batch_size, "form": how.form, "network": network_facts(host.of())}
     kept = Kept({**machine.facts(), "threads": str(how.threads), **depends}, cache)
-    before: list[Sitting] = []
-    if not measure_again:
-        try:
-            before = kept.read()
-        except UserError as error:
-            say(str(error))
-    found = [sitting for sitting in before if sitting.rounds >= how.rounds]
-    shorter = [sitting for sitting in before if sitting.rounds < how.rounds]
-    rest = sittings.missing(candidates, found, how)
-    if len(rest) < len(candidates) - 1:
-        times = sorted(sitting.measured for sitting in found)
-        say(
-            f"{len(candidates) - 1 - len(rest)} of {len(candidates) - 1} were measured before, {times[0]} to "
-            f"{times[-1]} UTC, and come from {kept.file}; --measure-again measures them anew"
-        )
-    for sitting in sittings.measure(PLAIN, rest, found, how, host.network, say):
-        found.append(sitting)
-        try:
-            kept.write([*shorter, *found])
-        except UserError as error:
-            say(str(error))
-    return found
+    others = [candidate for candidate in candidates if candidate != PLAIN]
+    return measured_or_kept(kept, PLAIN, others, how, host.network, say, measure_again)
 
 
 def _options(

@@ -7,14 +7,15 @@ import hashlib
 import json
 import os
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter
 
 from ppeconv import files
-from ppeconv.choosing.sittings import Sitting
+from ppeconv.benchmark.networks import Network
+from ppeconv.choosing.sittings import How, Named, Sitting, measure, missing
 from ppeconv.errors import UserError, first_line
 
 FORMAT = 1
@@ -68,3 +69,46 @@ class Kept:
         except OSError as error:
             staged.unlink(missing_ok=True)
             raise UserError(f"measurements cannot be kept in {self.file}: {error.strerror or error}") from None
+
+
+def measured_or_kept(
+    kept: Kept,
+    plain: Named,
+    candidates: Sequence[Named],
+    how: How,
+    network: Callable[[Named], Network],
+    say: Callable[[str], None],
+    again: bool = False,
+) -> list[Sitting]:
+    """What was kept of as many rounds, and what is measured now of the candidates, which is kept sitting by sitting.
+
+    Args:
+        kept: the file.
+        plain: the one beside which the others are measured.
+        candidates: but for the plain one.
+        how, network: see `measure`.
+        say: gets lines on what is done.
+        again: forget what was kept.
+    """
+    before: list[Sitting] = []
+    if not again:
+        try:
+            before = kept.read()
+        except UserError as error:
+            say(str(error))
+    found = [sitting for sitting in before if sitting.rounds >= how.rounds]
+    shorter = [sitting for sitting in before if sitting.rounds < how.rounds]
+    rest = missing(candidates, found, how)
+    if len(rest) < len(candidates):
+        times = sorted(sitting.measured for sitting in found)
+        say(
+            f"{len(candidates) - len(rest)} of {len(candidates)} were measured before, {times[0]} to {times[-1]} UTC, "
+            f"and come from {kept.file}; --measure-again measures them anew"
+        )
+    for sitting in measure(plain, rest, found, how, network, say):
+        found.append(sitting)
+        try:
+            kept.write([*shorter, *found])
+        except UserError as error:
+            say(str(error))
+    return found

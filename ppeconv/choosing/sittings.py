@@ -12,7 +12,6 @@ from typing import TypeVar
 from ppeconv.benchmark.inference import InferenceSpeed, inference_speed
 from ppeconv.benchmark.machine import available_mib
 from ppeconv.benchmark.networks import Network
-from ppeconv.choosing.candidates import PLAIN, Candidate
 from ppeconv.deployment.export import Form
 from ppeconv.deployment.runtimes import by_preference
 from ppeconv.errors import UserError, nearest
@@ -82,14 +81,10 @@ def runtimes_of(names: Sequence[str] | None) -> list[str]:
     return [RUNTIMES.canonical(name) for name in dict.fromkeys(names)]
 
 
-def missing(candidates: Sequence[Candidate], sittings: Sequence[Sitting], how: How) -> list[Candidate]:
-    """Those, but for the plain one, that no sitting has on every runtime."""
+def missing(candidates: Sequence[Named], sittings: Sequence[Sitting], how: How) -> list[Named]:
+    """Those that no sitting has on every runtime."""
     done = {(row.network, row.runtime) for sitting in sittings for row in sitting.rows}
-    return [
-        candidate
-        for candidate in candidates
-        if candidate != PLAIN and any((str(candidate), runtime) not in done for runtime in how.runtimes)
-    ]
+    return [it for it in candidates if any((str(it), runtime) not in done for runtime in how.runtimes)]
 
 
 def measure(

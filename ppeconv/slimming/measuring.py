@@ -12,8 +12,8 @@ from paddle import nn
 
 from ppeconv.benchmark import machine
 from ppeconv.benchmark.networks import Network
-from ppeconv.choosing.kept import Kept
-from ppeconv.choosing.sittings import How, Sitting, measure, together
+from ppeconv.choosing.kept import Kept, measured_or_kept
+from ppeconv.choosing.sittings import How, Sitting, together
 from ppeconv.errors import UserError
 from ppeconv.slimming.options import Option
 from ppeconv.slimming.positions import Position
@@ -76,25 +76,16 @@ class Stopwatch:
             "form": how.form,
             "network": fingerprint(model, image_shape),
         }
-        self._kept = Kept(self.facts, cache)
+        self._kept, self._again = Kept(self.facts, cache), again
         self._sittings: list[Sitting] = []
-        if not again:
-            try:
-                self._sittings = [it for it in self._kept.read() if it.rounds >= how.rounds]
-            except UserError as error:
-                say(str(error))
 
     def ratios(self, changes: Sequence[Change]) -> dict[Change, float]:
         """Time divided by that of the network as it is; what the runtime cannot run is left out."""
-        done = {row.network for it in self._sittings for row in it.rows if row.runtime in self.how.runtimes}
-        rest = [it for it in changes if str(it) not in done]
-        if rest or not self._sittings:
-            for sitting in measure(PLAIN, rest, self._sittings, self.how, self._network, self.say):
-                self._sittings.append(sitting)
-                self._keep()
-        rows = {row.network: row for _, row in together(self._sittings) if row.runtime in self.how.runtimes}
-        found = {it: row.time_ratio for it in changes if (row := rows.get(str(it)))}
-        return {it: ratio for it, ratio in found.items() if ratio is not None}
+        found = measured_or_kept(self._kept, PLAIN, changes, self.how, self._network, self.say, self._again)
+        self._sittings, self._again = found, False
+        rows = {row.network: row for _, row in together(found) if row.runtime in self.how.runtimes}
+        ratios = {it: row.time_ratio for it in changes if (row := rows.get(str(it)))}
+        return {it: ratio for it, ratio in ratios.items() if ratio is not None}
 
     @property
     def plain_ms(self) -> float:
@@ -102,6 +93,7 @@ class Stopwatch:
         if not self._sittings:
             self.ratios([])
         rows = [row for _, row in together(self._sittings) if row.network == str(PLAIN)]
+        rows = [row for row in rows if row.runtime in self.how.runtimes]
         if not rows or rows[0].median_ms is None:
             raise UserError(f"the network does not run on {self.how.runtimes[0]}: {rows[0].reason if rows else ''}")
         return rows[0].median_ms
@@ -111,12 +103,6 @@ class Stopwatch:
         options = dict(change.options)
         layers = {id(it.layer): options[it.path].made(it) for it in self.positions if it.path in options}
         return Network(str(change), copy.deepcopy(self.model, layers), self.image_shape, 0)
-
-    def _keep(self) -> None:
-        try:
-            self._kept.write(self._sittings)
-        except UserError as error:
-            self.say(str(error))
 
 
 def fingerprint(model: nn.Layer, image_shape: Sequence[int]) -> str:

@@ -202,7 +202,7 @@ def test_the_newest_measurement_counts():
 
 def test_what_is_missing_is_measured():
     before = [Sitting("", 5, [speed(SPLIT, "a", 1), speed(SPLIT, "b", None), speed(GROUPED, "a", 1)])]
-    assert missing([PLAIN, SPLIT, GROUPED, HALF], before, HOW) == [GROUPED, HALF]
+    assert missing([SPLIT, GROUPED, HALF], before, HOW) == [GROUPED, HALF]
 
 
 # what is kept
