@@ -161,7 +161,7 @@ def test_another_class_count_leaves_the_last_layer_as_initialised(own_shelf):
         ({"anywidth": {}}, "no weights of .*, any-width awn come"),
         ({"pretrained": "x" + "{name}"}, "no weights called 'x{name}' come with ppeconv; did you mean '{name}'?"),
         ({"pretrained": "{name}", "width": 0.7}, "the weights {name} are of {network}; got .*width=0.7"),
-        ({"operator": "nothing"}, "no operator, recalibration block or head called 'nothing'"),
+        ({"operator": "nothing"}, "no operator, change of branches, recalibration block or head called 'nothing'"),
     ],
 )
 def test_a_network_without_weights_is_told_the_nearest(own_shelf, given, message):
