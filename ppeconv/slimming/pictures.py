@@ -15,13 +15,15 @@ if TYPE_CHECKING:
 
 _BUDGETS = 24
 """Points of the curve."""
+_FIRST = 0.01
+"""Share of the first; parts that were measured badly may sum to more than the whole."""
 _AS_IT_WAS = "as it was"
 
 
 def draw_budget(measurements: Measurements, chosen: Chosen, file: Path) -> None:
     """Predicted loss over the budget, as a share of the network's own latency, and the choice that was made."""
     figure, axes = _figure(6.0)
-    shares = np.linspace(measurements.fastest_ms / measurements.plain_ms, 1.0, _BUDGETS)
+    shares = np.linspace(max(measurements.fastest_ms / measurements.plain_ms, _FIRST), 1.0, _BUDGETS)
     losses = [measurements.choose(share * measurements.plain_ms * (1 + 1e-9)).predicted_loss for share in shares]
     axes.step(shares, losses, where="post", color="0.3")
     axes.plot(chosen.predicted_ms / measurements.plain_ms, chosen.predicted_loss, "o", color="tab:red")

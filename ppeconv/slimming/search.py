@@ -88,7 +88,7 @@ class Search:
                 gains = {option: (1 - ratio) * plain_ms / number for option, ratio in faster.items()}
                 judged = [self._judged(it, found, gains[found.option]) for found in self.learn(it, list(faster))]
                 spots.append(Spot(it.path, it.geometry, it.inside, judged))
-        return Measurements(
+        found = Measurements(
             {**self.stopwatch.facts, "runtime": self.how.runtimes[0], "seed": self.seed},
             plain_ms,
             count(self.model, self.images.shape).macs,
@@ -98,6 +98,12 @@ class Search:
             {name: {str(option): ratio for option, ratio in found.items()} for name, found in ratios.items()},
             str(self.images),
         )
+        if found.fastest_ms <= 0:
+            self.say(
+                "the gains of the parts sum to more than the network takes, so that the machine was too busy to "
+                "measure; take --measure-again, on an idle machine and with more --rounds"
+            )
+        return found
 
     def learn(self, position: Position, options: Sequence[Option]) -> list[Learned]:
         """Options fitted in a position, each once."""

@@ -28,8 +28,6 @@ from ppeconv.surgery.warm_start import warm_start
 ROUNDS = 9
 TRIES = 3
 """How often a choice that takes longer than the budget when it is measured as a whole is made anew for less."""
-LEAST = 0.8
-"""Of the budget: what is chosen for at least then, as a machine that is busy may measure anything."""
 
 
 @dataclass(frozen=True)
@@ -133,12 +131,11 @@ def slimmed(search: Search, measurements: Measurements, budget_ms: float, measur
     """
     chosen = measurements.choose(budget_ms)
     measured_ms = _measured(search, measurements, chosen) if measure else None
-    target, least = budget_ms, max(LEAST * budget_ms, measurements.fastest_ms)
     for _ in range(TRIES):
-        if measured_ms is None or measured_ms <= budget_ms or target <= least:
+        if measured_ms is None or measured_ms <= budget_ms or chosen.predicted_ms <= measurements.fastest_ms:
             break
         search.say(f"{chosen.predicted_ms:.3g} ms predicted, {measured_ms:.3g} ms measured: chosen anew for less")
-        target = max(target * budget_ms / measured_ms, least)
+        target = max(_target(measurements.plain_ms, chosen, measured_ms), measurements.fastest_ms)
         chosen = replace(measurements.choose(target), budget_ms=budget_ms)
         measured_ms = _measured(search, measurements, chosen)
     model = fitted(search, chosen)
@@ -159,6 +156,14 @@ def fitted(search: Search, chosen: Chosen) -> nn.Layer:
     places = [(replace(it.site, layers=[named[it.path]]), layers[it.path]) for it in whole]
     warm_start(model, places, search.images.fitting)
     return exchange(model, {id(site.layers[0]): layer for site, layer in places})
+
+
+def _target(plain_ms: float, chosen: Chosen, measured_ms: float) -> float:
+    """What a choice has to be predicted to take, if what it gains is as much less than predicted as it was here."""
+    found, predicted = plain_ms - measured_ms, plain_ms - chosen.predicted_ms
+    if found <= 0:  # it gains nothing: the parts say nothing of the whole
+        return chosen.predicted_ms
+    return plain_ms - (plain_ms - chosen.budget_ms) * predicted / found
 
 
 def _measured(search: Search, measurements: Measurements, chosen: Chosen) -> float | None:

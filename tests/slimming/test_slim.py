@@ -17,10 +17,12 @@ from ppeconv.experiment import Experiment
 from ppeconv.slimming import learning
 from ppeconv.slimming import search as searching
 from ppeconv.slimming.images import Images
-from ppeconv.slimming.measurements import Measurements
+from ppeconv.slimming.measurements import Chosen, Judged, Measurements, Spot
 from ppeconv.slimming.options import Option, options
+from ppeconv.slimming.pictures import draw_budget
 from ppeconv.slimming.positions import groups, positions
 from ppeconv.slimming.shortlist import Outline, thinned
+from ppeconv.slimming.slim import _target
 from ppeconv.surgery import fitting
 from tests.support.runs import trained_run
 
@@ -251,3 +253,17 @@ def test_a_run_is_really_measured(digits_run, tmp_path, monkeypatch, capsys):
     assert measured.plain_ms > 0
     assert all(ratio > 0 for found in measured.ratios.values() for ratio in found.values())
     assert "0 layers changed" in capsys.readouterr().out
+
+
+def test_gains_that_sum_to_more_than_the_whole_are_drawn(tmp_path):
+    judged = [Judged("NoBranch", "", 8.0, 0.5, 0.6, 4)]
+    spots = [Spot("a", "block", [], judged), Spot("b", "block", [], judged)]
+    measured = Measurements({}, 10.0, 10, 0.25, 0.75, spots, {})
+    assert measured.fastest_ms == -6.0
+    draw_budget(measured, measured.choose(5.0), tmp_path / "budget.png")
+    assert (tmp_path / "budget.png").is_file()
+
+
+def test_a_choice_that_gains_half_of_what_was_predicted_is_made_for_twice_the_gain():
+    assert _target(10.0, Chosen(7.0, {}, 7.0, 0.0, 0), 8.5) == 4.0
+    assert _target(10.0, Chosen(7.0, {}, 7.0, 0.0, 0), 11.0) == 7.0
