@@ -13,7 +13,7 @@ from ppeconv.choosing import sittings
 from ppeconv.choosing.accuracies import Accuracy, accuracies
 from ppeconv.choosing.advice import Choice, Option, choose, plain_latency
 from ppeconv.choosing.candidates import PLAIN, Candidate, Host, network_facts
-from ppeconv.choosing.kept import Kept, measured_or_kept
+from ppeconv.choosing.kept import Kept, depends_on, measured_or_kept
 from ppeconv.choosing.sittings import How, Sitting
 from ppeconv.deployment.export import Form
 from ppeconv.errors import UserError
@@ -137,8 +137,7 @@ def _known(
     say: Callable[[str], None],
 ) -> list[Sitting]:
     """What was kept, and what is measured now, which is kept sitting by sitting."""
-    depends = {"batch_size": how.batch_size, "form": how.form, "network": network_facts(host.of())}
-    kept = Kept({**machine.facts(), "threads": str(how.threads), **depends}, cache)
+    kept = Kept(depends_on(how, network_facts(host.of())), cache)
     others = [candidate for candidate in candidates if candidate != PLAIN]
     return measured_or_kept(kept, PLAIN, others, how, host.network, say, measure_again)
 

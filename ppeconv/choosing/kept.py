@@ -14,6 +14,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from ppeconv import files
+from ppeconv.benchmark import machine
 from ppeconv.benchmark.networks import Network
 from ppeconv.choosing.sittings import How, Named, Sitting, measure, missing
 from ppeconv.errors import UserError, first_line
@@ -28,11 +29,17 @@ def cache_folder() -> Path:
     return (given if given.is_absolute() else Path("~/.cache").expanduser()) / "ppeconv"
 
 
+def depends_on(how: How, network: Any) -> dict[str, Any]:
+    """What times depend on: the machine, versions, how is measured, and the plain network, by what it is told apart."""
+    shared = {"threads": str(how.threads), "batch_size": how.batch_size, "form": how.form, "network": network}
+    return {**machine.facts(), **shared}
+
+
 class Kept:
     """The sittings of one network that were measured alike.
 
     Args:
-        facts: what they depend on: machine, versions, threads, batch size, form and plain network.
+        facts: what they depend on, see `depends_on`.
         folder: where files lie; `latency` in the user's cache when not given.
     """
 

@@ -6,8 +6,8 @@ import argparse
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ppeconv.cli.options import add_sitting, command_parser, each, listed, not_measured, of, path, write_to
-from ppeconv.domains import Count, Positive
+from ppeconv.cli.options import add_search, add_sitting, command_parser, each, not_measured, of, path, write_to
+from ppeconv.domains import Positive
 from ppeconv.extras import present
 
 if TYPE_CHECKING:
@@ -32,20 +32,8 @@ def parser() -> argparse.ArgumentParser:
         help="time that there is, as a share of the plain network's own latency on its fastest runtime, such as 0.5",
     )
     budget.add_argument("--budget-ms", type=of(Positive), metavar="MS", help="time that there is, in milliseconds")
-    parser.add_argument(
-        "--operators",
-        action="extend",
-        type=listed,
-        metavar="NAME[,NAME]",
-        help="only these (default: every one that applies)",
-    )
-    parser.add_argument("--batch-size", type=of(Count), default=1, metavar="N", help="images in a call (default 1)")
+    add_search(parser, "")
     add_sitting(parser, rounds=9)
-    parser.add_argument(
-        "--measure-again",
-        action="store_true",
-        help="forget what was measured before on this machine (~/.cache/ppeconv)",
-    )
     parser.add_argument(
         "--check", action="store_true", help="export what was chosen anew, measure it and compare with the prediction"
     )

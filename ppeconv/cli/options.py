@@ -96,8 +96,33 @@ def add_import(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_turns(parser: argparse.ArgumentParser, rounds: int) -> None:
+    """How networks take turns: --threads and --rounds."""
+    parser.add_argument(
+        "--threads", type=of(Threads), metavar="N", help="CPU threads (default: $OMP_NUM_THREADS or all)"
+    )
+    parser.add_argument("--rounds", type=of(Count), default=rounds, help=f"turns of each network (default {rounds})")
+
+
+def add_search(parser: argparse.ArgumentParser, what: str) -> None:
+    """What is looked for on this machine: --operators, --batch-size and --measure-again."""
+    parser.add_argument(
+        "--operators",
+        action="extend",
+        type=listed,
+        metavar="NAME[,NAME]",
+        help=f"only these{what} (default: every one that applies)",
+    )
+    parser.add_argument("--batch-size", type=of(Count), default=1, metavar="N", help="images in a call (default 1)")
+    parser.add_argument(
+        "--measure-again",
+        action="store_true",
+        help="forget what was measured before on this machine (~/.cache/ppeconv)",
+    )
+
+
 def add_sitting(parser: argparse.ArgumentParser, rounds: int) -> None:
-    """How networks are measured beside each other: --runtime, --threads, --form and --rounds."""
+    """How networks are measured beside each other: --runtime, --form, --threads and --rounds."""
     from ppeconv.deployment.runtimes import by_preference
 
     kinds = [name for name, kind in by_preference().items() if not kind.quantizes]
@@ -109,11 +134,8 @@ def add_sitting(parser: argparse.ArgumentParser, rounds: int) -> None:
         help=f"{', '.join(kinds)}, several with commas (default: all that are installed); the fastest of each network "
         "counts",
     )
-    parser.add_argument(
-        "--threads", type=of(Threads), metavar="N", help="CPU threads (default: $OMP_NUM_THREADS or all)"
-    )
     parser.add_argument("--form", choices=["deployed", "trained"], default="deployed", help="as in export")
-    parser.add_argument("--rounds", type=of(Count), default=rounds, help=f"turns of each network (default {rounds})")
+    add_turns(parser, rounds)
 
 
 def add_precision(parser: argparse.ArgumentParser) -> None:

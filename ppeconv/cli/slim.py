@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from ppeconv.cli.options import ZOO, command_parser, each, listed, of, path
-from ppeconv.domains import Count, Positive, ShareOrAll, Threads
+from ppeconv.cli.options import ZOO, add_search, add_turns, command_parser, each, of, path
+from ppeconv.domains import Count, Positive, ShareOrAll
 from ppeconv.errors import UserError
 
 
@@ -30,18 +30,8 @@ def parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--output", type=path, metavar="DIR", help="folder (default: <Global.output_dir>/<name>_slim)")
     parser.add_argument("--runtime", default="paddle", metavar="RUNTIME", help="what it will run on (default paddle)")
-    parser.add_argument("--batch-size", type=of(Count), default=1, metavar="N", help="images in a call (default 1)")
-    parser.add_argument(
-        "--threads", type=of(Threads), metavar="N", help="CPU threads (default: $OMP_NUM_THREADS or all)"
-    )
-    parser.add_argument("--rounds", type=of(Count), default=9, metavar="N", help="turns of each network (default 9)")
-    parser.add_argument(
-        "--operators",
-        action="extend",
-        type=listed,
-        metavar="NAME[,NAME]",
-        help="only these operators and changes of branches (default: every one that applies)",
-    )
+    add_turns(parser, rounds=9)
+    add_search(parser, " operators and changes of branches")
     parser.add_argument(
         "--keep", action="extend", nargs="+", default=[], metavar="PATTERN", help="layers that stay, such as layer1.*"
     )
@@ -53,11 +43,6 @@ def parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--measurements", type=path, metavar="FILE", help="choose by a measurements.json, without measuring"
-    )
-    parser.add_argument(
-        "--measure-again",
-        action="store_true",
-        help="forget what was measured before on this machine (~/.cache/ppeconv)",
     )
     parser.add_argument(
         "--finetune",

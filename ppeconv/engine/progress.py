@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import timedelta
 from typing import TypeVar
 
@@ -33,14 +33,20 @@ def reported(batches: Iterable[T], total: int, head: str) -> Iterator[T]:
         total: how many there are.
         head: what the work is, such as `[Eval][Epoch 3]`.
     """
+    images = 0
+
+    def counted() -> Iterator[T]:
+        nonlocal images
+        for batch in batches:
+            images += len(batch[0])
+            yield batch
+
     if not distributed.is_first():
         yield from batches
     elif shows_bars():
-        from tqdm import tqdm
-
-        yield from tqdm(batches, head, total, leave=False, unit="batch", dynamic_ncols=True, file=sys.stdout)
+        yield from _in_a_bar(batches, total, head, "batch")
     else:
-        yield from _in_lines(batches, total, head)
+        yield from _in_lines(counted(), total, head, "Iter", lambda seconds: f"ips: {images / seconds:.5f} samples/s, ")
 
 
 def worked_off(items: Sequence[Item], head: str, unit: str) -> Iterator[Item]:
@@ -51,35 +57,28 @@ def worked_off(items: Sequence[Item], head: str, unit: str) -> Iterator[Item]:
         head: what the work is, such as `[Slim][Fit]`.
         unit: what a piece is, such as "layer".
     """
-    if shows_bars():
-        from tqdm import tqdm
+    return (_in_a_bar if shows_bars() else _in_lines)(items, len(items), head, unit)
 
-        yield from tqdm(items, head, leave=False, unit=unit, dynamic_ncols=True, file=sys.stdout)
-        return
+
+def _in_a_bar(items: Iterable[Item], total: int, head: str, unit: str) -> Iterator[Item]:
+    from tqdm import tqdm
+
+    yield from tqdm(items, head, total, leave=False, unit=unit, dynamic_ncols=True, file=sys.stdout)
+
+
+def _in_lines(
+    items: Iterable[Item], total: int, head: str, unit: str, rate: Callable[[float], str] = lambda seconds: ""
+) -> Iterator[Item]:
+    """`rate` says, of the seconds so far, how fast it goes."""
     start = time.perf_counter()
     due = start + SECONDS_BETWEEN_LINES
     for number, item in enumerate(items, 1):
         yield item
         now = time.perf_counter()
         if now >= due:
-            due = now + SECONDS_BETWEEN_LINES
-            left = clock((now - start) / number * (len(items) - number))
-            logging.getLogger("ppeconv").info(f"{head}[{unit}: {number}/{len(items)}]eta: {left}")
-
-
-def _in_lines(batches: Iterable[T], total: int, head: str) -> Iterator[T]:
-    images, start = 0, time.perf_counter()
-    due = start + SECONDS_BETWEEN_LINES
-    for number, batch in enumerate(batches, 1):
-        yield batch
-        images += len(batch[0])
-        now = time.perf_counter()
-        if now >= due:
-            due = now + SECONDS_BETWEEN_LINES
-            logging.getLogger("ppeconv").info(
-                f"{head}[Iter: {number}/{total}]ips: {images / (now - start):.5f} samples/s, "
-                f"eta: {clock((now - start) / number * (total - number))}"
-            )
+            due, seconds = now + SECONDS_BETWEEN_LINES, now - start
+            left = clock(seconds / number * (total - number))
+            logging.getLogger("ppeconv").info(f"{head}[{unit}: {number}/{total}]{rate(seconds)}eta: {left}")
 
 
 def clock(seconds: float) -> str:

@@ -39,6 +39,8 @@ class Checkpoints(Listener):
         self.run, self.epochs, self.steps = run, epochs, steps
         self.computed_by: list[dict[str, Any]] = []
         """What computed the run so far, in order: an entry each time that something of it changed."""
+        self.data: dict[str, Any] = {}
+        """By which its training images are told from others; known from the start of the run on."""
 
     def state(self) -> dict[str, list]:
         return {"computed_by": self.computed_by}
@@ -48,6 +50,7 @@ class Checkpoints(Listener):
 
     def run_started(self, trainer: Trainer) -> None:
         """Save where the run begins, unless `latest` is that: a run has one from its first moment."""
+        self.data = _data_facts(trainer.batches.dataset)
         if not self.computed_by or _changes(self.computed_by[-1], arithmetic()):
             self.computed_by.append(arithmetic())
         intact = checkpoint.problem(self.run.latest) is None
@@ -89,7 +92,7 @@ class Checkpoints(Listener):
                 ".pdstates": {
                     **trainer.state(),
                     "arithmetic": arithmetic(),
-                    "data": _data_facts(trainer.batches.dataset),
+                    "data": self.data,
                     "global_batch_size": trainer.batches.global_batch_size,
                 },
             },

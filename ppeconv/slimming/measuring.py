@@ -10,9 +10,8 @@ from pathlib import Path
 
 from paddle import nn
 
-from ppeconv.benchmark import machine
 from ppeconv.benchmark.networks import Network
-from ppeconv.choosing.kept import Kept, measured_or_kept
+from ppeconv.choosing.kept import Kept, depends_on, measured_or_kept
 from ppeconv.choosing.sittings import How, Sitting, together
 from ppeconv.errors import UserError
 from ppeconv.slimming.options import Option
@@ -69,13 +68,7 @@ class Stopwatch:
         again: bool = False,
     ):
         self.model, self.positions, self.image_shape, self.how, self.say = model, positions, image_shape, how, say
-        self.facts = {
-            **machine.facts(),
-            "threads": str(how.threads),
-            "batch_size": how.batch_size,
-            "form": how.form,
-            "network": fingerprint(model, image_shape),
-        }
+        self.facts = depends_on(how, fingerprint(model, image_shape))
         self._kept, self._again = Kept(self.facts, cache), again
         self._sittings: list[Sitting] = []
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ppeconv import files
 from ppeconv.slimming.measurements import Chosen, Measurements
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def draw_budget(measurements: Measurements, chosen: Chosen, file: Path) -> None:
     axes.set_ylabel("predicted loss, images held out")
     axes.set_yscale("log")
     axes.grid(alpha=0.3)
-    figure.savefig(file)
+    files.write_picture(file, figure, dpi=100)
 
 
 def draw_depth(measurements: Measurements, chosen: Chosen, file: Path) -> None:
@@ -46,7 +47,7 @@ def draw_depth(measurements: Measurements, chosen: Chosen, file: Path) -> None:
     axes.set_xticks(range(len(spots)), [it.path for it in spots], rotation=90, fontsize=7)
     axes.set_ylabel("gain, ms")
     axes.legend(fontsize=8)
-    figure.savefig(file)
+    files.write_picture(file, figure, dpi=100)
 
 
 def _figure(width: float) -> tuple[Figure, Axes]:

@@ -57,33 +57,27 @@ class Rules(Section):
         return ""
 
 
-class Places(Section):
+class _Paths(Section):
+    include: list[str] = ["*"]
+    """Shell patterns of layer paths, of which a path must match one."""
+    exclude: list[str] = []
+    """Shell patterns of layer paths that are left alone."""
+
+    def names(self, path: str) -> bool:
+        """Whether these rules are for a path."""
+        return matches(path, self.include) and not matches(path, self.exclude)
+
+
+class Places(_Paths):
     """Where recalibration blocks go. The default takes every place that the network declares."""
 
-    include: list[str] = ["*"]
-    """Shell patterns of layer paths; a place must match one."""
-    exclude: list[str] = []
-    """Shell patterns of layer paths at which nothing is put."""
     after: list[str] | None = None
     """Shell patterns of layer paths; blocks go behind these layers, instead of where the network declares it. The
     outermost layer that matches counts."""
 
-    def names(self, path: str) -> bool:
-        """Whether these rules let something be put at a path."""
-        return matches(path, self.include) and not matches(path, self.exclude)
 
-
-class Blocks(Section):
+class Blocks(_Paths):
     """Which residual blocks are changed. The default takes every one that can be."""
-
-    include: list[str] = ["*"]
-    """Shell patterns of layer paths; a residual block must match one."""
-    exclude: list[str] = []
-    """Shell patterns of layer paths; residual blocks that stay as they are."""
-
-    def names(self, path: str) -> bool:
-        """Whether these rules let the block at a path be changed."""
-        return matches(path, self.include) and not matches(path, self.exclude)
 
 
 def matches(path: str, patterns: Sequence[str]) -> bool:

@@ -15,6 +15,7 @@ from paddle.nn import functional as F
 
 import ppeconv
 from ppeconv import backend
+from tests.support.memory import resident_megabytes
 from tests.support.precision import LARGEST_ERROR, relative_error
 
 pytestmark = pytest.mark.skipif(not backend.available()[0], reason=backend.available()[1])
@@ -117,11 +118,6 @@ def test_the_same_seed_gives_the_same_bits(name):
     with backend.enabled():
         once, again = trained(name, 3), trained(name, 3)
     assert all(np.array_equal(one, other) for one, other in zip(once, again, strict=True))
-
-
-def resident_megabytes():
-    with open("/proc/self/statm", encoding="ascii") as file:
-        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
 def test_freed_memory_stays_until_the_layers_are_off():

@@ -26,6 +26,7 @@ from ppeconv.engine.trainer import Trainer
 from ppeconv.experiment import Experiment
 from ppeconv.experiment.parts import Parts
 from ppeconv.registry import LOSSES, OPTIMIZERS, SCHEDULES
+from tests.support.memory import resident_megabytes
 from tests.support.runs import digits_config, trained_run
 
 NORMALIZE = [{"Normalize": {"mean": [0.3], "std": [0.34]}}]
@@ -525,6 +526,21 @@ def test_the_fast_cpu_layers_train_alike(tmp_path):
             losses[choice] = float(next(csv.DictReader(file))["train_loss"])
         assert f"layers: {choice}: " in (run.path / "train.log").read_text("utf-8")
     assert losses["onednn"] == pytest.approx(losses["paddle"], rel=1e-3)
+
+
+@pytest.mark.full
+def test_memory_is_flat_over_ten_thousand_steps(tmp_path, monkeypatch):
+    """With evaluations and checkpoints; what the allocator settles into at first is not counted."""
+    used, close = [], Trainer._close_epoch
+
+    def watched(self):
+        close(self)
+        used.append(resident_megabytes())
+
+    monkeypatch.setattr(Trainer, "_close_epoch", watched)
+    trained_run(tmp_path, "Global.epochs=500", "Global.max_steps=10000", "Global.eval_interval=20")
+    assert len(used) > 400
+    assert used[-1] <= used[len(used) // 4] + 8
 
 
 def test_distilling_from_a_run(tmp_path):
