@@ -1,7 +1,8 @@
-"""Fast float32 training on x86 CPUs for every Paddle network in the process; off until enabled.
+"""Fast training on x86 CPUs for every Paddle network in the process; off until enabled.
 
     from ppeconv import backend
     backend.enable()            # or `with backend.enabled():`, or backend.select("auto", "cpu")
+    backend.enable("bf16")      # convolutions multiply bfloat16 numbers, on CPUs that do; weights stay float32
 
 Convolutions, batch normalisation, pooling and what lies between them then run through the oneDNN library
 that the paddlepaddle wheel brings, on channels-last tensors behind ordinary [N, C, H, W] ones.
@@ -10,14 +11,16 @@ that the paddlepaddle wheel brings, on channels-last tensors behind ordinary [N,
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator
 
-from ppeconv.cpu.library.cpuinfo import cpu_flags, cpu_name
+from ppeconv.cpu.library.cpuinfo import cpu_flags, cpu_name, lack_of_bf16
 from ppeconv.cpu.library.memory import keep_freed_pages
 from ppeconv.cpu.library.mkl import VARIABLE as MKL_VARIABLE
 from ppeconv.cpu.library.threads import threads_kept
 from ppeconv.cpu.training.blend import softmax_blend
 from ppeconv.cpu.training.dispatch import patches, turn_off, turn_on
+from ppeconv.cpu.training.precision import in_use as precision
 from ppeconv.cpu.training.selection import VARIABLE, available, select
 from ppeconv.layers import functional
 
@@ -33,6 +36,8 @@ __all__ = [
     "enabled",
     "is_enabled",
     "keep_freed_pages",
+    "lack_of_bf16",
+    "precision",
     "select",
     "threads_kept",
 ]
@@ -40,9 +45,17 @@ __all__ = [
 patches.add(functional, "softmax_blend", softmax_blend)
 
 
-def enable() -> None:
-    """Use the fast layers from now on."""
-    turn_on()
+def enable(precision: str = "float32") -> None:
+    """Use the fast layers from now on.
+
+    Args:
+        precision: "float32", or "bf16": convolutions and their gradients multiply bfloat16 numbers and add them up in
+            float32. Weights, norms and whatever else the network computes stay float32.
+
+    Raises:
+        UserError: for another precision, and for bf16 on a CPU that would only imitate it.
+    """
+    turn_on(precision)
 
 
 def disable() -> None:
@@ -55,9 +68,9 @@ def is_enabled() -> bool:
     return patches.installed
 
 
-def enabled() -> contextlib.AbstractContextManager[None]:
-    """The fast layers inside the block; what was before, after it."""
-    return _inside(enable)
+def enabled(precision: str = "float32") -> contextlib.AbstractContextManager[None]:
+    """The fast layers, in a precision as for `enable`, inside the block; what was before, after it."""
+    return _inside(functools.partial(enable, precision))
 
 
 def disabled() -> contextlib.AbstractContextManager[None]:
@@ -67,9 +80,12 @@ def disabled() -> contextlib.AbstractContextManager[None]:
 
 @contextlib.contextmanager
 def _inside(change: Callable[[], None]) -> Iterator[None]:
-    before = is_enabled()
+    before, numbers = is_enabled(), precision()
     change()
     try:
         yield
     finally:
-        (enable if before else disable)()
+        if before:
+            enable(numbers)
+        else:
+            disable()

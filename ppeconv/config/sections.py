@@ -269,7 +269,7 @@ class MetricSection(Section):
 
 
 class AMPSection(Section):
-    """Mixed precision, on a GPU."""
+    """Mixed precision, on a GPU, and on a CPU that computes in bf16."""
 
     use_amp: bool = False
     level: Literal["O1", "O2"] = "O1"

@@ -20,6 +20,7 @@ from ppeconv.data.datasets import DataSet
 from ppeconv.engine import checkpoint, distributed
 from ppeconv.engine.listener import EpochRecord, Listener, StepRecord
 from ppeconv.engine.lock import Lock
+from ppeconv.engine.precision import Precision
 from ppeconv.engine.run import Run
 from ppeconv.engine.trainer import Trainer
 from ppeconv.errors import UserError, first_line
@@ -51,8 +52,9 @@ class Checkpoints(Listener):
     def run_started(self, trainer: Trainer) -> None:
         """Save where the run begins, unless `latest` is that: a run has one from its first moment."""
         self.data = _data_facts(trainer.batches.dataset)
-        if not self.computed_by or _changes(self.computed_by[-1], arithmetic()):
-            self.computed_by.append(arithmetic())
+        computed_by = arithmetic(trainer.precision)
+        if not self.computed_by or _changes(self.computed_by[-1], computed_by):
+            self.computed_by.append(computed_by)
         intact = checkpoint.problem(self.run.latest) is None
         if not intact or _states(self.run.latest)["progress"] != asdict(trainer.progress):
             self._save(trainer, self.run.latest, keep=self.run.previous if intact else None)
@@ -91,7 +93,7 @@ class Checkpoints(Listener):
                 ".pdopt": _renamed(_arrays(trainer.optimizer.state_dict()), _names(trainer.model)),
                 ".pdstates": {
                     **trainer.state(),
-                    "arithmetic": arithmetic(),
+                    "arithmetic": arithmetic(trainer.precision),
                     "data": self.data,
                     "global_batch_size": trainer.batches.global_batch_size,
                 },
@@ -232,7 +234,7 @@ def resume(trainer: Trainer, start: Start) -> str:
     )
     try:
         _restore(trainer, start, weights, optimizer, states)
-        change = _change(states.get("arithmetic", {}), states.get("data", {}), trainer.batches.dataset)
+        change = _change(states.get("arithmetic", {}), states.get("data", {}), trainer)
     except UserError:
         raise
     except Exception as error:  # Paddle has its own kinds for a state that is none
@@ -283,12 +285,13 @@ def paddle_threads() -> int:
     return int(os.environ.get("OMP_NUM_THREADS", "1"))
 
 
-def arithmetic() -> dict[str, Any]:
+def arithmetic(precision: Precision) -> dict[str, Any]:
     """What the last bits of a result depend on besides config and data."""
     layers = "onednn" if backend.is_enabled() else "paddle"
     return {
         "threads": paddle_threads(),
         "layers": layers,
+        "precision": precision.name,
         "cpu": backend.cpu_name(),
         "paddle": paddle.__version__,
         "processes": distributed.size(),
@@ -302,14 +305,15 @@ def _data_facts(dataset: DataSet) -> dict[str, Any]:
     return {"images": len(dataset), "sha256": hashlib.sha256(content).hexdigest()}
 
 
-def _change(computed: dict[str, Any], data: dict[str, Any], dataset: DataSet) -> str:
+def _change(computed: dict[str, Any], data: dict[str, Any], trainer: Trainer) -> str:
     """How a resumed run goes on differently from its beginning, as the end of a sentence."""
+    dataset = trainer.batches.dataset
     if _changes(data, _data_facts(dataset)):
         return (
             f"; not equal to an unbroken run, as its training images are others now ({data['images']:,} before, "
             f"{len(dataset):,} now)"
         )
-    changes = _changes(computed, arithmetic())
+    changes = _changes(computed, arithmetic(trainer.precision))
     return f"; equal to an unbroken run but for rounding ({'; '.join(changes)})" if changes else ""
 
 

@@ -37,6 +37,7 @@ def _train(parts: Parts, run: Run, lock: Lock) -> None:
     notes = [f"network: {config.Arch.name}, {device}, {paddle_threads()} threads, Paddle {paddle.__version__}"]
     notes.append(f"layers: {select_backend(settings.cpu_backend, device)}")
     precision = parts.precision(device)
+    notes.append(f"precision: {precision.name}")
     start = distributed.from_first(lambda: find_start(run, lock, settings.checkpoints, settings.overwrite))
     weights = parts.starting_weights()
 

@@ -128,7 +128,7 @@ def listing():
         (["AnyWidth={kind: awn, widths: [0.5, 0.5]}"], "each once; got [0.5, 0.5]"),
         (["Metric.topk=[]"], "Metric.topk should be a list of at least 1"),
         (["Metric.topk=[1, -2]"], "Metric.topk.1 should be an integer from 1"),
-        (["AMP.use_amp=true"], "AMP.use_amp needs a GPU"),
+        (["AMP.use_amp=true", "Global.cpu_backend=paddle"], "set AMP.use_amp to false"),
         (["Global.checkpoints=nowhere"], "there is no checkpoint to resume from"),
         (["Global.pretrained_model=nowhere"], "there are no weights nowhere"),
         (["format=0"], "this config has format 0"),

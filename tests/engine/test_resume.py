@@ -21,7 +21,7 @@ from ppeconv.engine.trainer import Trainer
 from ppeconv.experiment import Experiment
 from ppeconv.experiment.parts import Parts
 from ppeconv.experiment.training import train
-from tests.support.runs import digits_config, trained_run
+from tests.support.runs import digits_config, skip_without_bf16, trained_run
 
 ROOT = Path(__file__).parents[2]
 NAME = "lenet_spconv_digits"
@@ -319,6 +319,14 @@ def test_a_run_taken_up_on_another_cpu_says_so_and_remembers_both(tmp_path, caps
     trained_run(tmp_path, "Global.max_steps=9", "Global.checkpoints=auto")
     computed_by = checkpoint.read(run.path / "latest.pdstates")["listeners"]["Checkpoints"]["computed_by"]
     assert [entry["cpu"] for entry in computed_by] == [cpu_name(), "Another CPU, AVX-512"]
+
+
+def test_a_run_taken_up_in_another_precision_says_so(tmp_path, capsys):
+    skip_without_bf16()
+    trained_run(tmp_path, "Global.max_steps=3")
+    trained_run(tmp_path, "Global.max_steps=6", "Global.checkpoints=auto", "AMP.use_amp=true")
+    said = capsys.readouterr().out
+    assert "equal to an unbroken run but for rounding (precision float32 before, bf16 now)" in said
 
 
 def test_a_run_taken_up_with_other_settings_says_which(tmp_path, capsys):

@@ -4,7 +4,7 @@ import pytest
 
 from ppeconv.engine import checkpoint
 from tests.engine.test_resume import assert_equal, rows
-from tests.support.runs import trained_run
+from tests.support.runs import skip_without_bf16, trained_run
 
 WORKERS = (0, 1, 2)
 """Of the three parts that a run is cut into."""
@@ -23,6 +23,7 @@ def settings_of(mode, teacher):
     return {
         "layers of Paddle": ["Global.cpu_backend=paddle"],
         "fast layers": ["Global.cpu_backend=onednn"],
+        "fast layers in bf16": ["Global.cpu_backend=onednn", "AMP.use_amp=true"],
         "learned masks": [f"Operator={MASKS}"],
         "a teacher": [f"Loss.Train=[{{CELoss: {{weight: 0.5}}}}, {{DistillLoss: {{teacher: {teacher}}}}}]"],
         "mixtures of images": [MIXTURES],
@@ -40,12 +41,20 @@ def settings_of(mode, teacher):
         "a teacher",
         *(
             pytest.param(mode, marks=pytest.mark.full)
-            for mode in ("fast layers", "mixtures of images", "several batches an update", "random widths")
+            for mode in (
+                "fast layers",
+                "fast layers in bf16",
+                "mixtures of images",
+                "several batches an update",
+                "random widths",
+            )
         ),
         pytest.param("momentum", marks=pytest.mark.full),
     ],
 )
 def test_a_run_in_parts_equals_the_whole(mode, teacher, tmp_path):
+    if "bf16" in mode:
+        skip_without_bf16()
     settings = [*QUIET, *settings_of(mode, teacher)]
     whole = trained_run(tmp_path / "whole", *settings, f"Global.max_steps={STEPS}")
     for part, workers in enumerate(WORKERS, 1):

@@ -504,10 +504,11 @@ def test_same_seed_same_weights(tmp_path):
     assert files[0].read_bytes() == files[1].read_bytes()
 
 
-def test_amp_on_a_cpu_is_refused(tmp_path):
+def test_what_this_machine_cannot_do_is_refused(tmp_path, monkeypatch):
     if paddle.is_compiled_with_cuda() and paddle.device.cuda.device_count():
         pytest.skip("this machine has a GPU")
-    with pytest.raises(UserError, match="use_amp needs a GPU"):
+    monkeypatch.setattr("ppeconv.backend.lack_of_bf16", lambda: "this CPU does not compute in bf16")
+    with pytest.raises(UserError, match="use_amp needs a GPU or a CPU that computes in bf16; this CPU does not"):
         trained_run(tmp_path, "AMP.use_amp=true")
     with pytest.raises(UserError, match="sees no GPU"):
         trained_run(tmp_path, "Global.device=gpu")

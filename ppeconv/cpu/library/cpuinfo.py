@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from pathlib import Path
 
@@ -13,6 +14,10 @@ LEVELS = {
     "SSE4.1": "sse4_1",
 }
 """Instruction sets that kernels are written for, the newest first, each with the flag that tells of it."""
+
+
+BF16_FLAGS = {"avx512_bf16", "amx_bf16"}
+_CAPS_BELOW_BF16 = {"SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX512_CORE", "AVX512_CORE_VNNI"}
 
 
 def cpu_facts(file: Path = Path("/proc/cpuinfo")) -> dict[str, list[str]]:
@@ -28,6 +33,16 @@ def cpu_facts(file: Path = Path("/proc/cpuinfo")) -> dict[str, list[str]]:
 def cpu_flags(file: Path = Path("/proc/cpuinfo")) -> set[str]:
     """The instruction sets and other features that the CPU has, as Linux names them."""
     return set(cpu_facts(file).get("flags", []))
+
+
+def lack_of_bf16(file: Path = Path("/proc/cpuinfo")) -> str | None:
+    """Why oneDNN would imitate bfloat16 on this CPU, which is slower than float32; None where it computes in it."""
+    cap = os.environ.get("ONEDNN_MAX_CPU_ISA", "")
+    if cap.upper() in _CAPS_BELOW_BF16:
+        return f"ONEDNN_MAX_CPU_ISA={cap}, which may be unset, keeps oneDNN from computing in bf16"
+    if not BF16_FLAGS & cpu_flags(file):
+        return f"this CPU does not compute in bf16: {file} lists none of {', '.join(sorted(BF16_FLAGS))}"
+    return None
 
 
 def cpu_name(file: Path = Path("/proc/cpuinfo")) -> str:

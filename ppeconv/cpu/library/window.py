@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from ppeconv.cpu.library.onednn import FLOAT32
+
 
 class Geometry(NamedTuple):
     """All that a convolution's primitives depend on."""
@@ -17,6 +19,8 @@ class Geometry(NamedTuple):
     groups: int
     biased: bool
     threads: int
+    data_type: int = FLOAT32
+    """Of what is multiplied; sums are float32."""
 
     @property
     def result(self) -> tuple[int, int, int, int]:

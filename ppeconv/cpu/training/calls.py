@@ -15,7 +15,7 @@ from paddle.nn import functional
 
 from ppeconv.cpu.library import onednn, openmp
 from ppeconv.cpu.library.window import Geometry, explicit_padding
-from ppeconv.cpu.training import channels, conv, layout, norm, pool, rectify
+from ppeconv.cpu.training import channels, conv, layout, norm, pool, precision, rectify
 
 
 def _serves(x: Any, *operands: Tensor | None) -> bool:
@@ -34,7 +34,7 @@ def _convolve(x, weight, stride, padding, algorithm, dilation, groups, data_form
         tuple(shape), tuple(kernel), tuple(stride),
         explicit_padding(padding, algorithm, shape[2:], kernel[2:], stride),
         (1, 1) if algorithm == "SAME" else tuple(dilation),
-        groups, bias is not None, openmp.threads(),
+        groups, bias is not None, openmp.threads(), precision.data_type(),
     )  # fmt: skip
     steps = conv.plan(geometry)
     if steps is None:

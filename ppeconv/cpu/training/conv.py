@@ -10,6 +10,7 @@ from paddle.autograd import PyLayer
 from ppeconv.cpu.library import onednn
 from ppeconv.cpu.library.window import Geometry
 from ppeconv.cpu.training import direct, layout, pointwise, winograd
+from ppeconv.cpu.training.precision import rounded
 
 
 class _Plan:
@@ -17,9 +18,11 @@ class _Plan:
 
     def __init__(self, geometry: Geometry):
         n, m, height, width = geometry.result
-        self.output = [n, height, width, m]
+        self.output, self.data_type = [n, height, width, m], geometry.data_type
         self._filters: direct.Steps | winograd.Steps = direct.Steps(geometry)
         self._gradient: direct.Steps | winograd.Steps | pointwise.Steps = self._filters
+        if geometry.data_type != onednn.FLOAT32:
+            return
         if winograd.pays_in_weight_gradient(geometry):
             self._gradient = steps = winograd.Steps(geometry)
             if winograd.pays_in_filtering(geometry):
@@ -45,11 +48,14 @@ class _Plan:
 
 @functools.lru_cache(maxsize=1024)
 def plan(geometry: Geometry) -> _Plan | None:
-    """The plan of a geometry; None where oneDNN has no fast primitives or the arguments make no sense."""
+    """The plan of a geometry; None where oneDNN has no fast primitives or the arguments make no sense.
+
+    What it has fast primitives for in float32 alone is computed so.
+    """
     try:
         return _Plan(geometry)
     except onednn.OneDNNError:
-        return None
+        return plan(geometry._replace(data_type=onednn.FLOAT32)) if geometry.data_type != onednn.FLOAT32 else None
 
 
 class Convolution(PyLayer):
@@ -60,25 +66,26 @@ class Convolution(PyLayer):
         operands = [rows, weight] if bias is None else [rows, weight, bias]
         ctx.wanted = not rows.stop_gradient, layout.trains(*operands[1:])
         weight, *bias = (it.contiguous() for it in operands[1:])
-        result = layout.new(steps.output)
-        steps.forward(*[tensor.data_ptr() for tensor in (rows, weight, *bias, result)])
-        ctx.save_for_backward(rows, weight)
+        image, result = rounded(rows, steps.data_type), layout.new(steps.output, steps.data_type)
+        steps.forward(*[tensor.data_ptr() for tensor in (image, weight, *bias, result)])
+        ctx.save_for_backward(image, weight)
         ctx.steps, ctx.biased = steps, bool(bias)
-        return result
+        return rounded(result, onednn.FLOAT32)
 
     @staticmethod
     def backward(ctx, gradient):
-        rows, weight = ctx.saved_tensor()
-        gradient = layout.incoming(gradient)
+        image, weight = ctx.saved_tensor()
+        data_type = ctx.steps.data_type
+        gradient = rounded(layout.incoming(gradient), data_type)
         (wants_image, wants_weight), shape = ctx.wanted, weight.shape
-        image_gradient = layout.new(rows.shape) if wants_image else None
+        image_gradient = layout.new(image.shape, data_type) if wants_image else None
         shapes = [shape, shape[:1]] if ctx.biased else [shape]
         parameters = [layout.new(it) if wants_weight else None for it in shapes]
-        at_rows, at_weight, at_gradient, at_image, *at_parameters = (
-            None if it is None else it.data_ptr() for it in (rows, weight, gradient, image_gradient, *parameters)
+        at_image, at_weight, at_gradient, at_image_gradient, *at_parameters = (
+            None if it is None else it.data_ptr() for it in (image, weight, gradient, image_gradient, *parameters)
         )
         if wants_image:
-            ctx.steps.image_gradient(at_gradient, at_weight, at_image)
+            ctx.steps.image_gradient(at_gradient, at_weight, at_image_gradient)
         if wants_weight:
-            ctx.steps.weight_gradient(at_rows, at_gradient, *at_parameters)
-        return image_gradient, *parameters
+            ctx.steps.weight_gradient(at_image, at_gradient, *at_parameters)
+        return rounded(image_gradient, onednn.FLOAT32) if wants_image else None, *parameters

@@ -27,7 +27,7 @@ _NARROW_GROUP = 16
 
 
 class Steps:
-    """The three primitives of one geometry, built when first needed."""
+    """The three primitives of one geometry, built when first needed; weights and their gradients are float32."""
 
     def __init__(self, geometry: Geometry):
         self._geometry, self._biased = geometry, geometry.biased
@@ -38,11 +38,11 @@ class Steps:
             raise onednn.Unsupported("the output of this convolution is empty")
         if (kh, kw) == (1, 1) and max(geometry.stride) > 1 and per_group < _FEWEST_CHANNELS_STRIDED:
             raise onednn.Unsupported("oneDNN writes past its own memory in this convolution")
-        self._image = onednn.channels_last(geometry.image)
-        self._result = onednn.channels_last(geometry.result)
+        self._image = onednn.channels_last(geometry.image, geometry.data_type)
+        self._result = onednn.channels_last(geometry.result, geometry.data_type)
         groups = geometry.groups
         shape = [m, per_group, kh, kw] if groups == 1 else [groups, m // groups, per_group, kh, kw]
-        self.weight, self.any_weight = onednn.dense(shape), onednn.Layout(shape, None)
+        self.weight, self.any_weight = onednn.dense(shape), onednn.Layout(shape, None, geometry.data_type)
         self._bias = onednn.dense([m]) if self._biased else None
         self._window = (
             onednn.int64s(geometry.stride),
@@ -75,15 +75,26 @@ class Steps:
         return Primitive(recipe, inputs, {onednn.DIFF_SRC: self._image})
 
     @functools.cached_property
-    def weight_gradient(self) -> _WeightGradient:
+    def weight_gradient(self) -> _WeightGradient | Primitive:
         """(image, gradient of the result, gradient of the weight, [gradient of the bias])"""
-        return _WeightGradient(self._geometry)
+        return _WeightGradient(self._geometry) if self._geometry.data_type == onednn.FLOAT32 else self._weight_gradient
 
-    def weight_recipe(self, weight: onednn.Layout | ctypes.c_void_p) -> onednn.Recipe:
-        """How the gradient of the weight, in this layout, is computed."""
+    @functools.cached_property
+    def _weight_gradient(self) -> Primitive:
+        """The same by one primitive, whose long sums lose fewer digits than bfloat16 has."""
+        recipe = self.weight_recipe(onednn.Layout(self.weight.shape, None), self._bias)
+        gradients = {onednn.DIFF_WEIGHTS: self.weight}
+        if self._bias is not None:
+            gradients[onednn.DIFF_BIAS] = self._bias
+        return Primitive(recipe, {onednn.SRC: self._image, onednn.DIFF_DST: self._result}, gradients)
+
+    def weight_recipe(
+        self, weight: onednn.Layout | ctypes.c_void_p, bias: onednn.Layout | None = None
+    ) -> onednn.Recipe:
+        """How the gradients of the weight, in this layout, and of the bias are computed."""
         return onednn.Recipe.of(
             "convolution_backward_weights", onednn.CONVOLUTION_DIRECT,
-            self._image, weight, None, self._result, *self._window, self._recipe,
+            self._image, weight, bias, self._result, *self._window, self._recipe,
         )  # fmt: skip
 
 

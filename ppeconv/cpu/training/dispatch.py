@@ -12,7 +12,7 @@ from paddle.nn import functional
 
 from ppeconv.cpu.library import memory, mkl
 from ppeconv.cpu.library.scratch import Scratch
-from ppeconv.cpu.training import broadcast, calls, elementwise, gradients, rectify
+from ppeconv.cpu.training import broadcast, calls, elementwise, gradients, precision, rectify
 
 _added = functools.partial(elementwise.binary, gated=broadcast.Add, is_sum=True)
 _multiplied = functools.partial(elementwise.binary, gated=broadcast.Multiply)
@@ -100,8 +100,12 @@ class Patches:
 patches = Patches()
 
 
-def turn_on() -> None:
-    """Use the stand-ins from now on; the process keeps freed memory for the next step, and MKL takes its fast path."""
+def turn_on(numbers: str = "float32") -> None:
+    """Use the stand-ins from now on, in a precision.
+
+    The process keeps freed memory for the next step, and MKL takes its fast path.
+    """
+    precision.use(numbers)
     if not patches.installed:
         memory.keep_freed_pages()
         mkl.take_fast_path()

@@ -28,7 +28,9 @@ NO_SECOND_DERIVATIVES = (
     "the fast CPU layers have no second derivatives; build the network's output inside "
     "ppeconv.backend.disabled(), or set Global.cpu_backend to paddle"
 )
-_CPU, _FLOAT32 = paddle.CPUPlace(), paddle.float32
+_CPU = paddle.CPUPlace()
+PADDLE_TYPES = {onednn.FLOAT32: paddle.float32, onednn.BFLOAT16: paddle.bfloat16}
+"""Those of Paddle that oneDNN's numbers are."""
 
 
 class _Notes:
@@ -80,12 +82,12 @@ def _facts(rows: paddle.Tensor) -> _Facts:
     return facts
 
 
-def new(shape: list[int]) -> paddle.Tensor:
-    """An uninitialised float32 tensor on the CPU.
+def new(shape: list[int], data_type: int = onednn.FLOAT32) -> paddle.Tensor:
+    """An uninitialised tensor on the CPU.
 
     Calls of Paddle take ten times as long after a primitive has filled the caches, so a layer makes them all before.
     """
-    return _empty(shape, _FLOAT32, _CPU)
+    return _empty(shape, PADDLE_TYPES[data_type], _CPU)
 
 
 def new_bytes(size: int) -> paddle.Tensor:

@@ -1,0 +1,168 @@
+"""The fast CPU layers multiplying bfloat16 numbers, against float32."""
+
+from __future__ import annotations
+
+import numpy as np
+import paddle
+import pytest
+from hypothesis import given, settings
+from paddle.nn import functional as F
+
+import ppeconv
+from ppeconv import UserError, backend
+from ppeconv.cpu.library import onednn
+from ppeconv.cpu.training import precision
+from ppeconv.engine.precision import mixed_precision
+from tests.cpu.test_backend_layers import convolutions
+from tests.support.precision import fast_results, normal, relative_error, results
+from tests.support.runs import skip_without_bf16
+
+LARGEST_ERROR = 1e-2
+"""Norm of the difference from float32's result over that result's norm; a number loses up to 4e-3 by rounding."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _off():
+    with backend.disabled():
+        yield
+
+
+@pytest.fixture
+def _has_bf16():
+    skip_without_bf16()
+    if not backend.available()[0]:
+        pytest.skip(backend.available()[1])
+
+
+def assert_near_float32(function, *arrays):
+    """Result and gradients are those of float32 up to LARGEST_ERROR, and are not the very same."""
+    exact = fast_results(function, arrays)
+    with backend.enabled("bf16"):
+        found = results(function, arrays)
+    for ours, truth in zip(found, exact, strict=True):
+        assert ours.dtype == truth.dtype == np.float32
+        assert relative_error(ours, truth) <= LARGEST_ERROR
+    assert not np.array_equal(found[0], exact[0])
+
+
+@pytest.mark.usefixtures("_has_bf16")
+@settings(max_examples=80, deadline=None, derandomize=True)
+@given(convolutions())
+def test_any_convolution(case):
+    image, weight, biased, options = case
+    exact, found = (
+        results_in(name, image, weight, biased, options) for name in ("float32", "bf16")
+    )  # what oneDNN has no fast primitive for in bf16 is computed in float32
+    for ours, truth in zip(found, exact, strict=True):
+        assert relative_error(ours, truth) <= LARGEST_ERROR
+
+
+def results_in(name, image, weight, biased, options):
+    operands = normal(*image), normal(*weight), normal(weight[0]) if biased else None
+    with backend.enabled(name):
+        return results(lambda x, w, b: F.conv2d(x, w, b, **options), operands)
+
+
+@pytest.mark.usefixtures("_has_bf16")
+@pytest.mark.parametrize(
+    ("image", "weight", "options"),
+    [
+        ((8, 3, 16, 16), (16, 3, 3, 3), {"padding": 1}),
+        ((8, 16, 16, 16), (16, 16, 3, 3), {"padding": 1}),
+        ((8, 64, 8, 8), (64, 64, 3, 3), {"padding": 1}),
+        ((8, 16, 16, 16), (32, 16, 3, 3), {"padding": 1, "stride": 2}),
+        ((8, 32, 9, 9), (48, 32, 1, 1), {}),
+        ((8, 32, 9, 9), (48, 32, 1, 1), {"stride": 2}),
+        ((4, 32, 12, 12), (32, 16, 3, 3), {"padding": 2, "dilation": 2, "groups": 2}),
+        ((2, 3, 56, 56), (16, 3, 7, 7), {"padding": 3, "stride": 2}),
+    ],
+)
+def test_the_usual_convolutions_multiply_bf16(image, weight, options):
+    operands = normal(*image), normal(*weight), normal(weight[0])
+    assert_near_float32(lambda *it: F.conv2d(*it, **options), *operands)
+
+
+@pytest.mark.usefixtures("_has_bf16")
+def test_what_bf16_holds_is_multiplied_exactly():
+    """Sums are float32: of whole numbers, they lose nothing that the result's rounding does not."""
+    draw = np.random.default_rng(2).integers
+    image, weight = (draw(-2, 3, shape).astype("float32") for shape in ((2, 32, 6, 6), (8, 32, 1, 1)))
+    exact, found = fast_results(F.conv2d, [image, weight]), None
+    with backend.enabled("bf16"):
+        found = results(F.conv2d, [image, weight])
+    assert np.abs(exact[0]).max() <= 256
+    np.testing.assert_array_equal(found[0], exact[0])
+
+
+@pytest.mark.usefixtures("_has_bf16")
+def test_blocks_nest_and_keep_their_precision():
+    with backend.enabled("bf16"):
+        with backend.enabled():
+            assert backend.precision() == "float32"
+        with backend.disabled():
+            assert not backend.is_enabled()
+        assert (backend.is_enabled(), backend.precision()) == (True, "bf16")
+        with pytest.raises(UserError, match="no precision 'fp8'; allowed: float32, bf16"):
+            backend.enable("fp8")
+        assert backend.precision() == "bf16"
+    assert not backend.is_enabled()
+    backend.enable()
+    assert backend.precision() == "float32"
+    backend.disable()
+
+
+def trained(name, steps, numbers, **arguments):
+    """Losses and weights of a few steps, with the layers in a precision."""
+    paddle.seed(3)
+    net = ppeconv.create_model(name, class_num=10, **arguments)
+    optimizer = paddle.optimizer.Momentum(0.002, parameters=net.parameters())
+    images, labels = paddle.to_tensor(normal(8, 3, 32, 32)), paddle.arange(8)
+    losses = []
+    for _ in range(steps):
+        with backend.enabled(numbers):
+            loss = F.cross_entropy(net(images), labels)
+            loss.backward()
+        optimizer.step()
+        optimizer.clear_grad()
+        losses.append(float(loss))
+    assert all(parameter.dtype == paddle.float32 for parameter in net.parameters())
+    return losses, [value.numpy() for value in net.state_dict().values()]
+
+
+@pytest.mark.usefixtures("_has_bf16")
+@pytest.mark.parametrize(("name", "arguments"), [("ResNet20", {}), ("ResNet20", {"operator": "SPConv"})])
+def test_steps_are_near_those_of_float32_and_the_same_seed_gives_the_same_bits(name, arguments):
+    once, again = (trained(name, 4, "bf16", **arguments) for _ in range(2))
+    assert all(np.array_equal(*pair) for pair in zip(once[1], again[1], strict=True))
+    losses, weights = trained(name, 4, "float32", **arguments)
+    np.testing.assert_allclose(once[0], losses, rtol=0.03)
+    assert not np.array_equal(once[1][0], weights[0])
+
+
+def test_a_cpu_that_would_imitate_it_is_refused(monkeypatch, tmp_path):
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
+    cpuinfo = tmp_path / "cpuinfo"
+    cpuinfo.write_text("processor : 0\nflags : fpu avx2 avx512f\n", "utf-8")
+    with pytest.raises(UserError, match="lists none of amx_bf16, avx512_bf16; train in float32"):
+        precision.require("bf16", cpuinfo)
+    precision.require("float32", cpuinfo)
+
+
+def test_mixed_precision_says_what_it_needs(monkeypatch):
+    monkeypatch.setattr(backend, "lack_of_bf16", lambda: "this CPU does not compute in bf16")
+    with pytest.raises(UserError, match=r"needs a GPU or a CPU that computes in bf16; this CPU does not"):
+        mixed_precision("cpu", "O1", 1.0, True)
+    monkeypatch.setattr(backend, "lack_of_bf16", lambda: None)
+    with pytest.raises(UserError, match="needs the fast layers, which are off here"):
+        mixed_precision("cpu", "O1", 1.0, True)
+
+
+@pytest.mark.usefixtures("_has_bf16")
+def test_mixed_precision_is_bf16_inside_its_block():
+    with backend.enabled():
+        mixed = mixed_precision("cpu", "O1", 1.0, True)
+        with mixed.cast():
+            assert precision.data_type() == onednn.BFLOAT16
+        assert precision.data_type() == onednn.FLOAT32
+    assert mixed.name == "bf16"
+    assert mixed.scaler is None
