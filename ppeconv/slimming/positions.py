@@ -40,7 +40,7 @@ class Position:
 
 
 def positions(model: nn.Layer, image_shape: Sequence[int], keep: Sequence[str] = ()) -> list[Position]:
-    """Those of a network in the order of registration, blocks first.
+    """Those of a network in the order of registration, so that a block is followed by what is in it.
 
     Left out are the convolution that reads the image, subclasses of `nn.Conv2D`, what the network does not run, and
     layers whose paths match a pattern of `keep`, with the blocks around them.
@@ -51,6 +51,8 @@ def positions(model: nn.Layer, image_shape: Sequence[int], keep: Sequence[str] =
     shapes = observe.input_shapes(model, [site.layers[0] for site in convolutions], image_shape)
     found = [Position(Site(it.path, _of_block(it), [it.layer]), it.in_shape, it) for it in blocks.values()]
     found += [Position(it, shapes[id(it.layers[0])]) for it in convolutions if id(it.layers[0]) in shapes]
+    order = {path: number for number, (path, _) in enumerate(model.named_sublayers(include_self=True))}
+    found.sort(key=lambda it: order[it.path])
     for it in found:
         if it.block:
             it.inside = [other.path for other in found if other.path.startswith(f"{it.path}.")]
