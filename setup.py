@@ -7,7 +7,13 @@ setup(
     package_dir={"ppeconv.configs": "configs"},
     package_data={
         "ppeconv": ["py.typed"],
-        "ppeconv.configs": ["*.yaml", "_base_/*.yaml", "_base_/*/*.yaml"],
+        "ppeconv.configs": [
+            "*.yaml",
+            "_base_/*.yaml",
+            "_base_/*/*.yaml",
+            "detection/*.yaml",
+            "detection/_base_/*.yaml",
+        ],
         "ppeconv.zoo": ["rows.yaml", "*/seed*/record.json", "*/seed*/weights.safetensors"],
     },
 )

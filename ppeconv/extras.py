@@ -19,6 +19,7 @@ EXTRAS = {
     "openvino": "requirements-onnx.txt -r requirements-openvino.txt",
     "mnn": "requirements-onnx.txt -r requirements-mnn.txt",
     "paddleclas": "requirements-common.txt",
+    "det": "requirements-det.txt",
 }
 """Extra of the package -> the files of the repository that pin the same packages."""
 

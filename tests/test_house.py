@@ -34,6 +34,7 @@ LEVELS = [
     ["zoo"],
     ["choosing"],
     ["slimming"],
+    ["integrations"],
     ["cli"],
 ]
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}
@@ -80,7 +81,7 @@ def test_backbones_name_no_operator(file):
 
 
 FACES_OF_CPU = ("ppeconv.backend", "ppeconv.cpu.inference.Executor")
-USERS_OF_CPU = {"observe", "engine", "deployment", "benchmark"}
+USERS_OF_CPU = {"observe", "engine", "deployment", "benchmark", "integrations"}
 
 
 @pytest.mark.parametrize("file", sorted((ROOT / "ppeconv").rglob("*.py")), ids=lambda path: str(path.relative_to(ROOT)))

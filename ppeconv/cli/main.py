@@ -25,6 +25,7 @@ COMMANDS = {
     "advise": "say which operator to take for a time",
     "slim": "make a trained network fast enough",
     "compare": "trained networks beside each other, accuracy and speed",
+    "detect": "train and use detectors of PaddleDetection",
     "list": "list operators, backbones and configs",
 }
 

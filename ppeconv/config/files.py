@@ -14,16 +14,16 @@ from ppeconv.schema.values import copied, from_yaml, same_name
 _DEEPEST = 50
 
 
-def shipped() -> list[str]:
-    """Names of the configs that come with ppeconv."""
-    return sorted(path.stem for path in _shipped_folder().glob("*.yaml"))
+def shipped(kind: str = "") -> list[str]:
+    """Names of the configs that come with ppeconv; of a kind that has a folder of its own, such as "detection"."""
+    return sorted(path.stem for path in (_shipped_folder() / kind).glob("*.yaml"))
 
 
-def find(name: str) -> Path:
-    """The file of a config: a path, or a path or bare name among the shipped ones."""
-    if found := _found(name, Path()):
+def find(name: str, kind: str = "") -> Path:
+    """The file of a config: a path, or a path or bare name among the shipped ones of a kind."""
+    if found := _found(name, Path(), kind):
         return found
-    raise UserError(f"there is no config {name}{nearest(Path(name).stem, shipped())}")
+    raise UserError(f"there is no config {name}{nearest(Path(name).stem, shipped(kind))}")
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -79,8 +79,8 @@ def _bases(names: Any, path: Path) -> Iterator[Path]:
         yield found
 
 
-def _found(name: str, beside: Path) -> Path | None:
-    shelf = _shipped_folder()
+def _found(name: str, beside: Path, kind: str = "") -> Path | None:
+    shelf = _shipped_folder() / kind
     places = beside / expanded(name), shelf / name, shelf / f"{name}.yaml"
     return next((place for place in places if _is_file(place)), None)
 

@@ -51,9 +51,7 @@ class Source:
 
     def save_program(self, folder: Path) -> None:
         """Write it as a program of Paddle of dynamic batch size, `program_files`, made of Paddle's own operations."""
-        from ppeconv.layers.shuffle import in_one_operation
-
-        with in_one_operation():
+        with paddle_operations():
             self._trace(folder)
 
     @cached_property
@@ -64,9 +62,9 @@ class Source:
             UserError: paddle2onnx or onnx is missing, or an operation of the network has no counterpart.
         """
         present("paddle2onnx", "onnx")
-        with _convertible_operations():
+        with onnx_operations():
             self._trace(self.scratch)
-        return _converted(self.scratch)
+        return to_onnx(self.scratch)
 
     @property
     def opset(self) -> int | None:
@@ -91,7 +89,7 @@ def program_files(folder: Path) -> tuple[Path, Path]:
     return old if old.is_file() else folder / f"{PREFIX}.json", folder / f"{PREFIX}.pdiparams"
 
 
-def _converted(folder: Path) -> Path:
+def to_onnx(folder: Path) -> Path:
     """`inference.onnx` beside the program that it is made of.
 
     paddle2onnx runs in a process of its own, as it ends the process at an operation that it does not know; nothing is
@@ -115,20 +113,32 @@ def in_own_process(program: str, *arguments: str, **environment: str) -> tuple[i
         text=True,
         check=False,
     )
-    said = [line for line in (done.stdout + done.stderr).splitlines() if "rror" in line or "upport" in line]
+    said = [line for line in (done.stdout + done.stderr).splitlines() if "error" in line.lower() or "upport" in line]
     return done.returncode, " ".join(said[:3]) or "no reason given"
 
 
 @contextmanager
-def _convertible_operations() -> Iterator[None]:
+def paddle_operations() -> Iterator[None]:
+    """While this is open, networks are traced with operations that Paddle Inference can run, and runs fast."""
+    from ppeconv.layers.shuffle import in_one_operation
+    from ppeconv.layers.upsampling import by_repeating
+
+    with in_one_operation(), by_repeating():
+        yield
+
+
+@contextmanager
+def onnx_operations() -> Iterator[None]:
     """While this is open, networks are traced with operations that ONNX knows."""
     import paddle.nn.functional as F
 
     from ppeconv.layers.shuffle import by_reshaping
+    from ppeconv.layers.upsampling import by_repeating
 
     original = F.channel_shuffle
     F.channel_shuffle = by_reshaping
     try:
-        yield
+        with by_repeating():
+            yield
     finally:
         F.channel_shuffle = original

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from paddle import nn
 
@@ -50,6 +51,9 @@ def walk(model: nn.Layer, closed: tuple[type[nn.Layer], ...] = ()) -> Iterator[P
 def exchange(model: nn.Layer, new: Mapping[int, nn.Layer], closed: tuple[type[nn.Layer], ...] = ()) -> nn.Layer:
     """Put new layers in all the places of others, in place.
 
+    Some networks keep layers in a plain list, tuple or dictionary besides and run them from there, as many heads of
+    detectors do; they are exchanged there too.
+
     Args:
         model, closed: see `walk`.
         new: id of a layer -> what takes its place.
@@ -62,4 +66,22 @@ def exchange(model: nn.Layer, new: Mapping[int, nn.Layer], closed: tuple[type[nn
     for place in list(walk(model, closed)):
         if id(place.layer) in new:
             place.put(new[id(place.layer)])
+        elif not isinstance(place.layer, closed):
+            for name, value in list(vars(place.layer).items()):
+                if (changed := _exchanged(value, new)) is not value:
+                    vars(place.layer)[name] = changed
     return model
+
+
+def _exchanged(value: Any, new: Mapping[int, nn.Layer]) -> Any:
+    """An attribute with the new layers in it: lists and dictionaries are changed in place, a tuple is made anew."""
+    if isinstance(value, nn.Layer):
+        return new.get(id(value), value)
+    if isinstance(value, (list, dict)):
+        for key, entry in list(value.items() if isinstance(value, dict) else enumerate(value)):
+            if (changed := _exchanged(entry, new)) is not entry:
+                value[key] = changed
+    elif type(value) is tuple and any(isinstance(entry, (nn.Layer, list, dict, tuple)) for entry in value):
+        entries = tuple(_exchanged(entry, new) for entry in value)
+        return entries if any(now is not before for now, before in zip(entries, value, strict=True)) else value
+    return value

@@ -1,0 +1,198 @@
+"""Training, evaluating and drawing a detector with ppdet's own trainer."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import paddle
+from paddle import Tensor, nn
+
+from ppeconv import files
+from ppeconv.counting import count
+from ppeconv.engine.log import logger
+from ppeconv.engine.setup import select_backend, select_device
+from ppeconv.errors import UserError
+from ppeconv.integrations.ppdet import settings
+from ppeconv.integrations.ppdet.installed import import_ppdet
+from ppeconv.integrations.ppdet.workarounds import work_around
+from ppeconv.layers.parameters import parameter_count
+
+FIGURES = "AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large"
+"""The first of what pycocotools gives, fractions of 1; AP is the mean over the IoU thresholds from 0.5 to 0.95."""
+CURVE = "results.csv"
+"""In the run folder: the figures of every evaluation during training."""
+
+
+def train(config: Any, evaluate: bool = False, resume: str | None = None) -> Path:
+    """Train a detector.
+
+    Args:
+        config: see `settings.load`.
+        evaluate: measure AP at every snapshot, into results.csv of the run folder too.
+        resume: a checkpoint, without its ending, to go on from; "auto" for the newest of the run folder.
+
+    Returns:
+        The run folder, `<save_dir>/<name of the file>`, with `model_final.pdparams`.
+
+    Raises:
+        UserError: the data, the weights or the checkpoint are not there.
+    """
+    folder = settings.run_folder(config)
+    for name in ("TrainDataset", "EvalDataset") if evaluate else ("TrainDataset",):
+        settings.images_of(config, name)
+    checkpoint = _newest(folder) if resume == "auto" else resume
+    if checkpoint and not Path(f"{checkpoint}.pdopt").is_file():
+        raise UserError(f"there is no checkpoint {checkpoint}; give one without its ending, such as {folder / '9'}")
+    trainer = make_trainer(config, "train")
+    if checkpoint:
+        trainer.resume_weights(str(checkpoint))
+        logger.info(f"going on from {checkpoint}, epoch {trainer.start_epoch} of {config['epoch']}")
+    elif weights := config.get("pretrain_weights"):
+        require_weights(weights)
+        trainer.load_weights(weights)
+    trainer.register_callbacks([_curve(trainer, folder / CURVE)])
+    trainer.train(evaluate)
+    return folder
+
+
+def evaluate(config: Any) -> dict[str, float]:
+    """AP of trained weights, `config["weights"]`, on EvalDataset, and what the network costs.
+
+    Returns:
+        FIGURES, fractions of 1, those that have no boxes left out; "params", trainable ones, and "macs", multiply-adds
+        of convolutions and linear layers for one image.
+    """
+    settings.images_of(config, "EvalDataset")
+    require_weights(config["weights"])
+    shape = settings.image_shape(config)
+    trainer = make_trainer(config, "eval")
+    trainer.load_weights(config["weights"])
+    figures = _figures_kept(trainer)
+    trainer.evaluate()
+    if not figures:
+        raise UserError(f"the detector found no box in any picture; is {config['weights']} trained?")
+    macs = count(OnImages(trainer.model), [1, *shape]).macs
+    return {**figures, "params": parameter_count(trainer.model), "macs": macs}
+
+
+def draw(config: Any, images: Sequence[str], folder: str | Path, threshold: float = 0.5) -> list[Path]:
+    """Draw the boxes that a trained detector finds into copies of pictures.
+
+    Args:
+        config: see `settings.load`; its `weights` are taken.
+        images: the pictures.
+        folder: where the copies go, under the names of the pictures.
+        threshold: boxes below this score are left out.
+    """
+    require_weights(config["weights"])
+    settings.require_labels(config)
+    for image in images:
+        if not Path(image).is_file():
+            raise UserError(f"there is no picture {image}")
+    trainer = make_trainer(config, "test")
+    trainer.load_weights(config["weights"])
+    trainer.predict(list(images), draw_threshold=threshold, output_dir=str(folder))
+    return [Path(folder) / Path(image).name for image in images]
+
+
+class OnImages(nn.Layer):
+    """A detector as a network of images: [N, C, H, W] -> its outputs, boxes and scores before suppression.
+
+    Detectors that suppress overlapping boxes in any case give what is left.
+    """
+
+    def __init__(self, detector: nn.Layer):
+        super().__init__()
+        self.detector, self.training = detector, detector.training
+
+    def forward(self, image: Tensor) -> Any:
+        whole = paddle.ones([paddle.shape(image)[0], 2])
+        inputs = {"image": image, "im_shape": whole * paddle.to_tensor(image.shape[2:], "float32")}
+        if not suppresses_last(self.detector):
+            return self.detector({**inputs, "scale_factor": whole})
+        before, self.detector.export_nms = self.detector.export_nms, False
+        try:
+            return self.detector({**inputs, "scale_factor": whole})
+        finally:
+            self.detector.export_nms = before
+
+
+def suppresses_last(model: nn.Layer) -> bool:
+    """Whether a detector can leave out the suppression of overlapping boxes."""
+    return hasattr(model, "export_nms")
+
+
+def make_trainer(config: Any, mode: str) -> Any:
+    """ppdet's trainer, for "train", "eval" or "test", on the device and with the CPU layers that there are."""
+    work_around()
+    engine = import_ppdet("engine")
+    device = select_device("gpu" if config["use_gpu"] else "cpu")
+    logger.info(select_backend("auto", device))
+    engine.set_random_seed(config["seed"])
+    config["output_eval"] = str(settings.run_folder(config))
+    Path(config["output_eval"]).mkdir(parents=True, exist_ok=True)
+    return engine.Trainer(config, mode=mode)
+
+
+def _newest(folder: Path) -> Path | None:
+    """The checkpoint of the latest epoch, without its ending."""
+    epochs = [int(file.stem) for file in folder.glob("*.pdopt") if file.stem.isdigit()]
+    return folder / str(max(epochs)) if epochs else None
+
+
+def require_weights(path: str) -> None:
+    """Raise a UserError where a file of weights, named with or without its ending, is not there."""
+    if "://" not in path and not Path(path.removesuffix(".pdparams") + ".pdparams").is_file():
+        raise UserError(f"there are no weights {path}; train the detector first, or name weights with -o weights=PATH")
+
+
+def _figures(trainer: Any) -> dict[str, float]:
+    """What the last evaluation gave; nothing where no box was found."""
+    results = [metric.get_results().get("bbox") for metric in trainer._metrics]
+    found: Sequence[float] = next((values for values in results if values is not None), [])
+    return {name: float(value) for name, value in zip(FIGURES, found, strict=False) if value >= 0}
+
+
+def _figures_kept(trainer: Any) -> dict[str, float]:
+    """A dictionary into which an evaluation puts its figures; ppdet forgets them when it ends."""
+    figures: dict[str, float] = {}
+
+    class Keeper(import_ppdet("engine").Callback):  # type: ignore[misc]
+        def on_epoch_end(self, status: Any) -> None:
+            figures.update(_figures(trainer))
+
+    trainer.register_callbacks([Keeper(trainer)])
+    return figures
+
+
+def _curve(trainer: Any, file: Path) -> Any:
+    """What writes the figures of every evaluation during training into a file, the epochs before a resume kept."""
+
+    class Curve(import_ppdet("engine").Callback):  # type: ignore[misc]
+        def on_epoch_end(self, status: Any) -> None:
+            if status["mode"] == "eval" and (figures := _figures(trainer)):
+                epoch = status["epoch_id"] + 1
+                rows = [row for row in read_curve(file) if row["epoch"] < epoch]
+                write_curve(file, [*rows, {"epoch": epoch, **figures}])
+
+    return Curve(trainer)
+
+
+def read_curve(file: Path) -> list[dict[str, float]]:
+    """Epoch and figures of every evaluation; nothing where there is no file."""
+    if not file.is_file():
+        return []
+    rows = csv.DictReader(files.read(file, files.TEXT).decode().splitlines())
+    return [{key: float(value) for key, value in row.items() if value} for row in rows]
+
+
+def write_curve(file: Path, rows: Sequence[dict[str, float]]) -> None:
+    """Write what `read_curve` reads, whole or not at all."""
+    lines = [",".join(("epoch", *FIGURES))]
+    for row in rows:
+        figures = [f"{row[name]:.4f}" if name in row else "" for name in FIGURES]
+        lines.append(",".join((str(int(row["epoch"])), *figures)))
+    files.write_whole(file, ("\n".join(lines) + "\n").encode())

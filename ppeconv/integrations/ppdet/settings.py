@@ -1,0 +1,129 @@
+"""The settings of a detector: a YAML file in ppdet's own form, and what the command line changes in it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ppeconv.config.files import find
+from ppeconv.engine.devices import has_gpu
+from ppeconv.errors import UserError, first_line, nearest
+from ppeconv.integrations.ppdet.installed import import_ppdet
+from ppeconv.schema.values import from_yaml
+
+DATA_FOLDER = "dataset"
+"""A data set whose folder begins with it lies in $PPECONV_DATA where that is set."""
+COCO_CLASSES = 80
+_DATASETS = "TrainDataset", "EvalDataset", "TestDataset"
+
+
+def load(file: str, overrides: Sequence[str] = ()) -> Any:
+    """ppdet's configuration, for one detector in a process.
+
+    Args:
+        file: a path, or the name of one that comes with ppeconv.
+        overrides: "epoch=1", "PPEConv.width=0.5", "TrainDataset.dataset_dir=DIR".
+
+    Raises:
+        UserError: the file cannot be read, or there is nothing of a name.
+    """
+    workspace = import_ppdet("core.workspace")
+    import_ppdet("engine")  # registers all that a file may name
+    path = find(file, "detection")
+    try:
+        config = workspace.load_config(str(path))
+    except (OSError, yaml.YAMLError, TypeError, AttributeError, AssertionError) as error:
+        raise UserError(f"{path} is not a configuration of PaddleDetection: {first_line(error)}") from None
+    if "architecture" not in config:
+        raise UserError(f"{path} names no architecture; it should be a configuration of PaddleDetection")
+    for text in overrides:
+        key, sign, value = text.partition("=")
+        if not sign:
+            raise UserError(f"-o should be key=value, such as epoch=1; got {text!r}")
+        _set(config, key.strip().split("."), from_yaml(value, key))
+    _fill(config)
+    return config
+
+
+def run_folder(config: Mapping[str, Any]) -> Path:
+    """Where ppdet writes the weights of a detector."""
+    return Path(config["save_dir"]) / config["filename"]
+
+
+def image_shape(config: Mapping[str, Any]) -> list[int]:
+    """[C, H, W] of the images that the exported detector takes.
+
+    Raises:
+        UserError: the file does not say.
+    """
+    shape = (config["TestReader"].get("inputs_def") or {}).get("image_shape")
+    if not shape or len(shape) < 3 or min(shape[-3:]) < 1:
+        raise UserError("TestReader.inputs_def.image_shape should be [1, 3, height, width] of the exported detector")
+    return list(shape[-3:])
+
+
+def images_of(config: Mapping[str, Any], name: str) -> tuple[Path, Path]:
+    """The file of annotations and the folder of images of a data set, such as "TrainDataset".
+
+    Raises:
+        UserError: one of them is not there.
+    """
+    dataset = config[name]
+    folder = Path(dataset.dataset_dir or "")
+    annotations, images = folder / (dataset.anno_path or ""), folder / (getattr(dataset, "image_dir", None) or "")
+    for place in (annotations, images):
+        if not place.exists():
+            raise UserError(
+                f"{name} is not there: {place}; put the data set into {DATA_FOLDER}/, or into $PPECONV_DATA, or name "
+                f"its folder with -o {name}.dataset_dir=DIR (docs/detection.md)"
+            )
+    return annotations, images
+
+
+def require_labels(config: Mapping[str, Any]) -> None:
+    """Raise a UserError where the annotations of TestDataset are missing, from which classes have their names.
+
+    ppdet takes those of COCO then, which are right where there are as many classes.
+    """
+    if config["metric"] == "COCO" and config["num_classes"] != COCO_CLASSES:
+        images_of(config, "TestDataset")
+
+
+def _set(config: Any, path: Sequence[str], value: Any) -> None:
+    """Change one value; objects of ppdet, such as its data sets, have their attributes changed."""
+    if len(path) == 1 and path[0] not in config and (near := nearest(path[0], config)).startswith("; did you mean"):
+        raise UserError(f"the configuration has no key {path[0]!r}{near}")
+    holder = config
+    for depth, name in enumerate(path[:-1]):
+        if isinstance(holder, dict):
+            if not isinstance(holder.get(name), dict) and not hasattr(holder.get(name), "__dict__"):
+                if depth == 0:
+                    raise UserError(f"the configuration has no section {name!r}{nearest(name, config)}")
+                holder[name] = {}
+            holder = holder[name]
+        else:
+            holder = getattr(holder, name)
+    if isinstance(holder, dict):
+        holder[path[-1]] = value
+    elif hasattr(holder, path[-1]):
+        setattr(holder, path[-1], value)
+    else:
+        raise UserError(f"{'.'.join(path[:-1])} has no {path[-1]!r}{nearest(path[-1], vars(holder))}")
+
+
+def _fill(config: Any) -> None:
+    """What a file may leave out, and where the data lie."""
+    for key, value in {"use_gpu": has_gpu(), "use_npu": False, "use_mlu": False, "use_xpu": False, "seed": 0}.items():
+        config.setdefault(key, value)
+    config.setdefault("save_dir", "output/detection")
+    config.setdefault("weights", str(run_folder(config) / "model_final"))
+    data = os.environ.get("PPECONV_DATA")
+    for name in _DATASETS:
+        dataset = config.get(name)
+        folder = Path(getattr(dataset, "dataset_dir", None) or "")
+        if data and folder.parts[:1] == (DATA_FOLDER,):
+            dataset.dataset_dir = str(Path(data, *folder.parts[1:]))
