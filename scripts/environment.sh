@@ -36,3 +36,13 @@ install_package() {
     "${pip[@]}" --no-deps --no-build-isolation -e .
   fi
 }
+
+# install_detection DIR: an environment with PaddleDetection, on Python 3.10 or 3.11. It goes on top without its own pins,
+# which no longer fit each other.
+install_detection() {
+  make_environment "$1" requirements-det.txt requirements-onnx.txt
+  if ! "$1/bin/python" -I -c 'import importlib.util as it, sys; sys.exit(it.find_spec("ppdet") is None)'; then
+    "$1/bin/python" -m pip install -q --disable-pip-version-check --no-deps paddledet==2.6.0
+  fi
+  install_package "$1"
+}

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
+from typing import Any
 
+from ppeconv import files
 from ppeconv.cli.options import CommandParser, add_import, listed, of, path
 from ppeconv.domains import ShareOrAll, Threads
 from ppeconv.errors import UserError
 
+EVALUATION, LATENCY = "evaluation.json", "latency.json"
+"""In the run folder: what eval found last, and what export --measure did."""
 _PICTURES = ".jpg", ".jpeg", ".png", ".bmp"
 
 
@@ -69,6 +74,7 @@ def run(arguments: argparse.Namespace) -> None:
     elif arguments.part == "eval":
         figures = detector.evaluate(config)
         print("ppeconv: " + ", ".join(f"{name} {_text(value)}" for name, value in figures.items()))
+        _keep(settings.run_folder(config) / EVALUATION, {"annotations": config["EvalDataset"].anno_path, **figures})
     elif arguments.part == "infer":
         drawn = detector.draw(config, _pictures(arguments), arguments.output_dir, arguments.draw_threshold)
         print(f"ppeconv: drew {len(drawn)} pictures into {arguments.output_dir}")
@@ -78,8 +84,11 @@ def run(arguments: argparse.Namespace) -> None:
         folder = Path(arguments.output_dir) / config["filename"]
         print(f"ppeconv: wrote {export(config, folder, arguments.form, arguments.to)}")
         if arguments.measure:
-            for (runtime, form), milliseconds in measure(config, arguments.to, arguments.threads).items():
+            times = measure(config, arguments.to, arguments.threads)
+            for (runtime, form), milliseconds in times.items():
                 print(f"ppeconv: {runtime}, {form}: {milliseconds:.2f} ms")
+            kept = {f"{runtime} {form}": milliseconds for (runtime, form), milliseconds in times.items()}
+            _keep(settings.run_folder(config) / LATENCY, {"threads": arguments.threads, **kept})
 
 
 def _part(parts: argparse._SubParsersAction, name: str, what: str) -> argparse.ArgumentParser:
@@ -103,6 +112,10 @@ def _pictures(arguments: argparse.Namespace) -> list[str]:
     if not found:
         raise UserError(f"there are no pictures ({', '.join(_PICTURES)}) in {folder}")
     return found
+
+
+def _keep(file: Path, facts: dict[str, Any]) -> None:
+    files.write_whole(file, (json.dumps(facts, indent=1) + "\n").encode())
 
 
 def _text(value: float) -> str:

@@ -138,9 +138,9 @@ def make_trainer(config: Any, mode: str) -> Any:
 
 
 def _newest(folder: Path) -> Path | None:
-    """The checkpoint of the latest epoch, without its ending."""
-    epochs = [int(file.stem) for file in folder.glob("*.pdopt") if file.stem.isdigit()]
-    return folder / str(max(epochs)) if epochs else None
+    """The checkpoint that was written last, without its ending."""
+    written = [file for file in folder.glob("*.pdopt") if file.stem.isdigit() or file.stem == "model_final"]
+    return max(written, key=lambda file: file.stat().st_mtime).with_suffix("") if written else None
 
 
 def require_weights(path: str) -> None:

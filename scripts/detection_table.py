@@ -1,0 +1,50 @@
+"""The table of trained detectors, from their run folders: python scripts/detection_table.py output/detection
+
+A row for each run that `detect eval` has evaluated; latencies are those of `detect export --measure`.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+HEAD = [
+    "backbone",
+    "AP",
+    "AP50",
+    "parameters",
+    "MACs",
+    "Paddle Inference, ms",
+    "deployed",
+    "ONNX Runtime, ms",
+    "deployed",
+]
+TIMES = "paddle trained", "paddle deployed", "onnx trained", "onnx deployed"
+
+
+def main() -> int:
+    """Print the table of the folder that the command line names; returns the exit code."""
+    if len(sys.argv) != 2:
+        print(__doc__, file=sys.stderr)
+        return 2
+    rows = [row(file.parent) for file in sorted(Path(sys.argv[1]).glob("*/evaluation.json"))]
+    print(f"| {' | '.join(HEAD)} |\n|{'---|' * len(HEAD)}")
+    for cells in rows:
+        print(f"| {' | '.join(cells)} |")
+    return 0
+
+
+def row(run: Path) -> list[str]:
+    """The cells of a run."""
+    found = json.loads((run / "evaluation.json").read_text("utf-8"))
+    file = run / "latency.json"
+    times = json.loads(file.read_text("utf-8")) if file.is_file() else {}
+    return [
+        run.name,
+        *(f"{found[name]:.2%}" for name in ("AP", "AP50")),
+        *(f"{found[name]:,}" for name in ("params", "macs")),
+        *(f"{times[name]:.1f}" if name in times else "—" for name in TIMES),
+    ]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
