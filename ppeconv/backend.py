@@ -2,7 +2,7 @@
 
     from ppeconv import backend
     backend.enable()            # or `with backend.enabled():`, or backend.select("auto", "cpu")
-    backend.enable("bf16")      # convolutions multiply bfloat16 numbers, on CPUs that do; weights stay float32
+    backend.enable("bf16")      # activations and products in bfloat16, on CPUs that have it; weights stay float32
 
 Convolutions, batch normalisation, pooling and what lies between them then run through the oneDNN library
 that the paddlepaddle wheel brings, on channels-last tensors behind ordinary [N, C, H, W] ones.
@@ -49,8 +49,9 @@ def enable(precision: str = "float32") -> None:
     """Use the fast layers from now on.
 
     Args:
-        precision: "float32", or "bf16": convolutions and their gradients multiply bfloat16 numbers and add them up in
-            float32. Weights, norms and whatever else the network computes stay float32.
+        precision: of this thread, "float32" or "bf16": convolutions and their gradients multiply bfloat16 numbers and
+            add them up in float32, and the fast layers hand bfloat16 activations to each other. Weights, statistics,
+            and whatever Paddle's own operators compute stay float32.
 
     Raises:
         UserError: for another precision, and for bf16 on a CPU that would only imitate it.

@@ -1,6 +1,8 @@
-"""The fast CPU layers multiplying bfloat16 numbers, against float32."""
+"""The fast CPU layers in bfloat16, against float32."""
 
 from __future__ import annotations
+
+import itertools
 
 import numpy as np
 import paddle
@@ -13,6 +15,7 @@ from ppeconv import UserError, backend
 from ppeconv.cpu.library import onednn
 from ppeconv.cpu.training import precision
 from ppeconv.engine.precision import mixed_precision
+from ppeconv.layers import functional
 from tests.cpu.test_backend_layers import convolutions
 from tests.support.precision import fast_results, normal, relative_error, results
 from tests.support.runs import skip_without_bf16
@@ -40,7 +43,6 @@ def assert_near_float32(function, *arrays):
     with backend.enabled("bf16"):
         found = results(function, arrays)
     for ours, truth in zip(found, exact, strict=True):
-        assert ours.dtype == truth.dtype == np.float32
         assert relative_error(ours, truth) <= LARGEST_ERROR
     assert not np.array_equal(found[0], exact[0])
 
@@ -92,6 +94,133 @@ def test_what_bf16_holds_is_multiplied_exactly():
         found = results(F.conv2d, [image, weight])
     assert np.abs(exact[0]).max() <= 256
     np.testing.assert_array_equal(found[0], exact[0])
+
+
+def activation(x):
+    """What a fast layer makes of an image, in bfloat16 where those are on."""
+    weight = np.zeros((x.shape[1], x.shape[1], 1, 1), "float32")
+    weight[range(x.shape[1]), range(x.shape[1])] = 1
+    return F.conv2d(x, paddle.to_tensor(weight))
+
+
+def normalised(x, scale, shift):
+    statistics = paddle.zeros([24]), paddle.ones([24])
+    return F.batch_norm(activation(x), *statistics, scale, shift, training=True)
+
+
+IMAGE, VECTOR, GATE = (4, 24, 10, 9), (24,), (4, 24, 1, 1)
+FUNCTIONS = {
+    "norm": (normalised, IMAGE, VECTOR, VECTOR),
+    "norm and ReLU": (lambda *it: F.relu(normalised(*it)), (16, 24, 16, 16), VECTOR, VECTOR),
+    "ReLU": (lambda x: F.relu(activation(x)), IMAGE),
+    "ReLU of a sum": (lambda x, y: F.relu(activation(x) + activation(y)), (16, 24, 16, 16), (16, 24, 16, 16)),
+    "ReLU of norm and sum": (
+        lambda x, y, *it: F.relu(normalised(x, *it) + activation(y)),
+        (16, 24, 16, 16),
+        (16, 24, 16, 16),
+        VECTOR,
+        VECTOR,
+    ),
+    "sum with itself": (lambda x: (lambda y: y + y)(activation(x)), IMAGE),
+    "sum with float32": (lambda x, y: activation(x) + y, IMAGE, IMAGE),
+    "maximum pooling": (lambda x: F.max_pool2d(activation(x), 3, 2, 1), IMAGE),
+    "average pooling": (lambda x: F.avg_pool2d(activation(x), 2), IMAGE),
+    "mean": (lambda x: activation(x).mean([2, 3]), IMAGE),
+    "gate": (lambda x, gate: activation(x) * F.sigmoid(gate), IMAGE, GATE),
+    "gate of its own": (lambda x: (lambda y: y * F.sigmoid(y.mean([2, 3], keepdim=True)))(activation(x)), IMAGE),
+    "shift": (lambda x, gate: activation(x) + gate, IMAGE, GATE),
+    "blend": (lambda x, y: functional.softmax_blend(activation(x), activation(y)), IMAGE, IMAGE),
+    "concat": (lambda x, y: paddle.concat([activation(x), activation(y)], 1), IMAGE, IMAGE),
+    "concat with float32": (lambda x, y: paddle.concat([activation(x), F.hardswish(y)], 1), IMAGE, IMAGE),
+    "split": (lambda x: (lambda a, b: F.relu(a) * b)(*activation(x).split(2, 1)), IMAGE),
+    "channels": (lambda x: activation(x)[:, 3:17] * 2, IMAGE),
+    "shuffle": (lambda x: F.channel_shuffle(activation(x), 3), IMAGE),
+    "operators of Paddle": (lambda x: F.softmax(F.hardswish(activation(x)).flatten(1)) * 9, IMAGE),
+    "in Paddle's layout": (lambda x: activation(x).transpose([0, 2, 3, 1]).reshape([4, -1, 12]).exp(), IMAGE),
+    "linear": (lambda x, weight: F.linear(activation(x).mean([2, 3]), weight), IMAGE, (24, 5)),
+}
+
+
+@pytest.mark.usefixtures("_has_bf16")
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_what_lies_between_convolutions(name):
+    function, *shapes = FUNCTIONS[name]
+    # Whole sixteenths, which bfloat16 holds: rounding decides on no maximum and on no ReLU.
+    arrays = [np.round(normal(*shape) * 16) / 16 for shape in shapes]
+    exact = fast_results(function, arrays)
+    with backend.enabled("bf16"):
+        found = results(function, arrays)
+    for ours, truth in zip(found, exact, strict=True):
+        assert relative_error(ours, truth) <= 2 * LARGEST_ERROR  # several are one behind the other
+
+
+@pytest.mark.usefixtures("_has_bf16")
+def test_activations_stay_bfloat16_and_statistics_float32():
+    scale, shift = paddle.ones([24]), paddle.zeros([24])
+    mean, variance = paddle.zeros([24]), paddle.ones([24])
+    with backend.enabled("bf16"):
+        x = activation(paddle.to_tensor(normal(*IMAGE)))
+        y = F.relu(F.batch_norm(x, mean, variance, scale, shift, training=True))
+        z = F.max_pool2d(y + x, 2)
+        assert x.dtype == y.dtype == z.dtype == paddle.bfloat16
+        assert F.softmax(z.flatten(1)).dtype == paddle.float32
+    np.testing.assert_allclose(mean.numpy(), 0.1 * normal(*IMAGE).mean((0, 2, 3)), rtol=1e-2, atol=1e-4)
+
+
+@pytest.mark.usefixtures("_has_bf16")
+def test_one_activation_taken_by_layers_and_operators_in_any_order():
+    """Its gradients are added up in one place, whoever sends the first."""
+
+    def branches(order):
+        takers = {
+            "layer": lambda x: F.max_pool2d(x, 1) * 3,
+            "sum": lambda x: x + activation(paddle.ones(x.shape)),
+            "operator": F.hardswish,
+            "convolution": activation,
+        }
+
+        def function(image):
+            x = activation(image)
+            return sum(takers[name](x).astype("float32") * (2 + place) for place, name in enumerate(order))
+
+        return function
+
+    for order in itertools.permutations(("layer", "sum", "operator", "convolution")):
+        function, arrays = branches(order), [normal(2, 16, 5, 5)]
+        exact = fast_results(function, arrays)
+        with backend.enabled("bf16"):
+            found = results(function, arrays)
+        assert relative_error(found[1], exact[1]) <= LARGEST_ERROR, order
+
+
+@pytest.mark.usefixtures("_has_bf16")
+def test_several_backward_passes_through_what_they_share():
+    """Losses of one network, each with a backward pass of its own, leave the sum of their gradients."""
+
+    def gradient():
+        x = paddle.to_tensor(normal(2, 16, 5, 5), stop_gradient=False)
+        for _ in range(2):
+            y = activation(x)
+            (F.relu(y) + y).sum().backward()
+        return x.grad.numpy()
+
+    with backend.enabled():
+        exact = gradient()
+    with backend.enabled("bf16"):
+        found = gradient()
+    assert relative_error(found, exact) <= LARGEST_ERROR
+
+
+@pytest.mark.usefixtures("_has_bf16")
+def test_hooks_see_bfloat16_gradients():
+    seen = []
+    with backend.enabled("bf16"):
+        x = paddle.to_tensor(normal(2, 16, 5, 5), stop_gradient=False)
+        y = activation(x)
+        y.register_hook(seen.append)
+        F.conv2d(y, paddle.ones([4, 16, 3, 3])).sum().backward()
+    assert seen[0].shape == y.shape
+    np.testing.assert_allclose(seen[0].astype("float32").numpy(), x.grad.numpy(), rtol=1e-2)
 
 
 @pytest.mark.usefixtures("_has_bf16")

@@ -41,7 +41,7 @@ def results(function, arrays, dtype="float32"):
     output = function(*operands)
     weighting = np.random.default_rng(7).standard_normal(output.shape).astype("float32").astype(dtype)
     (output * paddle.to_tensor(weighting)).sum().backward()
-    return [output.numpy(), *(it.grad.numpy() for it in operands if it is not None)]
+    return [output.astype(dtype).numpy(), *(it.grad.numpy() for it in operands if it is not None)]
 
 
 def fast_results(function, arrays):

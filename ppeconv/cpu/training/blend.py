@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from paddle import Tensor
-from paddle.autograd import PyLayer
 from paddle.nn import functional as F
 
 from ppeconv.cpu.library import openmp
@@ -13,6 +12,8 @@ from ppeconv.cpu.library.onednn import BINARY_ADD as ADD
 from ppeconv.cpu.library.onednn import BINARY_MULTIPLY as MULTIPLY
 from ppeconv.cpu.library.onednn import BINARY_SUB as SUBTRACT
 from ppeconv.cpu.training import broadcast, layout
+from ppeconv.cpu.training.fan import Layer
+from ppeconv.cpu.training.rounding import alike
 
 
 def softmax_blend(original: Callable) -> Callable:
@@ -22,13 +23,15 @@ def softmax_blend(original: Callable) -> Callable:
         first_rows, second_rows = layout.remembered_rows(first), layout.remembered_rows(second)
         if first_rows is None or second_rows is None:
             return original(first, second)
-        steps = broadcast.plan(tuple(first_rows.shape), first_rows.shape[0], openmp.threads())
+        first_rows, second_rows = alike(first_rows, second_rows)
+        n, data_type = first_rows.shape[0], layout.data_type(first_rows)
+        steps = broadcast.plan(tuple(first_rows.shape), n, data_type, openmp.threads())
         return layout.image(_Blend.apply(first_rows, second_rows, steps))
 
     return stand_in
 
 
-class _Blend(PyLayer):
+class _Blend(Layer):
     """The blend of rows, differentiated through its gate.
 
     With g the incoming gradient, a the gate and p the mean of g * (first - second), the first term's gradient is

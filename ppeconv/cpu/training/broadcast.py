@@ -6,27 +6,30 @@ import functools
 from typing import Any
 
 import paddle
-from paddle.autograd import PyLayer
 
 from ppeconv.cpu.library import onednn
 from ppeconv.cpu.library.execution import Primitive
 from ppeconv.cpu.library.onednn import BINARY_ADD as ADD
 from ppeconv.cpu.library.onednn import BINARY_MULTIPLY as MULTIPLY
 from ppeconv.cpu.training import layout, pool
+from ppeconv.cpu.training.fan import Layer
+from ppeconv.cpu.training.rounding import rounded
 
 
 class _Plan:
     """Operations on rows of one shape, other such rows and a gate."""
 
-    def __init__(self, shape: tuple[int, ...], samples: int, threads: int):
+    def __init__(self, shape: tuple[int, ...], samples: int, data_type: int, threads: int):
         n, h, w, c = shape
-        self._full, self._gate = onednn.dense([n, h * w, c]), onednn.dense([samples, 1, c])
-        whole = pool.Geometry((n, c, h, w), (h, w), (1, 1), (0, 0, 0, 0), False, onednn.POOLING_AVERAGE_ALL, threads)
+        self._full, self._gate = onednn.dense([n, h * w, c], data_type), onednn.dense([samples, 1, c])
+        whole = pool.Geometry(
+            (n, c, h, w), (h, w), (1, 1), (0, 0, 0, 0), False, onednn.POOLING_AVERAGE_ALL, threads, data_type
+        )
         average = pool.plan(whole)
         if average is None:
             raise onednn.Unsupported("oneDNN has no fast average of this shape")
         self._average = average.forward
-        self._shape, self._samples = shape, samples
+        self._shape, self._samples, self._data_type = shape, samples, data_type
         self._primitive = functools.cache(self._build)
 
     def combined(self, rows: paddle.Tensor, *chain: Any, into: paddle.Tensor | None = None) -> paddle.Tensor:
@@ -35,7 +38,7 @@ class _Plan:
         The first operand is a gate or rows, those behind it are rows. `into` may be an operand.
         """
         operations, operands = chain[::2], chain[1::2]
-        result = layout.new(rows.shape) if into is None else into
+        result = layout.new(rows.shape, self._data_type) if into is None else into
         primitive = self._primitive(operations, operands[0].shape != rows.shape)
         primitive(*[it.data_ptr() for it in (rows, *operands, result)])
         return result
@@ -51,11 +54,11 @@ class _Plan:
         return Primitive(recipe, inputs, {onednn.DST: self._full})
 
     def mean(self, rows: paddle.Tensor) -> paddle.Tensor:
-        """The mean over all positions of each sample's channel."""
+        """The mean over all positions of each sample's channel, in float32."""
         n, _, _, c = self._shape
-        mean = layout.new([n, 1, 1, c])
+        mean = layout.new([n, 1, 1, c], self._data_type)
         self._average(rows.data_ptr(), mean.data_ptr())
-        return mean
+        return rounded(mean, onednn.FLOAT32)
 
     def total(self, rows: paddle.Tensor) -> paddle.Tensor:
         """The sum over all positions (and over samples, where the gate is shared by them)."""
@@ -65,12 +68,12 @@ class _Plan:
 
 
 @functools.lru_cache(maxsize=1024)
-def plan(shape: tuple[int, ...], samples: int, threads: int) -> _Plan:
-    """The primitives for rows of a shape and a gate shared by all samples (1) or one for each."""
-    return _Plan(shape, samples, threads)
+def plan(shape: tuple[int, ...], samples: int, data_type: int, threads: int) -> _Plan:
+    """The primitives for rows of a shape and a float32 gate shared by all samples (1) or one for each."""
+    return _Plan(shape, samples, data_type, threads)
 
 
-class Multiply(PyLayer):
+class Multiply(Layer):
     """Rows times a gate."""
 
     @staticmethod
@@ -90,7 +93,7 @@ class Multiply(PyLayer):
         )
 
 
-class Add(PyLayer):
+class Add(Layer):
     """Rows plus a gate."""
 
     @staticmethod

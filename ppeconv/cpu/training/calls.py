@@ -16,10 +16,11 @@ from paddle.nn import functional
 from ppeconv.cpu.library import onednn, openmp
 from ppeconv.cpu.library.window import Geometry, explicit_padding
 from ppeconv.cpu.training import channels, conv, layout, norm, pool, precision, rectify
+from ppeconv.cpu.training.rounding import alike, rows_in
 
 
 def _serves(x: Any, *operands: Tensor | None) -> bool:
-    """Whether x is a float32 [N, C, H, W] activation on the CPU and the operands are of its type."""
+    """Whether x is an [N, C, H, W] activation on the CPU, in float32 or bfloat16, and the operands are float32."""
     if not _has_rows(x) and not (type(x) is Tensor and _is_image(x) and x.place.is_cpu_place()):
         return False
     return all(it is None or it.dtype == paddle.float32 for it in operands)
@@ -105,11 +106,11 @@ def batch_norm(original: Callable) -> Callable:
     def stand_in(x, mean, variance, scale, shift, is_test, momentum, epsilon, data_format, *rest):
         steps = None
         if scale is not None and shift is not None and data_format == "NCHW" and _serves(x, scale, shift):
-            steps = norm.plan(tuple(x.shape), epsilon, openmp.threads())
+            steps = norm.plan(tuple(x.shape), epsilon, layout.data_type(x), openmp.threads())
         if steps is None:
             return original(x, mean, variance, scale, shift, is_test, momentum, epsilon, data_format, *rest)
         use_global_stats, trainable_statistics = rest
-        rows = layout.to_rows(x)
+        rows = rows_in(steps.data_type, layout.to_rows(x))
         fixed = use_global_stats or (is_test and not trainable_statistics)
         parameters = scale.numpy(), shift.numpy()
         statistics = norm.Statistics(mean.numpy(), variance.numpy()) if fixed else steps.measure(rows)
@@ -130,10 +131,10 @@ def pool2d(original: Callable) -> Callable:
         geometry = None
         if data_format == "NCHW" and _serves(x):
             geometry = _pooling(x.shape, kernel, stride, padding, ceil, exclusive, *how)
-        steps = None if geometry is None else pool.plan(geometry)
+        steps = None if geometry is None else pool.plan(geometry._replace(data_type=layout.data_type(x)))
         if steps is None:
             return original(x, kernel, stride, padding, ceil, exclusive, data_format, *how)
-        return layout.image(pool.Pooling.apply(layout.to_rows(x), steps))
+        return layout.image(pool.Pooling.apply(rows_in(steps.data_type, layout.to_rows(x)), steps))
 
     return stand_in
 
@@ -159,7 +160,7 @@ def concat(original: Callable) -> Callable:
 
     def stand_in(tensors, axis):
         if axis in (1, -3) and any(_has_rows(it) for it in tensors) and all(map(_is_image, tensors)):
-            return layout.image(channels.Join.apply(*map(layout.to_rows, tensors)))
+            return layout.image(channels.Join.apply(*alike(*map(layout.to_rows, tensors))))
         return original(tensors, axis)
 
     return stand_in
@@ -251,4 +252,4 @@ def _has_rows(x: object) -> bool:
 
 
 def _is_image(x: Tensor) -> bool:
-    return x.ndim == 4 and x.dtype == paddle.float32
+    return x.ndim == 4 and layout.holds(x)

@@ -5,12 +5,11 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 
-from paddle.autograd import PyLayer
-
 from ppeconv.cpu.library import onednn
 from ppeconv.cpu.library.window import Geometry
 from ppeconv.cpu.training import direct, layout, pointwise, winograd
-from ppeconv.cpu.training.precision import rounded
+from ppeconv.cpu.training.fan import Layer
+from ppeconv.cpu.training.rounding import rounded
 
 
 class _Plan:
@@ -58,7 +57,7 @@ def plan(geometry: Geometry) -> _Plan | None:
         return plan(geometry._replace(data_type=onednn.FLOAT32)) if geometry.data_type != onednn.FLOAT32 else None
 
 
-class Convolution(PyLayer):
+class Convolution(Layer):
     """Convolution of rows by a plan."""
 
     @staticmethod
@@ -69,8 +68,8 @@ class Convolution(PyLayer):
         image, result = rounded(rows, steps.data_type), layout.new(steps.output, steps.data_type)
         steps.forward(*[tensor.data_ptr() for tensor in (image, weight, *bias, result)])
         ctx.save_for_backward(image, weight)
-        ctx.steps, ctx.biased = steps, bool(bias)
-        return rounded(result, onednn.FLOAT32)
+        ctx.steps, ctx.biased, ctx.data_type = steps, bool(bias), layout.data_type(rows)
+        return result
 
     @staticmethod
     def backward(ctx, gradient):
@@ -88,4 +87,4 @@ class Convolution(PyLayer):
             ctx.steps.image_gradient(at_gradient, at_weight, at_image_gradient)
         if wants_weight:
             ctx.steps.weight_gradient(at_image, at_gradient, *at_parameters)
-        return rounded(image_gradient, onednn.FLOAT32) if wants_image else None, *parameters
+        return rounded(image_gradient, ctx.data_type) if wants_image else None, *parameters

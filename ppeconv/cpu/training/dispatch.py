@@ -114,6 +114,7 @@ def turn_on(numbers: str = "float32") -> None:
 
 def turn_off() -> None:
     """Put the originals back and return the memory that was kept."""
+    precision.use("float32")
     if patches.installed:
         patches.remove()
         Scratch.release()

@@ -12,8 +12,10 @@ from typing import Any
 
 from paddle import Tensor
 
-from ppeconv.cpu.library import openmp
-from ppeconv.cpu.training import broadcast, layout, rectify
+from ppeconv.cpu.library import onednn, openmp
+from ppeconv.cpu.training import broadcast, flat, layout, rectify
+from ppeconv.cpu.training.fan import Layer
+from ppeconv.cpu.training.rounding import alike, float_rows
 
 UNARY = (
     "relu6", "leaky_relu", "hardswish", "hardsigmoid", "hardtanh", "swish", "silu", "sigmoid",
@@ -28,7 +30,7 @@ def unary(original: Callable) -> Callable:
         rows = layout.remembered_rows(x)
         if rows is None:
             return original(x, *arguments)
-        return layout.image(original(rows, *arguments))
+        return layout.image(original(float_rows(rows), *arguments))
 
     return operator
 
@@ -41,12 +43,13 @@ def binary(original: Callable, gated: type | None = None, is_sum: bool = False) 
         if x_rows is None and y_rows is None:
             return original(x, y, *arguments)
         if isinstance(y, Number):
-            return layout.image(original(x_rows, y, *arguments))
+            return layout.image(original(float_rows(x_rows), y, *arguments))
         if not _alike(x, y):
             return original(x, y, *arguments)
         if x.shape == y.shape:
-            pair = [layout.to_rows(tensor) for tensor in (x, y)]
-            result = original(*pair, *arguments)
+            pair = alike(*map(layout.to_rows, (x, y)))
+            in_bf16 = is_sum and layout.data_type(pair[0]) == onednn.BFLOAT16
+            result = _Sum.apply(*pair) if in_bf16 else original(*map(float_rows, pair), *arguments)
             if is_sum:
                 rectify.describe_sum(result, *pair)
             return layout.image(result)
@@ -60,7 +63,9 @@ def binary(original: Callable, gated: type | None = None, is_sum: bool = False) 
 
 
 def _alike(x: object, y: object) -> bool:
-    return isinstance(x, Tensor) and isinstance(y, Tensor) and x.ndim == y.ndim and x.dtype == y.dtype
+    if not (isinstance(x, Tensor) and isinstance(y, Tensor) and x.ndim == y.ndim):
+        return False
+    return x.dtype == y.dtype or (layout.holds(x) and layout.holds(y))
 
 
 def _is_gate(gate: list[int], image: list[int]) -> bool:
@@ -68,5 +73,23 @@ def _is_gate(gate: list[int], image: list[int]) -> bool:
 
 
 def _gated(operation: Any, rows: Tensor, gate: Tensor) -> Tensor:
-    steps = broadcast.plan(tuple(rows.shape), gate.shape[0], openmp.threads())
-    return layout.image(operation.apply(rows, layout.to_rows(gate), steps))
+    steps = broadcast.plan(tuple(rows.shape), gate.shape[0], layout.data_type(rows), openmp.threads())
+    return layout.image(operation.apply(rows, float_rows(layout.to_rows(gate)), steps))
+
+
+class _Sum(Layer):
+    """The sum of rows for which Paddle has none."""
+
+    @staticmethod
+    def forward(ctx, first, second):
+        ctx.wanted, data_type = (not first.stop_gradient, not second.stop_gradient), layout.data_type(first)
+        result = layout.new(first.shape, data_type)
+        add = flat.add(first.size, data_type, openmp.threads())
+        add(first.data_ptr(), second.data_ptr(), result.data_ptr())
+        return result
+
+    @staticmethod
+    def backward(ctx, gradient):
+        gradient, (first, second) = layout.incoming(gradient), ctx.wanted
+        # Paddle may add to a gradient in place, so two terms cannot share one.
+        return gradient if first else None, (layout.copy_of(gradient) if first else gradient) if second else None

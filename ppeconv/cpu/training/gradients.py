@@ -11,6 +11,7 @@ from collections.abc import Callable
 from paddle import Tensor
 
 from ppeconv.cpu.training import layout
+from ppeconv.cpu.training.fan import begin_pass
 from ppeconv.errors import UserError
 
 _LATE = (
@@ -32,7 +33,7 @@ def register_hook(original: Callable) -> Callable:
             return original(tensor, hook)
 
         def on_rows(gradient):
-            if hook(layout.view_as_image(gradient)) is not None:
+            if hook(layout.view_as_image(layout.copy_of(gradient))) is not None:
                 raise UserError("a gradient can only be replaced by a " + _LATE.format("register_hook()"))
 
         return original(rows, on_rows)
@@ -68,6 +69,7 @@ def grad(original: Callable) -> Callable:
         asked = [it if behind is None else behind for it, behind in zip(listed, rows, strict=True)]
         # A fast layer answers for all its inputs, which Paddle accepts only where all were asked for.
         others = [it for it in layout.trained() if all(it is not one for one in asked)]
+        begin_pass()
         answers = original(
             outputs, asked + others, grad_outputs, retain_graph, create_graph, only_inputs,
             allow_unused or bool(others), no_grad_vars,
@@ -90,6 +92,7 @@ def backward(original: Callable) -> Callable:
                 "Paddle cannot keep the graph of the fast CPU layers for a second backward pass; add the losses up, "
                 "or build the network's output inside ppeconv.backend.disabled()"
             )
+        begin_pass()
         return original(tensors, grad_tensors, retain_graph, *arguments, **named)
 
     return stand_in

@@ -9,17 +9,18 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import weakref
 from collections.abc import Callable
 from typing import Any
 
 import paddle
 from paddle import _C_ops
-from paddle.autograd import PyLayer
 
 from ppeconv.cpu.library import onednn, openmp
 from ppeconv.cpu.library.execution import Execution, reorder
 from ppeconv.cpu.library.scratch import exclusive
+from ppeconv.cpu.training.fan import Layer
+from ppeconv.cpu.training.notes import Notes
+from ppeconv.cpu.training.precision import as_given
 from ppeconv.errors import UserError
 
 _transpose, _empty = _C_ops.transpose, _C_ops.empty
@@ -29,30 +30,8 @@ NO_SECOND_DERIVATIVES = (
     "ppeconv.backend.disabled(), or set Global.cpu_backend to paddle"
 )
 _CPU = paddle.CPUPlace()
-PADDLE_TYPES = {onednn.FLOAT32: paddle.float32, onednn.BFLOAT16: paddle.bfloat16}
-"""Those of Paddle that oneDNN's numbers are."""
-
-
-class _Notes:
-    """Something remembered with a tensor for as long as the tensor lives."""
-
-    def __init__(self):
-        # By id: Paddle 2's tensors take no attributes, and a WeakKeyDictionary would compare tensors number by number.
-        self._notes: dict[int, tuple[weakref.ref, Any]] = {}
-
-    def remember(self, tensor: paddle.Tensor, note: object) -> None:
-        key, notes = id(tensor), self._notes
-        notes[key] = weakref.ref(tensor, lambda _: notes.pop(key, None)), note
-
-    def recall(self, tensor: Any) -> Any:
-        entry = self._notes.get(id(tensor))
-        return None if entry is None else entry[1]
-
-    def drop(self, tensor: paddle.Tensor) -> None:
-        self._notes.pop(id(tensor), None)
-
-    def tensors(self) -> list[paddle.Tensor]:
-        return [tensor for tensor in (entry[0]() for entry in list(self._notes.values())) if tensor is not None]
+_TYPES = {onednn.FLOAT32: paddle.float32, onednn.BFLOAT16: paddle.bfloat16}
+_DATA_TYPES = {dtype: data_type for data_type, dtype in _TYPES.items()}
 
 
 @dataclasses.dataclass(slots=True)
@@ -71,7 +50,7 @@ class _Facts:
     bypassed: bool = False
 
 
-_rows_of, _facts_of, _trained = _Notes(), _Notes(), _Notes()
+_rows_of, _facts_of, _trained = Notes(), Notes(), Notes()
 
 
 def _facts(rows: paddle.Tensor) -> _Facts:
@@ -87,7 +66,7 @@ def new(shape: list[int], data_type: int = onednn.FLOAT32) -> paddle.Tensor:
 
     Calls of Paddle take ten times as long after a primitive has filled the caches, so a layer makes them all before.
     """
-    return _empty(shape, PADDLE_TYPES[data_type], _CPU)
+    return _empty(shape, _TYPES[data_type], _CPU)
 
 
 def new_bytes(size: int) -> paddle.Tensor:
@@ -95,19 +74,36 @@ def new_bytes(size: int) -> paddle.Tensor:
     return _empty([size], paddle.uint8, _CPU)
 
 
+def data_type(tensor: paddle.Tensor) -> int:
+    """A tensor's numbers, as oneDNN calls them."""
+    return _DATA_TYPES[tensor.dtype]
+
+
+def holds(tensor: paddle.Tensor) -> bool:
+    """Whether a tensor's numbers are such as the fast layers compute with."""
+    return tensor.dtype in _DATA_TYPES
+
+
 def view_as_image(rows: paddle.Tensor) -> paddle.Tensor:
     """The [N, C, H, W] view of [N, H, W, C]."""
-    return _transpose(rows, _TO_IMAGE)
+    return _turned(rows, _TO_IMAGE)
 
 
 def view_as_rows(tensor: paddle.Tensor) -> paddle.Tensor:
     """The [N, H, W, C] view of [N, C, H, W]."""
-    return _transpose(tensor, _TO_ROWS)
+    return _turned(tensor, _TO_ROWS)
+
+
+def _turned(tensor: paddle.Tensor, order: list[int]) -> paddle.Tensor:
+    if tensor.dtype == paddle.float32:
+        return _transpose(tensor, order)
+    with as_given():
+        return _transpose(tensor, order)
 
 
 def image(rows: paddle.Tensor) -> paddle.Tensor:
     """The [N, C, H, W] view of rows, remembering them."""
-    view = view_as_image(rows)
+    view = view_as_image(rows) if rows.dtype == paddle.float32 else _ToImage.apply(rows)
     _rows_of.remember(view, _Behind(rows, rows.inplace_version))
     return view
 
@@ -145,7 +141,7 @@ def is_bypassed(tensor: object) -> bool:
 
 
 def to_rows(tensor: paddle.Tensor) -> paddle.Tensor:
-    """The rows of any float32 [N, C, H, W] tensor."""
+    """The rows of any [N, C, H, W] tensor whose numbers the fast layers compute with."""
     rows = remembered_rows(tensor)
     if rows is None:
         rows = _ToRows.apply(tensor)
@@ -188,7 +184,7 @@ def trained() -> list[paddle.Tensor]:
     return _trained.tensors()
 
 
-class _ToRows(PyLayer):
+class _ToRows(Layer):
     @staticmethod
     def forward(ctx, tensor):
         return dense_rows(view_as_rows(tensor))
@@ -196,6 +192,22 @@ class _ToRows(PyLayer):
     @staticmethod
     def backward(ctx, grad):
         return view_as_image(incoming(grad))
+
+
+class _ToImage(Layer):
+    @staticmethod
+    def forward(ctx, rows):
+        return view_as_image(rows)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return copy_of(dense_rows(view_as_rows(gradient)))  # of what the user may have kept
+
+
+def copy_of(tensor: paddle.Tensor) -> paddle.Tensor:
+    """The same numbers elsewhere."""
+    with as_given():
+        return tensor.clone()
 
 
 def incoming(gradient: paddle.Tensor) -> paddle.Tensor:
@@ -213,13 +225,13 @@ def dense_rows(rows: paddle.Tensor) -> paddle.Tensor:
     n, h, w, c = shape
     if rows.strides != [c * h * w, w, 1, h * w]:
         return rows.contiguous()
-    result = new(shape)
+    result = new(shape, data_type(rows))
     with exclusive:
-        _from_channels_first(n, c, h, w, openmp.threads())((rows.data_ptr(), result.data_ptr()))
+        _from_channels_first(n, c, h, w, data_type(rows), openmp.threads())((rows.data_ptr(), result.data_ptr()))
     return result
 
 
 @functools.lru_cache(maxsize=1024)
-def _from_channels_first(n: int, c: int, h: int, w: int, threads: int) -> Execution:
+def _from_channels_first(n: int, c: int, h: int, w: int, data_type: int, threads: int) -> Execution:
     shape = n, c, h, w
-    return reorder(onednn.dense(shape), onednn.channels_last(shape))
+    return reorder(onednn.dense(shape, data_type), onednn.channels_last(shape, data_type))

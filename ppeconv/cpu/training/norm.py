@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import paddle
-from paddle.autograd import PyLayer
 
 from ppeconv.cpu.library import onednn
 from ppeconv.cpu.library.cpuinfo import cpu_flags
@@ -23,6 +22,7 @@ from ppeconv.cpu.library.execution import Primitive
 from ppeconv.cpu.library.scratch import array_at, exclusive
 from ppeconv.cpu.library.threads import workspace
 from ppeconv.cpu.training import layout
+from ppeconv.cpu.training.fan import Layer
 
 # Sums of sqrt(positions) / lanes beyond this lose more digits than stock Paddle's.
 _LONGEST = 2
@@ -37,9 +37,9 @@ _GIVEN_STATISTICS = onednn.GLOBAL_STATISTICS | onednn.USE_SCALE | onednn.USE_SHI
 class _Primitives:
     """oneDNN's normalisation of [rows, columns], each part built when first needed."""
 
-    def __init__(self, rows: int, columns: int, epsilon: float):
+    def __init__(self, rows: int, columns: int, epsilon: float, data_type: int):
         together = next(it for it in range(min(rows, _TOGETHER), rows + 1) if rows % it == 0)
-        self._rows = onednn.channels_last([rows // together, columns, together, 1])
+        self._rows = onednn.channels_last([rows // together, columns, together, 1], data_type)
         self._columns = onednn.dense([columns])
         self._epsilon = ctypes.c_float(epsilon)
         self._statistics = {onednn.MEAN: self._columns, onednn.VARIANCE: self._columns}
@@ -109,13 +109,13 @@ class Table:
 class Plan:
     """How rows of one shape are normalised."""
 
-    def __init__(self, shape: tuple[int, ...], epsilon: float):
+    def __init__(self, shape: tuple[int, ...], epsilon: float, data_type: int):
         if 0 in shape:
             raise onednn.Unsupported("there is nothing to normalise")
         n, self.channels, h, w = shape
-        self._epsilon, self._positions = epsilon, n * h * w
+        self._epsilon, self._positions, self.data_type = epsilon, n * h * w, data_type
         self._lanes = _lanes(self._positions, self.channels)
-        self.rows = _Primitives(self._positions // self._lanes, self._lanes * self.channels, epsilon)
+        self.rows = _Primitives(self._positions // self._lanes, self._lanes * self.channels, epsilon, data_type)
         # What passes between oneDNN and NumPy within one call, which holds `exclusive`.
         self._passing = Table(2, self._lanes, self.channels)
 
@@ -148,7 +148,10 @@ class Plan:
     def _affine(self) -> Primitive:
         """(rows, slope, other rows, intercept, result): slope * rows + other rows + intercept."""
         columns = self._lanes * self.channels
-        rows, column = onednn.dense([self._positions // self._lanes, columns]), onednn.dense([1, columns])
+        rows, column = (
+            onednn.dense([self._positions // self._lanes, columns], self.data_type),
+            onednn.dense([1, columns]),
+        )
         attributes = onednn.Attributes().then(onednn.BINARY_ADD, rows).then(onednn.BINARY_ADD, column)
         recipe = onednn.Recipe.of("binary", onednn.BINARY_MULTIPLY, rows, column, rows, attributes=attributes)
         others = {onednn.post_operand(0): rows, onednn.post_operand(1): column}
@@ -178,12 +181,12 @@ def _lanes(positions: int, channels: int) -> int:
 
 
 @functools.lru_cache(maxsize=1024)
-def plan(shape: tuple[int, ...], epsilon: float, _threads: int) -> Plan | None:
-    """The plan of a shape for so many threads; None where oneDNN has no fast primitives."""
+def plan(shape: tuple[int, ...], epsilon: float, data_type: int, _threads: int) -> Plan | None:
+    """The plan of rows of a shape for so many threads, in float32 where that alone is fast; None where nothing is."""
     try:
-        return Plan(shape, epsilon)
+        return Plan(shape, epsilon, data_type)
     except onednn.Unsupported:
-        return None
+        return plan(shape, epsilon, onednn.FLOAT32, _threads) if data_type != onednn.FLOAT32 else None
 
 
 class Statistics(NamedTuple):
@@ -200,12 +203,12 @@ def follow(running: Sequence[paddle.Tensor], batch: Statistics, momentum: float)
         numbers[:] = momentum * numbers + (1 - momentum) * found
 
 
-class BatchNorm(PyLayer):
+class BatchNorm(Layer):
     """Normalisation by given statistics: constants, or those of rows themselves and then differentiated through."""
 
     @staticmethod
     def forward(ctx, rows, scale, shift, table, steps, of_rows):
-        result = layout.new(rows.shape)
+        result = layout.new(rows.shape, steps.data_type)
         steps.rows.apply(rows.data_ptr(), *table.addresses, result.data_ptr())
         remember(ctx, steps, (rows, scale, shift), table, of_rows)
         return result
@@ -215,12 +218,12 @@ class BatchNorm(PyLayer):
         return gradients(ctx, ctx.steps.rows.backward, layout.incoming(gradient), *ctx.saved_tensor())
 
 
-class RectifiedBatchNorm(PyLayer):
+class RectifiedBatchNorm(Layer):
     """ReLU of rows normalised by given statistics of their own, differentiated through the statistics."""
 
     @staticmethod
     def forward(ctx, rows, scale, shift, table, steps):
-        run, result = steps.rows.apply_and_rectify, layout.new(rows.shape)
+        run, result = steps.rows.apply_and_rectify, layout.new(rows.shape, steps.data_type)
         mask = layout.new_bytes(steps.rows.mask_size)
         run(rows.data_ptr(), *table.addresses, result.data_ptr(), mask.data_ptr())
         remember(ctx, steps, (rows, scale, shift), table, True, mask)
@@ -244,7 +247,7 @@ def gradients(
 ) -> tuple:
     """The gradients of rows, scale and shift, where wanted."""
     steps, table = ctx.steps, ctx.table
-    results = layout.new(rows.shape), layout.new([steps.channels]), layout.new([steps.channels])
+    results = layout.new(rows.shape, steps.data_type), layout.new([steps.channels]), layout.new([steps.channels])
     *others, to_scale, to_shift = (tensor.data_ptr() for tensor in (*mask, *results))
     totals = steps.differentiate(primitive, rows, gradient, table, *others)
     for address, total in zip((to_scale, to_shift), totals, strict=True):

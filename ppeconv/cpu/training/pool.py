@@ -5,11 +5,10 @@ from __future__ import annotations
 import functools
 from typing import NamedTuple
 
-from paddle.autograd import PyLayer
-
 from ppeconv.cpu.library import onednn
 from ppeconv.cpu.library.execution import Primitive
 from ppeconv.cpu.training import layout
+from ppeconv.cpu.training.fan import Layer
 
 
 class Geometry(NamedTuple):
@@ -22,6 +21,7 @@ class Geometry(NamedTuple):
     ceil: bool
     kind: int
     threads: int
+    data_type: int = onednn.FLOAT32
 
 
 class _Plan:
@@ -33,7 +33,8 @@ class _Plan:
         height, bottom = _extent(h, geometry.kernel[0], geometry.stride[0], top, bottom, geometry.ceil)
         width, right = _extent(w, geometry.kernel[1], geometry.stride[1], left, right, geometry.ceil)
         self.output = [n, height, width, c]
-        image, result = onednn.channels_last(geometry.image), onednn.channels_last([n, c, height, width])
+        self.data_type = geometry.data_type
+        image, result = (onednn.channels_last(it, self.data_type) for it in (geometry.image, (n, c, height, width)))
         window = (
             onednn.int64s(geometry.stride),
             onednn.int64s(geometry.kernel),
@@ -63,19 +64,19 @@ def _extent(size: int, kernel: int, stride: int, before: int, after: int, ceil: 
 
 @functools.lru_cache(maxsize=1024)
 def plan(geometry: Geometry) -> _Plan | None:
-    """The primitives of a geometry; None where oneDNN has no fast ones."""
+    """The primitives of a geometry, in float32 where those alone are fast; None where none are."""
     try:
         return _Plan(geometry)
     except onednn.Unsupported:
-        return None
+        return plan(geometry._replace(data_type=onednn.FLOAT32)) if geometry.data_type != onednn.FLOAT32 else None
 
 
-class Pooling(PyLayer):
+class Pooling(Layer):
     """Pooling of rows by a plan."""
 
     @staticmethod
     def forward(ctx, rows, steps):
-        results = [layout.new(steps.output)]
+        results = [layout.new(steps.output, steps.data_type)]
         if steps.winners_size:
             results.append(layout.new_bytes(steps.winners_size))
         steps.forward(rows.data_ptr(), *[tensor.data_ptr() for tensor in results])
@@ -86,6 +87,6 @@ class Pooling(PyLayer):
     @staticmethod
     def backward(ctx, gradient):
         inputs = [layout.incoming(gradient), *ctx.saved_tensor()]
-        result = layout.new(ctx.shape)
+        result = layout.new(ctx.shape, ctx.steps.data_type)
         ctx.steps.backward(*[tensor.data_ptr() for tensor in inputs], result.data_ptr())
         return result

@@ -8,18 +8,15 @@ network, the gradient skips that tensor too.
 
 from __future__ import annotations
 
-import ctypes
-import functools
 import math
 from collections.abc import Callable
 from typing import NamedTuple
 
 from paddle import Tensor
-from paddle.autograd import PyLayer
 
 from ppeconv.cpu.library import onednn, openmp
-from ppeconv.cpu.library.execution import Primitive
-from ppeconv.cpu.training import layout, norm
+from ppeconv.cpu.training import flat, layout, norm
+from ppeconv.cpu.training.fan import Layer
 
 # Elements from which the saved memory traffic outweighs one more layer written in Python.
 _WORTHWHILE = 1 << 16
@@ -32,11 +29,12 @@ def relu(original: Callable) -> Callable:
         rows = layout.remembered_rows(x)
         if rows is None:
             return original(x)
+        is_float = layout.data_type(rows) == onednn.FLOAT32
         made = layout.origin(rows)
         if made is None:
-            return layout.image(original(rows))
+            return layout.image(original(rows) if is_float else _Rectified.apply(rows))
         layout.bypass(rows)
-        return layout.image(made.rectified(rows, original))
+        return layout.image(made.rectified(rows, original if is_float else _relu))
 
     return stand_in
 
@@ -86,25 +84,39 @@ def _describe(result: Tensor, origin: _Norm | _Sum) -> None:
         layout.describe_origin(result, origin)
 
 
-@functools.lru_cache(maxsize=256)
-def _backward(size: int, threads: int) -> Primitive:
-    """(ReLU's result, its gradient, the gradient of its input)"""
-    flat, zero = onednn.dense([size]), ctypes.c_float(0)
-    kind = onednn.RELU_FROM_RESULT
-    recipe = onednn.Recipe.of("eltwise_forward", onednn.FORWARD_TRAINING, kind, flat, flat, zero, zero)
-    back = onednn.Recipe.of("eltwise_backward", kind, flat, flat, flat, zero, zero, recipe)
-    return Primitive(back, {onednn.DST: flat, onednn.DIFF_DST: flat}, {onednn.DIFF_SRC: flat})
+def _relu(x: Tensor) -> Tensor:
+    """The larger of x and 0, not differentiated."""
+    data_type = layout.data_type(x)
+    result = layout.new(x.shape, data_type)
+    flat.relu(x.size, data_type, openmp.threads())(x.data_ptr(), result.data_ptr())
+    return result
 
 
 def _masked(result: Tensor, gradient: Tensor) -> Tensor:
     """The gradient of what became a result by ReLU."""
-    gradient, masked = layout.incoming(gradient), layout.new(result.shape)
-    backward = _backward(math.prod(result.shape), openmp.threads())
+    gradient, data_type = layout.incoming(gradient), layout.data_type(result)
+    masked = layout.new(result.shape, data_type)
+    backward = flat.relu_backward(result.size, data_type, openmp.threads())
     backward(result.data_ptr(), gradient.data_ptr(), masked.data_ptr())
     return masked
 
 
-class _RectifiedSum(PyLayer):
+class _Rectified(Layer):
+    """ReLU of rows for which Paddle has none."""
+
+    @staticmethod
+    def forward(ctx, rows):
+        result = _relu(rows)
+        ctx.save_for_backward(result)
+        return result
+
+    @staticmethod
+    def backward(ctx, gradient):
+        (result,) = ctx.saved_tensor()
+        return _masked(result, gradient)
+
+
+class _RectifiedSum(Layer):
     """ReLU of a sum."""
 
     @staticmethod
@@ -119,10 +131,10 @@ class _RectifiedSum(PyLayer):
         (result,) = ctx.saved_tensor()
         masked, (first, second) = _masked(result, gradient), ctx.wanted
         # Paddle may add to a gradient in place, so two terms cannot share one.
-        return masked if first else None, (masked.clone() if first else masked) if second else None, None
+        return masked if first else None, (layout.copy_of(masked) if first else masked) if second else None, None
 
 
-class _RectifiedNormAndSum(PyLayer):
+class _RectifiedNormAndSum(Layer):
     """ReLU of the sum of normalised rows and others."""
 
     @staticmethod
