@@ -13,7 +13,7 @@ from paddle.nn import functional as F
 import ppeconv
 from ppeconv import UserError, backend
 from ppeconv.cpu.library import onednn
-from ppeconv.cpu.training import precision
+from ppeconv.cpu.training import function, precision
 from ppeconv.engine.precision import mixed_precision
 from ppeconv.layers import functional
 from tests.cpu.test_backend_layers import convolutions
@@ -77,6 +77,7 @@ def results_in(name, image, weight, biased, options):
         ((8, 32, 9, 9), (48, 32, 1, 1), {"stride": 2}),
         ((4, 32, 12, 12), (32, 16, 3, 3), {"padding": 2, "dilation": 2, "groups": 2}),
         ((2, 3, 56, 56), (16, 3, 7, 7), {"padding": 3, "stride": 2}),
+        ((4, 32, 9, 9), (32, 1, 3, 3), {"padding": 1, "stride": 2, "groups": 32}),
     ],
 )
 def test_the_usual_convolutions_multiply_bf16(image, weight, options):
@@ -121,6 +122,7 @@ FUNCTIONS = {
         VECTOR,
         VECTOR,
     ),
+    **{name: (lambda x, name=name: getattr(F, name)(activation(x)), IMAGE) for name in (*function.IN_BF16, "elu")},
     "sum with itself": (lambda x: (lambda y: y + y)(activation(x)), IMAGE),
     "sum with float32": (lambda x, y: activation(x) + y, IMAGE, IMAGE),
     "maximum pooling": (lambda x: F.max_pool2d(activation(x), 3, 2, 1), IMAGE),
@@ -144,12 +146,12 @@ FUNCTIONS = {
 @pytest.mark.usefixtures("_has_bf16")
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_what_lies_between_convolutions(name):
-    function, *shapes = FUNCTIONS[name]
+    run, *shapes = FUNCTIONS[name]
     # Whole sixteenths, which bfloat16 holds: rounding decides on no maximum and on no ReLU.
     arrays = [np.round(normal(*shape) * 16) / 16 for shape in shapes]
-    exact = fast_results(function, arrays)
+    exact = fast_results(run, arrays)
     with backend.enabled("bf16"):
-        found = results(function, arrays)
+        found = results(run, arrays)
     for ours, truth in zip(found, exact, strict=True):
         assert relative_error(ours, truth) <= 2 * LARGEST_ERROR  # several are one behind the other
 

@@ -180,6 +180,12 @@ class Recipe(Handle):
         _call("primitive_desc_query", self.pointer, _QUERY_IMPLEMENTATION, 0, ctypes.byref(name))
         return (name.value or b"").decode()
 
+    def passing_over(self, name: str) -> Recipe:
+        """The same by the next implementation whose name begins otherwise, if there is one."""
+        while self.implementation.startswith(name) and not library().dnnl_primitive_desc_next_impl(self.pointer):
+            pass
+        return self
+
     def layout(self, argument: int) -> ctypes.c_void_p:
         """The memory descriptor of an argument, owned by this recipe."""
         query = library().dnnl_primitive_desc_query_md

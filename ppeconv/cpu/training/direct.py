@@ -18,6 +18,9 @@ from ppeconv.cpu.training.sums import ColumnSums
 # With several threads, oneDNN 3.6's gradient of a strided 1x1 convolution's weight overruns its scratch memory below 16
 # channels. The convolution itself does not.
 _FEWEST_CHANNELS_STRIDED = 16
+# What oneDNN 3.6 prefers for the gradient of a strided depthwise convolution's image in bfloat16. It takes a hundred
+# times as long as the kernel for depthwise convolutions that comes next.
+_DENSE_KERNEL = "brgconv_strided"
 # Multiplications below which a call takes more time than they do.
 _FEWEST_PRODUCTS = 1 << 15
 # Positions summed up in one go, as multiples of the square root of an image's.
@@ -71,6 +74,8 @@ class Steps:
             "convolution_backward_data", onednn.CONVOLUTION_DIRECT,
             self._image, self.any_weight, self._result, *self._window, self._recipe,
         )  # fmt: skip
+        if self._geometry.weight[1] == 1 < self._geometry.groups:
+            recipe = recipe.passing_over(_DENSE_KERNEL)
         inputs = {onednn.DIFF_DST: self._result, onednn.WEIGHTS: self.weight}
         return Primitive(recipe, inputs, {onednn.DIFF_SRC: self._image})
 

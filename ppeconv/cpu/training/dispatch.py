@@ -12,7 +12,7 @@ from paddle.nn import functional
 
 from ppeconv.cpu.library import memory, mkl
 from ppeconv.cpu.library.scratch import Scratch
-from ppeconv.cpu.training import broadcast, calls, elementwise, gradients, precision, rectify
+from ppeconv.cpu.training import broadcast, calls, elementwise, function, gradients, precision, rectify
 
 _added = functools.partial(elementwise.binary, gated=broadcast.Add, is_sum=True)
 _multiplied = functools.partial(elementwise.binary, gated=broadcast.Multiply)
@@ -46,7 +46,10 @@ _STAND_INS: list[tuple[object, str, Callable]] = [
 ]
 _STAND_INS += [(_C_ops, name, elementwise.binary) for name in ("subtract", "maximum", "minimum")]
 _STAND_INS += [(Tensor, name, elementwise.binary) for name in ("__sub__", "__rsub__", "__truediv__")]
-_STAND_INS += [(_C_ops, name, elementwise.unary) for name in elementwise.UNARY]
+_STAND_INS += [
+    (_C_ops, name, functools.partial(elementwise.unary, in_bf16=function.IN_BF16.get(name)))
+    for name in elementwise.UNARY
+]
 
 
 def _positional(stand_in: Callable, original: Callable) -> Callable:

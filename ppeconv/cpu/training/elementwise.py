@@ -13,7 +13,7 @@ from typing import Any
 from paddle import Tensor
 
 from ppeconv.cpu.library import onednn, openmp
-from ppeconv.cpu.training import broadcast, flat, layout, rectify
+from ppeconv.cpu.training import broadcast, flat, function, layout, rectify
 from ppeconv.cpu.training.fan import Layer
 from ppeconv.cpu.training.rounding import alike, float_rows
 
@@ -23,13 +23,15 @@ UNARY = (
 )  # fmt: skip
 
 
-def unary(original: Callable) -> Callable:
-    """The operator of one activation."""
+def unary(original: Callable, in_bf16: flat.Function | None = None) -> Callable:
+    """The operator of one activation, in float32 unless it is known as a function of bfloat16."""
 
     def operator(x, *arguments):
         rows = layout.remembered_rows(x)
         if rows is None:
             return original(x, *arguments)
+        if in_bf16 and not arguments and layout.data_type(rows) == onednn.BFLOAT16:
+            return layout.image(function.Applied.apply(rows, in_bf16))
         return layout.image(original(float_rows(rows), *arguments))
 
     return operator

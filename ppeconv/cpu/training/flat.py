@@ -4,11 +4,26 @@ from __future__ import annotations
 
 import ctypes
 import functools
+from typing import NamedTuple
 
 from ppeconv.cpu.library import onednn
 from ppeconv.cpu.library.execution import Execution, Primitive, reorder
 
-_ZERO = ctypes.c_float(0)
+
+class Function(NamedTuple):
+    """A function of each number, as oneDNN describes it."""
+
+    kind: int
+    alpha: float = 0
+    beta: float = 0
+
+    @property
+    def is_known_by_result(self) -> bool:
+        """Whether the gradient is computed from what the function gave, not from what it was given."""
+        return self.kind == onednn.RELU_FROM_RESULT
+
+
+RELU = Function(onednn.RELU_FROM_RESULT)
 
 
 @functools.lru_cache(maxsize=256)
@@ -20,23 +35,28 @@ def add(size: int, data_type: int, _threads: int) -> Primitive:
 
 
 @functools.lru_cache(maxsize=256)
-def relu(size: int, data_type: int, _threads: int) -> Primitive:
+def apply(function: Function, size: int, data_type: int, _threads: int) -> Primitive:
     """(x, result)"""
     numbers = onednn.dense([size], data_type)
-    return Primitive(_relu(numbers), {onednn.SRC: numbers}, {onednn.DST: numbers})
+    return Primitive(_recipe(function, numbers), {onednn.SRC: numbers}, {onednn.DST: numbers})
 
 
 @functools.lru_cache(maxsize=256)
-def relu_backward(size: int, data_type: int, _threads: int) -> Primitive:
-    """(ReLU's result, its gradient, the gradient of its input)"""
-    numbers, kind = onednn.dense([size], data_type), onednn.RELU_FROM_RESULT
-    recipe = onednn.Recipe.of("eltwise_backward", kind, numbers, numbers, numbers, _ZERO, _ZERO, _relu(numbers))
-    return Primitive(recipe, {onednn.DST: numbers, onednn.DIFF_DST: numbers}, {onednn.DIFF_SRC: numbers})
+def differentiate(function: Function, size: int, data_type: int, _threads: int) -> Primitive:
+    """(x, or the result of a function known by that; the result's gradient; the gradient of x)"""
+    numbers = onednn.dense([size], data_type)
+    alpha, beta = map(ctypes.c_float, function[1:])
+    recipe = onednn.Recipe.of(
+        "eltwise_backward", function.kind, numbers, numbers, numbers, alpha, beta, _recipe(function, numbers)
+    )
+    known = onednn.DST if function.is_known_by_result else onednn.SRC
+    return Primitive(recipe, {known: numbers, onednn.DIFF_DST: numbers}, {onednn.DIFF_SRC: numbers})
 
 
-def _relu(numbers: onednn.Layout) -> onednn.Recipe:
-    kind = onednn.RELU_FROM_RESULT
-    return onednn.Recipe.of("eltwise_forward", onednn.FORWARD_TRAINING, kind, numbers, numbers, _ZERO, _ZERO)
+def _recipe(function: Function, numbers: onednn.Layout) -> onednn.Recipe:
+    alpha, beta = map(ctypes.c_float, function[1:])
+    arguments = onednn.FORWARD_TRAINING, function.kind, numbers, numbers, alpha, beta
+    return onednn.Recipe.of("eltwise_forward", *arguments)
 
 
 @functools.lru_cache(maxsize=1024)

@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 from paddle import Tensor
 
-from ppeconv.cpu.library import onednn, openmp
-from ppeconv.cpu.training import flat, layout, norm
+from ppeconv.cpu.library import onednn
+from ppeconv.cpu.training import flat, function, layout, norm
 from ppeconv.cpu.training.fan import Layer
 
 # Elements from which the saved memory traffic outweighs one more layer written in Python.
@@ -32,7 +32,7 @@ def relu(original: Callable) -> Callable:
         is_float = layout.data_type(rows) == onednn.FLOAT32
         made = layout.origin(rows)
         if made is None:
-            return layout.image(original(rows) if is_float else _Rectified.apply(rows))
+            return layout.image(original(rows) if is_float else function.Applied.apply(rows, flat.RELU))
         layout.bypass(rows)
         return layout.image(made.rectified(rows, original if is_float else _relu))
 
@@ -84,36 +84,12 @@ def _describe(result: Tensor, origin: _Norm | _Sum) -> None:
         layout.describe_origin(result, origin)
 
 
-def _relu(x: Tensor) -> Tensor:
-    """The larger of x and 0, not differentiated."""
-    data_type = layout.data_type(x)
-    result = layout.new(x.shape, data_type)
-    flat.relu(x.size, data_type, openmp.threads())(x.data_ptr(), result.data_ptr())
-    return result
-
-
 def _masked(result: Tensor, gradient: Tensor) -> Tensor:
-    """The gradient of what became a result by ReLU."""
-    gradient, data_type = layout.incoming(gradient), layout.data_type(result)
-    masked = layout.new(result.shape, data_type)
-    backward = flat.relu_backward(result.size, data_type, openmp.threads())
-    backward(result.data_ptr(), gradient.data_ptr(), masked.data_ptr())
-    return masked
+    return function.gradient(flat.RELU, result, layout.incoming(gradient))
 
 
-class _Rectified(Layer):
-    """ReLU of rows for which Paddle has none."""
-
-    @staticmethod
-    def forward(ctx, rows):
-        result = _relu(rows)
-        ctx.save_for_backward(result)
-        return result
-
-    @staticmethod
-    def backward(ctx, gradient):
-        (result,) = ctx.saved_tensor()
-        return _masked(result, gradient)
+def _relu(x: Tensor) -> Tensor:
+    return function.of(flat.RELU, x)
 
 
 class _RectifiedSum(Layer):
