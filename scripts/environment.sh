@@ -41,8 +41,8 @@ install_package() {
 # which no longer fit each other.
 install_detection() {
   make_environment "$1" requirements-det.txt requirements-onnx.txt
+  install_package "$1"
   if ! "$1/bin/python" -I -c 'import importlib.util as it, sys; sys.exit(it.find_spec("ppdet") is None)'; then
     "$1/bin/python" -m pip install -q --disable-pip-version-check --no-deps paddledet==2.6.0
   fi
-  install_package "$1"
 }
