@@ -22,21 +22,26 @@ RECIPE = ["Optimizer={name: Momentum, momentum: 0.9, lr: {name: Constant, learni
 
 
 def contestants(network: str, torch_python: str) -> dict[str, Contestant]:
-    """The same network four times."""
+    """The same network four times, and twice more in bf16 on a CPU that has it."""
     batch, config = NETWORKS[network]
     task = {"config": config, "overrides": RECIPE, "batch_size": batch}
-    both = {
-        layers: Contestant(
-            {"make": "ppeconv.experiment.speed:make_step", "arguments": {**task, "layers": layers}},
+    ours = {"onednn": {**task, "layers": "onednn"}, "paddle": {**task, "layers": "paddle"}}
+    theirs = {"torch_default": "default", "torch_channels_last": "channels_last"}
+    if backend.lack_of_bf16() is None:
+        ours["onednn_bf16"] = {**ours["onednn"], "overrides": [*RECIPE, "AMP.use_amp=true"]}
+        theirs["torch_bf16"] = "channels_last_bf16"
+    all_of_them = {
+        name: Contestant(
+            {"make": "ppeconv.experiment.speed:make_step", "arguments": arguments},
             environment={backend.MKL_VARIABLE: None},
         )
-        for layers in ("onednn", "paddle")
+        for name, arguments in ours.items()
     }
     command = [torch_python, str(Path(__file__).with_name("torch_steps.py"))]
-    for layout in ("default", "channels_last"):
+    for name, layout in theirs.items():
         task = {"network": network, "batch": batch, "layout": layout}
-        both[f"torch_{layout}"] = Contestant(task, command, {backend.MKL_VARIABLE: None, "PYTHONPATH": None})
-    return both
+        all_of_them[name] = Contestant(task, command, {backend.MKL_VARIABLE: None, "PYTHONPATH": None})
+    return all_of_them
 
 
 def row(network: str, threads: int, taken: Mapping[str, Turns]) -> dict[str, object]:
@@ -45,7 +50,10 @@ def row(network: str, threads: int, taken: Mapping[str, Turns]) -> dict[str, obj
     line = {"network": network, "batch": batch, "threads": threads}
     line |= {f"{name}_ms": f"{median_ms(turns):.1f}" for name, turns in taken.items()}
     line["images_per_second"] = f"{1000 * batch / median_ms(ours):.0f}"
-    return line | {f"vs_{name}": f"{time_ratio(turns, ours):.2f}" for name, turns in taken.items() if turns is not ours}
+    line |= {f"vs_{name}": f"{time_ratio(turns, ours):.2f}" for name, turns in taken.items() if turns is not ours}
+    if "onednn_bf16" in taken:
+        line["bf16_vs_torch_bf16"] = f"{time_ratio(taken['torch_bf16'], taken['onednn_bf16']):.2f}"
+    return line
 
 
 def main() -> None:

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Training steps of the same networks here and in PyTorch (default and channels_last), in turns, on this CPU.
+# Training steps of the same networks here and in PyTorch (default, channels_last, and bf16 where the CPU has it), in turns.
 # usage: scripts/bench_vs_torch.sh PYTHON_WITH_TORCH [--rounds 5] [--threads 2] [--networks ResNet18 ...] [--csv FILE]
 # PYTHON names the Python that has paddlepaddle (default: python).
 set -euo pipefail

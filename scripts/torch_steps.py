@@ -134,7 +134,8 @@ class TrainingStep:
 
     def __init__(self, network, batch, layout):
         build, shape = NETWORKS[network]
-        order = torch.channels_last if layout == "channels_last" else torch.contiguous_format
+        order = torch.channels_last if layout.startswith("channels_last") else torch.contiguous_format
+        self.is_bf16 = layout.endswith("bf16")
         torch.manual_seed(0)
         self.network = build().to(memory_format=order)
         self.images = torch.randn([batch, *shape]).to(memory_format=order)
@@ -142,7 +143,9 @@ class TrainingStep:
         self.optimizer = torch.optim.SGD(self.network.parameters(), 0.01, momentum=0.9, weight_decay=5e-4)
 
     def __call__(self):
-        loss = functional.cross_entropy(self.network(self.images), self.labels)
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.is_bf16):
+            scores = self.network(self.images)
+        loss = functional.cross_entropy(scores.float(), self.labels)
         loss.backward()
         self.optimizer.step()
         self.optimizer.zero_grad()

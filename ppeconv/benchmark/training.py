@@ -14,6 +14,7 @@ from paddle.optimizer import Optimizer
 from ppeconv import backend
 from ppeconv.benchmark.turns import Contestant, median_ms, take_turns, time_ratio
 from ppeconv.counting import Counts
+from ppeconv.engine.precision import Precision
 from ppeconv.engine.step import Supervised
 
 
@@ -34,7 +35,13 @@ class TrainingSpeed:
 
 
 def training_step(
-    model: nn.Layer, optimizer: Optimizer, loss: nn.Layer, image_shape: Sequence[int], class_num: int, batch_size: int
+    model: nn.Layer,
+    optimizer: Optimizer,
+    loss: nn.Layer,
+    image_shape: Sequence[int],
+    class_num: int,
+    batch_size: int,
+    precision: Precision,
 ) -> Callable[[], None]:
     """A training step of a network on one fixed random batch."""
     draw, step = np.random.default_rng(0), Supervised(loss)
@@ -43,8 +50,9 @@ def training_step(
     model.train()
 
     def run() -> None:
-        step(model, images, labels, lambda loss: loss.backward())
-        optimizer.step()
+        with precision.cast():
+            step(model, images, labels, lambda loss: precision.scaled(loss).backward())
+        precision.update(optimizer)
         optimizer.clear_grad()
 
     return run

@@ -10,6 +10,7 @@ import paddle
 from ppeconv import counting
 from ppeconv.benchmark.networks import Images, Network
 from ppeconv.benchmark.training import TrainingSpeed, training_speed, training_step
+from ppeconv.engine.precision import Precision
 from ppeconv.engine.setup import select_backend
 from ppeconv.experiment.experiment import Experiment
 
@@ -39,7 +40,8 @@ def make_step(config: str, overrides: Sequence[str], batch_size: int | None, lay
         config: file or name of the config.
         overrides: `Section.key=value`.
         batch_size: images; the config's own when None.
-        layers: "onednn", or "paddle" for a process in which nothing of ppeconv touches Paddle's layers or memory.
+        layers: "onednn", or "paddle" for a process in which nothing of ppeconv touches Paddle's layers or memory; those
+            have no mixed precision on a CPU, and train in float32 whatever the config says.
     """
     if layers == "onednn":
         select_backend("onednn", "cpu")
@@ -49,7 +51,8 @@ def make_step(config: str, overrides: Sequence[str], batch_size: int | None, lay
     model, _ = parts.model()
     size = batch_size or settings.DataLoader.Train.sampler.batch_size
     shape, classes = settings.Infer.image_shape, settings.Arch.class_num
-    return training_step(model, parts.optimizer(model, 1000), parts.loss("Train"), shape, classes, size)
+    precision = parts.precision("cpu") if layers == "onednn" else Precision()
+    return training_step(model, parts.optimizer(model, 1000), parts.loss("Train"), shape, classes, size, precision)
 
 
 def speed_of_training(
