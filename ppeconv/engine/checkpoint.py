@@ -122,10 +122,11 @@ def _staged(prefix: Path) -> Path:
 
 def read(path: Path) -> Any:
     """The arrays and plain values of a `.pdparams`, `.pdopt` or `.pdstates` file, see `payload`."""
+    content = payload(path)
     try:
-        return load_plain(io.BytesIO(payload(path)))
-    except UserError:
-        raise
+        return load_plain(io.BytesIO(content))
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
     except Exception as error:
         raise UserError(f"{path} is not a file of weights ({type(error).__name__}: {error})") from None
 

@@ -1,6 +1,7 @@
 """PaddleDetection: the backbone as its registry makes it, from a stand-in of that registry, and its configs."""
 
 import importlib
+import pickle
 import sys
 from collections import namedtuple
 from importlib.machinery import ModuleSpec
@@ -239,6 +240,36 @@ def test_a_mistyped_value_is_named(workspace, override, sentence):
         settings.load("picodet_resnet18_conv_bccd", [override])
     with pytest.raises(UserError, match="did you mean 'picodet_resnet18_conv_bccd'"):
         settings.load("picodet_resnet18_conv_bcd")
+
+
+def test_files_that_would_run_code_are_not_handed_on(workspace, tmp_path):
+    """ppdet reads settings and weights with loaders that call what a file names."""
+    guard = importlib.import_module("ppeconv.integrations.ppdet.guard")
+    settings = importlib.import_module("ppeconv.integrations.ppdet.settings")
+    trap, mark = tmp_path / "trap.yml", tmp_path / "mark"
+    trap.write_text(f"a: [{{b: !!python/object/apply:pathlib.Path.touch [{mark}]}}]\n_BASE_: [top.yml]\n", "utf-8")
+    (tmp_path / "top.yml").write_text("_BASE_: [trap.yml, trap.yml]\narchitecture: PicoDet\n", "utf-8")
+    with pytest.raises(UserError, match=r"trap.yml names Python to be called, object/apply:pathlib.Path.touch"):
+        settings.load(str(tmp_path / "top.yml"))
+    trap.write_text("a: {b: [1", "utf-8")
+    with pytest.raises(UserError, match=r"trap.yml is not a configuration"):
+        settings.load(str(tmp_path / "top.yml"))
+    paddle.save({"weight": paddle.ones([2])}, str(tmp_path / "plain.pdparams"))
+    guard.require_plain_weights(str(tmp_path / "plain"))
+    (tmp_path / "plain.pdopt").write_bytes(pickle.dumps({"weight": Trap(mark)}))
+    with pytest.raises(UserError, match=r"plain.pdopt"):
+        guard.require_plain_weights(str(tmp_path / "plain"))
+    assert not mark.exists()
+
+
+class Trap:
+    """Makes a file where it is unpickled."""
+
+    def __init__(self, file):
+        self.file = file
+
+    def __reduce__(self):
+        return Path.touch, (self.file,)
 
 
 class ListedHead(nn.Layer):

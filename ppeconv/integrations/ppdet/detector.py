@@ -16,6 +16,7 @@ from ppeconv.engine.log import logger
 from ppeconv.engine.setup import select_backend, select_device
 from ppeconv.errors import UserError
 from ppeconv.integrations.ppdet import settings
+from ppeconv.integrations.ppdet.guard import require_plain_weights
 from ppeconv.integrations.ppdet.installed import import_ppdet
 from ppeconv.integrations.ppdet.workarounds import work_around
 from ppeconv.layers.parameters import parameter_count
@@ -48,6 +49,7 @@ def train(config: Any, evaluate: bool = False, resume: str | None = None) -> Pat
         raise UserError(f"there is no checkpoint {checkpoint}; give one without its ending, such as {folder / '9'}")
     trainer = make_trainer(config, "train")
     if checkpoint:
+        require_plain_weights(str(checkpoint))
         trainer.resume_weights(str(checkpoint))
         logger.info(f"going on from {checkpoint}, epoch {trainer.start_epoch} of {config['epoch']}")
     elif weights := config.get("pretrain_weights"):
@@ -144,9 +146,13 @@ def _newest(folder: Path) -> Path | None:
 
 
 def require_weights(path: str) -> None:
-    """Raise a UserError where a file of weights, named with or without its ending, is not there."""
-    if "://" not in path and not Path(path.removesuffix(".pdparams") + ".pdparams").is_file():
+    """Raise a UserError where a file of weights, named with or without its ending, is not there, or is none."""
+    if "://" in path:
+        return
+    stem = path.removesuffix(".pdparams")
+    if not Path(stem + ".pdparams").is_file():
         raise UserError(f"there are no weights {path}; train the detector first, or name weights with -o weights=PATH")
+    require_plain_weights(stem)
 
 
 def _figures(trainer: Any) -> dict[str, float]:

@@ -12,6 +12,7 @@ import yaml
 from ppeconv.config.files import find
 from ppeconv.engine.devices import has_gpu
 from ppeconv.errors import UserError, first_line, nearest
+from ppeconv.integrations.ppdet.guard import require_plain_settings
 from ppeconv.integrations.ppdet.installed import import_ppdet
 from ppeconv.schema.values import from_yaml
 
@@ -34,9 +35,10 @@ def load(file: str, overrides: Sequence[str] = ()) -> Any:
     workspace = import_ppdet("core.workspace")
     import_ppdet("engine")  # registers all that a file may name
     path = find(file, "detection")
+    require_plain_settings(path)
     try:
         config = workspace.load_config(str(path))
-    except (OSError, yaml.YAMLError, TypeError, AttributeError, AssertionError) as error:
+    except (OSError, yaml.YAMLError, TypeError, AttributeError, AssertionError, RecursionError) as error:
         raise UserError(f"{path} is not a configuration of PaddleDetection: {first_line(error)}") from None
     if "architecture" not in config:
         raise UserError(f"{path} names no architecture; it should be a configuration of PaddleDetection")
