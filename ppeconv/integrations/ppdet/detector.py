@@ -12,6 +12,8 @@ from paddle import Tensor, nn
 
 from ppeconv import files
 from ppeconv.counting import count
+from ppeconv.engine import distributed
+from ppeconv.engine.devices import has_gpu
 from ppeconv.engine.log import logger
 from ppeconv.engine.setup import select_backend, select_device
 from ppeconv.errors import UserError
@@ -129,10 +131,16 @@ def suppresses_last(model: nn.Layer) -> bool:
 
 def make_trainer(config: Any, mode: str) -> Any:
     """ppdet's trainer, for "train", "eval" or "test", on the device and with the CPU layers that there are."""
+    if config["use_gpu"] and not has_gpu():
+        raise UserError(
+            "use_gpu is true, but this Paddle sees no GPU; add -o use_gpu=false, or install a GPU build of Paddle"
+        )
     work_around()
     engine = import_ppdet("engine")
     device = select_device("gpu" if config["use_gpu"] else "cpu")
     logger.info(select_backend("auto", device))
+    if mode == "train" and distributed.size() > 1:
+        engine.init_parallel_env()
     engine.set_random_seed(config["seed"])
     config["output_eval"] = str(settings.run_folder(config))
     Path(config["output_eval"]).mkdir(parents=True, exist_ok=True)

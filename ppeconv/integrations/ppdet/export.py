@@ -28,6 +28,7 @@ from ppeconv.registry import RUNTIMES
 
 Form = Literal["deployed", "trained"]
 RUNTIME_NAMES = "paddle", "onnx"
+FILES = "infer_cfg.yml", "model.json", "model.pdmodel", "model.pdiparams", "model.pdiparams.info", "model.onnx"
 CHECKED_IMAGES = 3
 CHECKED_SCORE = 0.3
 """Boxes from this score on have to be the same; among hundreds of worse ones rounding decides which are suppressed."""
@@ -51,7 +52,7 @@ def export(config: Any, folder: str | Path, form: Form = "deployed", to: Sequenc
     Args:
         config: see `settings.load`; its `weights` are taken.
         folder: where `model.json` (Paddle 2: `model.pdmodel`), `model.pdiparams`, `infer_cfg.yml` and, for ONNX,
-            `model.onnx` go.
+            `model.onnx` go; those of an older export are replaced once the new ones are complete.
         form: "deployed", see `deployed`, or "trained", layer by layer the detector as it is.
         to: "paddle", "onnx" or both.
 
@@ -65,7 +66,8 @@ def export(config: Any, folder: str | Path, form: Form = "deployed", to: Sequenc
     settings.require_labels(config)
     folder, trainer = Path(folder), _trained(config)
     model, inputs = trainer.model, _pictures(config, trainer)
-    expected = [_boxes(model(dict(picture))) for picture in inputs]
+    with paddle.no_grad():
+        expected = [_boxes(model(dict(picture))) for picture in inputs]
     form_of_it = deployed(model, settings.image_shape(config)) if form == "deployed" else model
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
@@ -78,6 +80,8 @@ def export(config: Any, folder: str | Path, form: Form = "deployed", to: Sequenc
             run = _RUNNERS[name](place, 1)
             for picture, boxes in zip(inputs, expected, strict=True):
                 _require_same(name, run(_arrays(picture)), boxes)
+        for name in FILES:
+            (folder / name).unlink(missing_ok=True)
         for place in programs.values():
             for file in list(place.iterdir()):
                 shutil.move(file, folder / file.name.replace(PREFIX, "model"))
