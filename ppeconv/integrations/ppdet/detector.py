@@ -57,6 +57,9 @@ def train(config: Any, evaluate: bool = False, resume: str | None = None) -> Pat
     elif weights := config.get("pretrain_weights"):
         require_weights(weights)
         trainer.load_weights(weights)
+    for callback in trainer._callbacks:
+        if hasattr(callback, "save_dir"):  # the checkpoints': younger versions leave the name of the file out
+            callback.save_dir = str(folder)
     trainer.register_callbacks([_curve(trainer, folder / CURVE)])
     trainer.train(evaluate)
     return folder
