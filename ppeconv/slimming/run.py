@@ -16,6 +16,7 @@ from ppeconv import files
 from ppeconv.config import Config, dump, with_values
 from ppeconv.engine.evaluator import evaluate
 from ppeconv.engine.log import log_to
+from ppeconv.engine.schedules import scaled
 from ppeconv.engine.setup import select_backend, select_device
 from ppeconv.engine.weights import write_weights
 from ppeconv.errors import UserError
@@ -33,6 +34,8 @@ from ppeconv.slimming.slim import ROUNDS, Slimmed, how_of, slimmed
 
 TEACHER = {"weight": 1.0, "temperature": 4.0}
 """Of the loss that a slimmed network learns from the network that it was made of."""
+SHARE_OF_RATE = 0.25
+"""Learning rate of the further training, as a share of the start's, which would undo much of what was fitted."""
 
 
 @dataclass(frozen=True)
@@ -145,8 +148,10 @@ class SlimRun:
         teacher = {"DistillLoss": {"teacher": self.name, **TEACHER}}
         losses = [entry for entry in before["Loss"]["Train"] if "DistillLoss" not in entry]
         epochs = epochs or max(1, self.config.Global.epochs // 4)
-        warmup = self.config.Optimizer.lr.arguments.get("warmup_epoch")
-        shorter = {"Optimizer.lr.warmup_epoch": min(warmup, epochs)} if warmup else {}
+        lr = self.config.Optimizer.lr
+        rates = scaled(lr.name, lr.arguments, SHARE_OF_RATE)
+        if warmup := rates.get("warmup_epoch"):
+            rates["warmup_epoch"] = min(warmup, epochs)
         values: Mapping[str, Any] = {
             "Operator": [*own, *made.operators] or None,
             "Arch.pretrained": False,
@@ -155,7 +160,7 @@ class SlimRun:
             "Global.epochs": epochs,
             "Global.checkpoints": None,
             "Loss.Train": [*losses, teacher],
-            **shorter,
+            "Optimizer.lr": {"name": lr.name, **rates},
         }
         return with_values(self.config, values)
 

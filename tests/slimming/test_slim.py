@@ -21,6 +21,7 @@ from ppeconv.slimming.measurements import Chosen, Judged, Measurements, Spot
 from ppeconv.slimming.options import Option, options
 from ppeconv.slimming.pictures import draw_budget
 from ppeconv.slimming.positions import groups, positions
+from ppeconv.slimming.run import SHARE_OF_RATE
 from ppeconv.slimming.shortlist import Outline, thinned
 from ppeconv.slimming.slim import _target
 from ppeconv.surgery import fitting
@@ -221,6 +222,8 @@ def test_a_run_gives_folders_that_train_and_are_what_was_made(digits_run, made_u
     for picture in ("budget.png", "depth.png"):
         assert (out / "0.9" / picture).is_file()
     built = Experiment(str(out / "0.7" / "config.yaml"))
+    rate, of_start = (it.config.Optimizer.lr.arguments for it in (built, Experiment.open(str(digits_run.path))))
+    assert rate["learning_rate"] == SHARE_OF_RATE * of_start["learning_rate"]
     measured = Measurements.read(out / "measurements.json")
     assert ppeconv.count(built.model, [1, 1, 28, 28]).macs == measured.choose(0.7 * measured.plain_ms).macs
     before = (out / "0.7" / "init.safetensors").read_bytes()
