@@ -16,6 +16,7 @@ import pytest
 from ppeconv import UserError
 from ppeconv.engine import checkpoint
 from ppeconv.engine.lock import Lock
+from ppeconv.engine.precision import Precision
 from ppeconv.engine.resume import Checkpoints
 from ppeconv.engine.run import Run
 from ppeconv.engine.trainer import Progress
@@ -203,8 +204,9 @@ def test_an_evaluation_that_is_not_a_number_ends_the_run(loss, tmp_path, capsys,
 
 def test_weights_that_are_not_numbers_are_not_saved(finished, tmp_path):
     """The loss of the step before them was one."""
-    run, model = Run(tmp_path), Experiment.open(finished.path).model
-    trainer = SimpleNamespace(model=model, progress=Progress(2, 3, 7))
+    run, experiment = Run(tmp_path), Experiment.open(finished.path)
+    model, batches = experiment.model, experiment.parts.batches("test")
+    trainer = SimpleNamespace(model=model, batches=batches, precision=Precision(), progress=Progress(2, 3, 7))
     model.parameters()[0].set_value(paddle.full_like(model.parameters()[0], float("nan")))
     with pytest.raises(UserError, match=r"features.0.weight is no longer finite after epoch 2, batch 3, step 7"):
         Checkpoints(run, None, None).run_started(trainer)
