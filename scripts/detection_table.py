@@ -7,6 +7,11 @@ import json
 import sys
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from ppeconv.benchmark.table import as_markdown
+from ppeconv.cli.detect import EVALUATION, LATENCY
+
 HEAD = [
     "backbone",
     "AP",
@@ -26,17 +31,15 @@ def main() -> int:
     if len(sys.argv) != 2:
         print(__doc__, file=sys.stderr)
         return 2
-    rows = [row(file.parent) for file in sorted(Path(sys.argv[1]).glob("*/evaluation.json"))]
-    print(f"| {' | '.join(HEAD)} |\n|{'---|' * len(HEAD)}")
-    for cells in rows:
-        print(f"| {' | '.join(cells)} |")
+    rows = [row(file.parent) for file in sorted(Path(sys.argv[1]).glob(f"*/{EVALUATION}"))]
+    print(as_markdown(HEAD, rows), end="")
     return 0
 
 
 def row(run: Path) -> list[str]:
     """The cells of a run."""
-    found = json.loads((run / "evaluation.json").read_text("utf-8"))
-    file = run / "latency.json"
+    found = json.loads((run / EVALUATION).read_text("utf-8"))
+    file = run / LATENCY
     times = json.loads(file.read_text("utf-8")) if file.is_file() else {}
     return [
         run.name,

@@ -92,6 +92,4 @@ class _Sum(Layer):
 
     @staticmethod
     def backward(ctx, gradient):
-        gradient, (first, second) = layout.incoming(gradient), ctx.wanted
-        # Paddle may add to a gradient in place, so two terms cannot share one.
-        return gradient if first else None, (layout.copy_of(gradient) if first else gradient) if second else None
+        return layout.of_both(layout.incoming(gradient), ctx.wanted)

@@ -210,6 +210,13 @@ def copy_of(tensor: paddle.Tensor) -> paddle.Tensor:
         return tensor.clone()
 
 
+def of_both(gradient: paddle.Tensor, wanted: tuple[bool, bool]) -> tuple[paddle.Tensor | None, paddle.Tensor | None]:
+    """The gradients of two terms by that of their sum, where wanted."""
+    first, second = wanted
+    # Paddle may add to a gradient in place, so two terms cannot share one.
+    return gradient if first else None, (copy_of(gradient) if first else gradient) if second else None
+
+
 def incoming(gradient: paddle.Tensor) -> paddle.Tensor:
     """The gradient handed to a backward pass, contiguous; refuses to be differentiated again."""
     if paddle.is_grad_enabled():

@@ -105,9 +105,7 @@ class _RectifiedSum(Layer):
     @staticmethod
     def backward(ctx, gradient):
         (result,) = ctx.saved_tensor()
-        masked, (first, second) = _masked(result, gradient), ctx.wanted
-        # Paddle may add to a gradient in place, so two terms cannot share one.
-        return masked if first else None, (layout.copy_of(masked) if first else masked) if second else None, None
+        return *layout.of_both(_masked(result, gradient), ctx.wanted), None
 
 
 class _RectifiedNormAndSum(Layer):

@@ -29,14 +29,7 @@ class OnnxRuntime(Runtime):
     preference = 3
 
     def __init__(self, folder: Path, threads: int | None = None, device: str = "cpu", precision: str = "float32"):
-        runtime = required("onnxruntime", "onnx")
-        options = runtime.SessionOptions()
-        options.log_severity_level = 3
-        if threads:
-            options.intra_op_num_threads = threads
-        file = folder / self.files[0]
-        require_whole(file)
-        self._session = runtime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+        self._session = open_session(folder / self.files[0], threads)
         self._input = self._session.get_inputs()[0].name
 
     def __call__(self, images: np.ndarray) -> np.ndarray | list[np.ndarray]:
@@ -45,6 +38,17 @@ class OnnxRuntime(Runtime):
     @classmethod
     def write(cls, source: Source, folder: Path) -> None:
         shutil.copyfile(source.onnx, folder / FILE)
+
+
+def open_session(file: Path, threads: int | None = None) -> Any:
+    """ONNX Runtime's session of a file, on the CPU; raises a UserError where it is not whole."""
+    runtime = required("onnxruntime", "onnx")
+    options = runtime.SessionOptions()
+    options.log_severity_level = 3
+    if threads:
+        options.intra_op_num_threads = threads
+    require_whole(file)
+    return runtime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
 
 
 def require_whole(file: Path) -> None:

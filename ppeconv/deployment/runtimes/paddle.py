@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -31,26 +32,7 @@ class PaddleRuntime(Runtime):
     preference = 1
 
     def __init__(self, folder: Path, threads: int | None = None, device: str = "cpu", precision: str = "float32"):
-        from paddle import inference
-
-        from ppeconv import backend
-        from ppeconv.engine.devices import require_gpu
-
-        config = inference.Config(*map(str, program_files(folder)))
-        config.disable_glog_info()
-        if device == "gpu":
-            require_gpu("device")
-            config.enable_use_gpu(256, 0)
-        else:
-            config.disable_gpu()
-            config.enable_mkldnn()
-            config.delete_pass(BROKEN_PASS)
-            if precision == "bf16":
-                config.enable_mkldnn_bfloat16()
-            if threads:
-                config.set_cpu_math_library_num_threads(threads)
-        with backend.threads_kept():
-            self._predictor = inference.create_predictor(config)
+        self._predictor = open_program(folder, threads, device, precision)
         self._input = self._predictor.get_input_handle(self._predictor.get_input_names()[0])
         self._outputs = [self._predictor.get_output_handle(name) for name in self._predictor.get_output_names()]
         self._busy, self._precision = threading.Lock(), precision
@@ -80,3 +62,27 @@ class PaddleRuntime(Runtime):
     @classmethod
     def held_by(cls, folder: Path) -> bool:
         return all(file.is_file() for file in program_files(folder))
+
+
+def open_program(folder: Path, threads: int | None = None, device: str = "cpu", precision: str = "float32") -> Any:
+    """Paddle Inference's predictor of the program in a folder; arguments as for `Runtime`."""
+    from paddle import inference
+
+    from ppeconv import backend
+    from ppeconv.engine.devices import require_gpu
+
+    config = inference.Config(*map(str, program_files(folder)))
+    config.disable_glog_info()
+    if device == "gpu":
+        require_gpu("device")
+        config.enable_use_gpu(256, 0)
+    else:
+        config.disable_gpu()
+        config.enable_mkldnn()
+        config.delete_pass(BROKEN_PASS)
+        if precision == "bf16":
+            config.enable_mkldnn_bfloat16()
+        if threads:
+            config.set_cpu_math_library_num_threads(threads)
+    with backend.threads_kept():
+        return inference.create_predictor(config)

@@ -73,10 +73,7 @@ def evaluate(config: Any) -> dict[str, float]:
         of convolutions and linear layers for one image.
     """
     settings.images_of(config, "EvalDataset")
-    require_weights(config["weights"])
-    shape = settings.image_shape(config)
-    trainer = make_trainer(config, "eval")
-    trainer.load_weights(config["weights"])
+    shape, trainer = settings.image_shape(config), trained(config, "eval")
     figures = _figures_kept(trainer)
     trainer.evaluate()
     if not figures:
@@ -94,13 +91,11 @@ def draw(config: Any, images: Sequence[str], folder: str | Path, threshold: floa
         folder: where the copies go, under the names of the pictures.
         threshold: boxes below this score are left out.
     """
-    require_weights(config["weights"])
     settings.require_labels(config)
     for image in images:
         if not Path(image).is_file():
             raise UserError(f"there is no picture {image}")
-    trainer = make_trainer(config, "test")
-    trainer.load_weights(config["weights"])
+    trainer = trained(config, "test")
     trainer.predict(list(images), draw_threshold=threshold, output_dir=str(folder))
     return [Path(folder) / Path(image).name for image in images]
 
@@ -148,6 +143,14 @@ def make_trainer(config: Any, mode: str) -> Any:
     config["output_eval"] = str(settings.run_folder(config))
     Path(config["output_eval"]).mkdir(parents=True, exist_ok=True)
     return engine.Trainer(config, mode=mode)
+
+
+def trained(config: Any, mode: str) -> Any:
+    """`make_trainer` with `config["weights"]`, which are looked at first."""
+    require_weights(config["weights"])
+    trainer = make_trainer(config, mode)
+    trainer.load_weights(config["weights"])
+    return trainer
 
 
 def _newest(folder: Path) -> Path | None:
@@ -208,8 +211,6 @@ def read_curve(file: Path) -> list[dict[str, float]]:
 
 def write_curve(file: Path, rows: Sequence[dict[str, float]]) -> None:
     """Write what `read_curve` reads, whole or not at all."""
-    lines = [",".join(("epoch", *FIGURES))]
-    for row in rows:
-        figures = [f"{row[name]:.4f}" if name in row else "" for name in FIGURES]
-        lines.append(",".join((str(int(row["epoch"])), *figures)))
-    files.write_whole(file, ("\n".join(lines) + "\n").encode())
+    figures = [[f"{row[name]:.4f}" if name in row else "" for name in FIGURES] for row in rows]
+    lines = [[int(row["epoch"]), *cells] for row, cells in zip(rows, figures, strict=True)]
+    files.write_table(file, [["epoch", *FIGURES], *lines])

@@ -7,27 +7,28 @@ import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import paddle
 from paddle import nn
 
 import ppeconv
-from ppeconv import observe
+from ppeconv import backend, observe
+from ppeconv.deployment.export import Form
 from ppeconv.deployment.latency import median_ms
 from ppeconv.deployment.manifest import PREFIX
 from ppeconv.deployment.rewrite import deploy
 from ppeconv.deployment.runtimes import Runtime
+from ppeconv.deployment.runtimes.onnx import FILE, open_session
+from ppeconv.deployment.runtimes.paddle import open_program
 from ppeconv.deployment.source import onnx_operations, paddle_operations, program_files, to_onnx
 from ppeconv.errors import UserError, nearest
-from ppeconv.extras import present, required
+from ppeconv.extras import present
 from ppeconv.integrations.ppdet import detector, settings
 from ppeconv.integrations.ppdet.installed import import_ppdet
 from ppeconv.registry import RUNTIMES
 
-Form = Literal["deployed", "trained"]
-RUNTIME_NAMES = "paddle", "onnx"
 FILES = "infer_cfg.yml", "model.json", "model.pdmodel", "model.pdiparams", "model.pdiparams.info", "model.onnx"
 CHECKED_IMAGES = 3
 CHECKED_SCORE = 0.3
@@ -64,8 +65,9 @@ def export(config: Any, folder: str | Path, form: Form = "deployed", to: Sequenc
     """
     _require_runtimes(to)
     settings.require_labels(config)
-    folder, trainer = Path(folder), _trained(config)
+    folder, trainer = Path(folder), detector.trained(config, "test")
     model, inputs = trainer.model, _pictures(config, trainer)
+    model.eval()
     with paddle.no_grad():
         expected = [_boxes(model(dict(picture))) for picture in inputs]
     form_of_it = deployed(model, settings.image_shape(config)) if form == "deployed" else model
@@ -98,7 +100,7 @@ def measure(config: Any, to: Sequence[str], threads: int = 1, repeats: int = 30)
         repeats: timed calls of each.
     """
     _require_runtimes(to)
-    network, shape = detector.OnImages(_trained(config).model), settings.image_shape(config)
+    network, shape = detector.OnImages(detector.trained(config, "test").model), settings.image_shape(config)
     network.eval()
     forms: tuple[Form, ...] = "trained", "deployed"
     with tempfile.TemporaryDirectory() as scratch:
@@ -108,15 +110,6 @@ def measure(config: Any, to: Sequence[str], threads: int = 1, repeats: int = 30)
             opened.update({(name, form): RUNTIMES.get(name)(Path(scratch, form), threads) for name in to})
         image = np.random.default_rng(0).standard_normal((1, *shape), np.float32)
         return median_ms(opened, image, repeats)
-
-
-def _trained(config: Any) -> Any:
-    """ppdet's trainer with a trained detector in eval mode."""
-    detector.require_weights(config["weights"])
-    trainer = detector.make_trainer(config, "test")
-    trainer.load_weights(config["weights"])
-    trainer.model.eval()
-    return trainer
 
 
 def _pictures(config: Any, trainer: Any) -> list[dict[str, Any]]:
@@ -192,19 +185,7 @@ def _arrays(picture: Mapping[str, Any]) -> dict[str, np.ndarray]:
 
 def _paddle(folder: Path, threads: int) -> Callable[[Mapping[str, np.ndarray]], np.ndarray]:
     """An exported detector in Paddle Inference: inputs -> boxes."""
-    from paddle import inference
-
-    from ppeconv import backend
-    from ppeconv.deployment.runtimes.paddle import BROKEN_PASS
-
-    config = inference.Config(*map(str, program_files(folder)))
-    config.disable_glog_info()
-    config.disable_gpu()
-    config.enable_mkldnn()
-    config.delete_pass(BROKEN_PASS)
-    config.set_cpu_math_library_num_threads(threads)
-    with backend.threads_kept():
-        predictor = inference.create_predictor(config)
+    predictor = open_program(folder, threads)
 
     def run(inputs: Mapping[str, np.ndarray]) -> np.ndarray:
         for name in predictor.get_input_names():
@@ -218,11 +199,7 @@ def _paddle(folder: Path, threads: int) -> Callable[[Mapping[str, np.ndarray]], 
 
 def _onnx(folder: Path, threads: int) -> Callable[[Mapping[str, np.ndarray]], np.ndarray]:
     """An exported detector in ONNX Runtime: inputs -> boxes."""
-    runtime = required("onnxruntime", "onnx")
-    options = runtime.SessionOptions()
-    options.log_severity_level, options.intra_op_num_threads = 3, threads
-    file = folder / f"{PREFIX}.onnx"
-    session = runtime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+    session = open_session(folder / FILE, threads)
     names = [entry.name for entry in session.get_inputs()]
     return lambda inputs: session.run(None, {name: inputs[name] for name in names})[0]
 
