@@ -16,8 +16,10 @@ from ppeconv.errors import UserError
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+YAML = 4 * 2**20
+"""Bytes that a config or the description of an export may have; YAML is read slowly."""
 TEXT = 16 * 2**20
-"""Bytes that a config, a manifest or a record may have."""
+"""Bytes that a manifest or a record may have."""
 TABLE = 2**30
 """Bytes of a list or a table of results."""
 ARRAYS = 8 * 2**30

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,11 @@ def parser() -> argparse.ArgumentParser:
 
 def run(arguments: argparse.Namespace) -> None:
     """Train, evaluate, export or draw."""
+    from ppeconv.config.files import find
+
+    find(arguments.config, "detection")  # mistakes are said before PaddleDetection is asked for
+    pictures = _pictures(arguments) if arguments.part == "infer" else []
+
     from ppeconv.engine.log import log_to
     from ppeconv.integrations.ppdet import detector, settings
 
@@ -76,7 +82,7 @@ def run(arguments: argparse.Namespace) -> None:
         print("ppeconv: " + ", ".join(f"{name} {_text(value)}" for name, value in figures.items()))
         _keep(settings.run_folder(config) / EVALUATION, {"annotations": config["EvalDataset"].anno_path, **figures})
     elif arguments.part == "infer":
-        drawn = detector.draw(config, _pictures(arguments), arguments.output_dir, arguments.draw_threshold)
+        drawn = detector.draw(config, pictures, arguments.output_dir, arguments.draw_threshold)
         print(f"ppeconv: drew {len(drawn)} pictures into {arguments.output_dir}")
     else:
         from ppeconv.integrations.ppdet.export import export, measure
@@ -106,6 +112,8 @@ def _part(parts: argparse._SubParsersAction, name: str, what: str) -> argparse.A
 
 def _pictures(arguments: argparse.Namespace) -> list[str]:
     if arguments.infer_img:
+        if not os.path.isfile(arguments.infer_img):
+            raise UserError(f"there is no picture {arguments.infer_img}")
         return [arguments.infer_img]
     folder = Path(arguments.infer_dir)
     found = sorted(str(file) for file in folder.glob("*") if file.suffix.lower() in _PICTURES)

@@ -46,7 +46,7 @@ def _read(path: Path, above: tuple[Path, ...], known: dict[Path, dict[str, Any]]
     if len(above) > _DEEPEST:
         raise UserError(f"{path} is the _base_ of a _base_ more than {_DEEPEST} times over; put fewer files in a row")
     try:
-        values = from_yaml(files.read(path, files.TEXT).decode(), str(path))
+        values = from_yaml(files.read(path, files.YAML).decode(), str(path))
     except (OSError, UnicodeDecodeError) as error:
         named_by = f" (a _base_ of {above[-1]})" if above else ""
         raise UserError(f"cannot read the config {path}{named_by}: {error}") from None

@@ -37,7 +37,7 @@ def read_facts(file: Path, schema: type[Kind], version: int, what: str, maker: s
     """
     again = f"make it again with {maker}"
     try:
-        facts = from_yaml(files.read(file, files.TEXT).decode(), str(file))
+        facts = from_yaml(files.read(file, files.YAML).decode(), str(file))
     except (FileNotFoundError, NotADirectoryError):
         inside = next(file.parent.glob(f"*/{file.name}"), None)
         advice = f"{inside.parent} is one" if inside else f"{maker} makes one"

@@ -18,6 +18,16 @@ _MOST = 100_000
 class _Loader(yaml.SafeLoader):
     """YAML without code, in which 3e-4 is a number (YAML 1.1 wants 3.0e-4), a date is text and a key stands once."""
 
+    def __init__(self, text: str):
+        super().__init__(text)
+        self._left = 2 * _MOST  # a value has one key at most
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        self._left -= 1
+        if self._left < 0:
+            raise OverflowError(f"holds more than {_MOST:,} values")
+        return super().compose_node(parent, index)
+
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
         try:
             return super().construct_object(node, deep)

@@ -5,6 +5,7 @@ import pytest
 from ppeconv import UserError
 from ppeconv import config as configs
 from ppeconv.registry import DATASETS, LOSSES
+from ppeconv.schema import values
 from ppeconv.schema.values import from_yaml
 
 NAME = "resnet18_spconv_cifar100"
@@ -295,3 +296,14 @@ def test_every_named_section_drops_arguments_and_keeps_its_own_keys():
 def test_missing_config_suggests():
     with pytest.raises(UserError, match="did you mean 'resnet18_spconv_cifar10'"):
         configs.load("configs/resnet18_spcnv_cifar10.yaml")
+
+
+def test_what_is_too_much_is_known_before_all_is_read(tmp_path, monkeypatch):
+    with (tmp_path / "a.yaml").open("wb") as file:
+        file.truncate(2**22 + 1)
+    with pytest.raises(UserError, match="4,194,305 bytes, and files of its kind have at most 4,194,304"):
+        configs.load(str(tmp_path / "a.yaml"))
+    monkeypatch.setattr(values, "_MOST", 10)
+    assert values.from_yaml("{a: 1, b: 2, c: 3, d: 4, e: 5, f: 6, g: 7, h: 8, i: 9}", "it")["i"] == 9
+    with pytest.raises(UserError, match="it holds more than 10 values"):
+        values.from_yaml("[" + "1, " * 30 + "}", "it")

@@ -1,6 +1,7 @@
 """PaddleDetection: the backbone as its registry makes it, from a stand-in of that registry, and its configs."""
 
 import importlib
+import os
 import pickle
 import sys
 from collections import namedtuple
@@ -232,6 +233,13 @@ def test_values_of_the_command_line_and_the_folder_of_the_data(workspace, monkey
         ("epoch", "should be key=value"),
         ("TrainDataset.datasetdir=x", "did you mean 'dataset_dir'"),
         ("PPEConf.width=1", "did you mean 'PPEConv'"),
+        ("TrainDataset.dataset_dir.x=1", "TrainDataset.dataset_dir has no 'x'"),
+        ("TrainDataset.x.y=1", "TrainDataset.x has no 'y'"),
+        ("PPEConv..width=1", "should be key=value"),
+        ("epoch=many", "epoch should be a whole number; got 'many'"),
+        ("weights=5", "weights should be a text; got 5"),
+        ("use_gpu=maybe", "use_gpu should be true or false"),
+        ("OptimizerBuilder={optimizer: {set_param_lr_func: f()}}", "it should be a name"),
     ],
 )
 def test_a_mistyped_value_is_named(workspace, override, sentence):
@@ -242,9 +250,8 @@ def test_a_mistyped_value_is_named(workspace, override, sentence):
         settings.load("picodet_resnet18_conv_bcd")
 
 
-def test_files_that_would_run_code_are_not_handed_on(workspace, tmp_path):
+def test_files_that_would_run_code_are_not_handed_on(workspace, monkeypatch, tmp_path):
     """ppdet reads settings and weights with loaders that call what a file names."""
-    guard = importlib.import_module("ppeconv.integrations.ppdet.guard")
     settings = importlib.import_module("ppeconv.integrations.ppdet.settings")
     trap, mark = tmp_path / "trap.yml", tmp_path / "mark"
     trap.write_text(f"a: [{{b: !!python/object/apply:pathlib.Path.touch [{mark}]}}]\n_BASE_: [top.yml]\n", "utf-8")
@@ -254,12 +261,77 @@ def test_files_that_would_run_code_are_not_handed_on(workspace, tmp_path):
     trap.write_text("a: {b: [1", "utf-8")
     with pytest.raises(UserError, match=r"trap.yml is not a configuration"):
         settings.load(str(tmp_path / "top.yml"))
+    monkeypatch.setattr(paddle, "load", paddle.load)
+    importlib.import_module("ppeconv.integrations.ppdet.workarounds").guard_weights()
     paddle.save({"weight": paddle.ones([2])}, str(tmp_path / "plain.pdparams"))
-    guard.require_plain_weights(str(tmp_path / "plain"))
+    assert list(paddle.load(str(tmp_path / "plain.pdparams"))) == ["weight"]
     (tmp_path / "plain.pdopt").write_bytes(pickle.dumps({"weight": Trap(mark)}))
     with pytest.raises(UserError, match=r"plain.pdopt"):
-        guard.require_plain_weights(str(tmp_path / "plain"))
+        paddle.load(str(tmp_path / "plain.pdopt"))
     assert not mark.exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("_BASE_: t", "_BASE_ should be a list of files"),
+        ("_BASE_: {trap.yml: 1}", "_BASE_ should be a list of files"),
+        ("_BASE_: !!set {trap.yml}", "_BASE_ should be a list of files"),
+        ("_BASE_: [[trap.yml]]", "_BASE_ should be a list of files"),
+        ('_BASE_: ["trap.yml\\0"]', "_BASE_ should be a list of files"),
+        ("_BASE_: [~nobody_of_this_name/x.yml]", "is not a configuration"),
+        ("a: {<<: {_BASE_: t}}", "_BASE_ should be a list of files"),
+        ("optimizer: {set_param_lr_func: open('x')}", "it should be a name"),
+        ("V: {norm_layer: !!binary bm4uTGF5ZXJOb3Jt}", "holds bytes"),
+        ("V: !VisionTransformer [1, 2]", "its arguments by name"),
+        ("T: !MOTImageFolder {video_file: a.mp4}", "goes into a command of the shell"),
+        ("R: [DecodeCache: {cache_root: here}]", "is a folder of pickles"),
+    ],
+)
+def test_settings_by_which_ppdet_runs_what_they_say_are_refused(workspace, tmp_path, text, sentence):
+    guard = importlib.import_module("ppeconv.integrations.ppdet.guard")
+    (tmp_path / "x.yml").write_text(text)
+    with pytest.raises(UserError, match=sentence):
+        guard.require_plain_settings(tmp_path / "x.yml")
+    (tmp_path / "x.yml").write_text(
+        "V: !VisionTransformer {norm_layer: nn.LayerNorm, cache_root: null}\n? [a]\n: 1\n_BASE_: []"
+    )
+    guard.require_plain_settings(tmp_path / "x.yml")
+
+
+def test_a_checkpoint_that_was_cut_short_is_left_out(workspace, tmp_path):
+    class Callback:
+        pass
+
+    sys.modules["ppdet.engine"].Callback = Callback
+    detector = importlib.import_module("ppeconv.integrations.ppdet.detector")
+    assert detector.newest(tmp_path) is None
+    for number in range(3):
+        for suffix in (".pdparams", ".pdopt"):
+            file = tmp_path / f"{number}{suffix}"
+            paddle.save({"weight": paddle.ones([2])}, str(file))
+            os.utime(file, (number, number))
+    assert detector.newest(tmp_path) == tmp_path / "2"
+    (tmp_path / "2.pdparams").write_bytes((tmp_path / "2.pdparams").read_bytes()[:-20])
+    (tmp_path / "1.pdparams").unlink()
+    assert detector.newest(tmp_path) == tmp_path / "0"
+    (tmp_path / "results.csv").write_text("epoch,AP\n1,0.5\n")
+    assert detector.read_curve(tmp_path / "results.csv") == [{"epoch": 1, "AP": 0.5}]
+    for damaged in ("epoch,AP\n1,many\n", "AP\n0.5\n"):
+        (tmp_path / "results.csv").write_text(damaged)
+        with pytest.raises(UserError, match="move it elsewhere"):
+            detector.read_curve(tmp_path / "results.csv")
+
+
+def test_a_mistyped_file_is_named_without_ppdet(monkeypatch, capsys, tmp_path):
+    monkeypatch.setitem(sys.modules, "ppdet", None)
+    code, _, errors = call(capsys, "detect", "eval", "-c", "picodet_resnet18_conv_bcd")
+    assert (code, "did you mean 'picodet_resnet18_conv_bccd'" in errors) == (2, True)
+    options = ["detect", "infer", "-c", "picodet_resnet18_conv_bccd"]
+    code, _, errors = call(capsys, *options, "--infer_img", str(tmp_path / "none.jpg"))
+    assert (code, "there is no picture" in errors) == (2, True)
+    code, _, errors = call(capsys, *options, "--infer_dir", str(tmp_path))
+    assert (code, "there are no pictures" in errors) == (2, True)
 
 
 class Trap:

@@ -12,13 +12,12 @@ from paddle import Tensor, nn
 
 from ppeconv import files
 from ppeconv.counting import count
-from ppeconv.engine import distributed
+from ppeconv.engine import checkpoint, distributed
 from ppeconv.engine.devices import has_gpu
 from ppeconv.engine.log import logger
 from ppeconv.engine.setup import select_backend, select_device
 from ppeconv.errors import UserError
 from ppeconv.integrations.ppdet import settings
-from ppeconv.integrations.ppdet.guard import require_plain_weights
 from ppeconv.integrations.ppdet.installed import import_ppdet
 from ppeconv.integrations.ppdet.workarounds import work_around
 from ppeconv.layers.parameters import parameter_count
@@ -35,7 +34,7 @@ def train(config: Any, evaluate: bool = False, resume: str | None = None) -> Pat
     Args:
         config: see `settings.load`.
         evaluate: measure AP at every snapshot, into results.csv of the run folder too.
-        resume: a checkpoint, without its ending, to go on from; "auto" for the newest of the run folder.
+        resume: a checkpoint, without its ending, to go on from; "auto" for the newest intact one of the run folder.
 
     Returns:
         The run folder, `<save_dir>/<name of the file>`, with `model_final.pdparams`.
@@ -46,14 +45,15 @@ def train(config: Any, evaluate: bool = False, resume: str | None = None) -> Pat
     folder = settings.run_folder(config)
     for name in ("TrainDataset", "EvalDataset") if evaluate else ("TrainDataset",):
         settings.images_of(config, name)
-    checkpoint = _newest(folder) if resume == "auto" else resume
-    if checkpoint and not Path(f"{checkpoint}.pdopt").is_file():
-        raise UserError(f"there is no checkpoint {checkpoint}; give one without its ending, such as {folder / '9'}")
+    if evaluate:
+        read_curve(folder / CURVE)  # a damaged one is known before the first epoch
+    start = newest(folder) if resume == "auto" else resume
+    if start and not Path(f"{start}.pdopt").is_file():
+        raise UserError(f"there is no checkpoint {start}; give one without its ending, such as {folder / '9'}")
     trainer = make_trainer(config, "train")
-    if checkpoint:
-        require_plain_weights(str(checkpoint))
-        trainer.resume_weights(str(checkpoint))
-        logger.info(f"going on from {checkpoint}, epoch {trainer.start_epoch} of {config['epoch']}")
+    if start:
+        trainer.resume_weights(str(start))
+        logger.info(f"going on from {start}, epoch {trainer.start_epoch} of {config['epoch']}")
     elif weights := config.get("pretrain_weights"):
         require_weights(weights)
         trainer.load_weights(weights)
@@ -146,27 +146,32 @@ def make_trainer(config: Any, mode: str) -> Any:
 
 
 def trained(config: Any, mode: str) -> Any:
-    """`make_trainer` with `config["weights"]`, which are looked at first."""
+    """`make_trainer` with `config["weights"]`."""
     require_weights(config["weights"])
     trainer = make_trainer(config, mode)
     trainer.load_weights(config["weights"])
     return trainer
 
 
-def _newest(folder: Path) -> Path | None:
-    """The checkpoint that was written last, without its ending."""
+def newest(folder: Path) -> Path | None:
+    """The checkpoint that was written last, without its ending; those that a kill cut short are named and left out."""
     written = [file for file in folder.glob("*.pdopt") if file.stem.isdigit() or file.stem == "model_final"]
-    return max(written, key=lambda file: file.stat().st_mtime).with_suffix("") if written else None
+    for file in sorted(written, key=lambda file: file.stat().st_mtime, reverse=True):
+        try:
+            for suffix in (".pdopt", ".pdparams"):
+                checkpoint.read(file.with_suffix(suffix))
+            return file.with_suffix("")
+        except UserError as error:
+            logger.warning(f"a checkpoint is left out: {error}")
+    return None
 
 
-def require_weights(path: str) -> None:
-    """Raise a UserError where a file of weights, named with or without its ending, is not there, or is none."""
-    if "://" in path:
-        return
-    stem = path.removesuffix(".pdparams")
-    if not Path(stem + ".pdparams").is_file():
+def require_weights(path: Any) -> None:
+    """Raise a UserError where a file of weights, named with or without its ending, is not there."""
+    if not isinstance(path, str):
+        raise UserError(f"weights are named by a path; got {path!r}")
+    if "://" not in path and not Path(path.removesuffix(".pdparams") + ".pdparams").is_file():
         raise UserError(f"there are no weights {path}; train the detector first, or name weights with -o weights=PATH")
-    require_plain_weights(stem)
 
 
 def _figures(trainer: Any) -> dict[str, float]:
@@ -205,8 +210,14 @@ def read_curve(file: Path) -> list[dict[str, float]]:
     """Epoch and figures of every evaluation; nothing where there is no file."""
     if not file.is_file():
         return []
-    rows = csv.DictReader(files.read(file, files.TEXT).decode().splitlines())
-    return [{key: float(value) for key, value in row.items() if value} for row in rows]
+    rows = csv.DictReader(files.read(file, files.TEXT).decode(errors="replace").splitlines())
+    try:
+        found = [{name: float(row[name]) for name in ("epoch", *FIGURES) if row.get(name)} for row in rows]
+    except ValueError as error:
+        raise UserError(f"{file} is no table of figures ({error}); move it elsewhere") from None
+    if not all("epoch" in row for row in found):
+        raise UserError(f"{file} has a row without an epoch; move it elsewhere")
+    return found
 
 
 def write_curve(file: Path, rows: Sequence[dict[str, float]]) -> None:

@@ -12,7 +12,7 @@ import yaml
 from ppeconv.config.files import find
 from ppeconv.engine.devices import has_gpu
 from ppeconv.errors import UserError, first_line, nearest
-from ppeconv.integrations.ppdet.guard import require_plain_settings
+from ppeconv.integrations.ppdet.guard import require_plain_setting, require_plain_settings
 from ppeconv.integrations.ppdet.installed import import_ppdet
 from ppeconv.schema.values import from_yaml
 
@@ -20,6 +20,13 @@ DATA_FOLDER = "dataset"
 """A data set whose folder begins with it lies in $PPECONV_DATA where that is set."""
 COCO_CLASSES = 80
 _DATASETS = "TrainDataset", "EvalDataset", "TestDataset"
+_KINDS = {
+    **dict.fromkeys(["epoch", "num_classes", "seed"], int),
+    **dict.fromkeys(["metric", "save_dir", "weights"], str),
+    "use_gpu": bool,
+}
+"""Of values that every detector has."""
+_WORDS = {int: "a whole number", str: "a text", bool: "true or false"}
 
 
 def load(file: str, overrides: Sequence[str] = ()) -> Any:
@@ -44,10 +51,12 @@ def load(file: str, overrides: Sequence[str] = ()) -> Any:
         raise UserError(f"{path} names no architecture; it should be a configuration of PaddleDetection")
     for text in overrides:
         key, sign, value = text.partition("=")
-        if not sign:
+        names = key.strip().split(".")
+        if not sign or not all(names):
             raise UserError(f"-o should be key=value, such as epoch=1; got {text!r}")
-        _set(config, key.strip().split("."), from_yaml(value, key))
+        _set(config, names, require_plain_setting(names[-1], from_yaml(value, key)))
     _fill(config)
+    _require_kinds(config)
     return config
 
 
@@ -62,10 +71,13 @@ def image_shape(config: Mapping[str, Any]) -> list[int]:
     Raises:
         UserError: the file does not say.
     """
-    shape = (config["TestReader"].get("inputs_def") or {}).get("image_shape")
-    if not shape or len(shape) < 3 or min(shape[-3:]) < 1:
+    shape: Any = config
+    for name in ("TestReader", "inputs_def", "image_shape"):
+        shape = shape.get(name) if isinstance(shape, Mapping) else None
+    sides = shape[-3:] if isinstance(shape, list) else []
+    if len(sides) < 3 or not all(type(side) is int and side > 0 for side in sides):
         raise UserError("TestReader.inputs_def.image_shape should be [1, 3, height, width] of the exported detector")
-    return list(shape[-3:])
+    return sides
 
 
 def images_of(config: Mapping[str, Any], name: str) -> tuple[Path, Path]:
@@ -74,11 +86,14 @@ def images_of(config: Mapping[str, Any], name: str) -> tuple[Path, Path]:
     Raises:
         UserError: one of them is not there.
     """
-    dataset = config[name]
-    folder = Path(dataset.dataset_dir or "")
-    annotations, images = folder / (dataset.anno_path or ""), folder / (getattr(dataset, "image_dir", None) or "")
+    dataset = config.get(name)
+    named = [getattr(dataset, key, None) or "" for key in ("dataset_dir", "anno_path", "image_dir")]
+    if not any(named) or not all(isinstance(it, str) and "\0" not in it for it in named):
+        raise UserError(f"{name} should name the folder of a data set, its annotations and images; got {named}")
+    folder = Path(named[0])
+    annotations, images = folder / named[1], folder / named[2]
     for place in (annotations, images):
-        if not place.exists():
+        if not os.path.exists(place):
             raise UserError(
                 f"{name} is not there: {place}; put the data set into {DATA_FOLDER}/, or into $PPECONV_DATA, or name "
                 f"its folder with -o {name}.dataset_dir=DIR (docs/detection.md)"
@@ -108,13 +123,20 @@ def _set(config: Any, path: Sequence[str], value: Any) -> None:
                 holder[name] = {}
             holder = holder[name]
         else:
-            holder = getattr(holder, name)
+            holder = getattr(holder, name, None)
     if isinstance(holder, dict):
         holder[path[-1]] = value
-    elif hasattr(holder, path[-1]):
+    elif path[-1] in getattr(holder, "__dict__", {}):
         setattr(holder, path[-1], value)
     else:
-        raise UserError(f"{'.'.join(path[:-1])} has no {path[-1]!r}{nearest(path[-1], vars(holder))}")
+        known = getattr(holder, "__dict__", {})
+        raise UserError(f"{'.'.join(path[:-1])} has no {path[-1]!r}{nearest(path[-1], known)}")
+
+
+def _require_kinds(config: Mapping[str, Any]) -> None:
+    for name, kind in _KINDS.items():
+        if type(config.get(name)) is not kind:
+            raise UserError(f"{name} should be {_WORDS[kind]}; got {config.get(name)!r}")
 
 
 def _fill(config: Any) -> None:
@@ -122,10 +144,10 @@ def _fill(config: Any) -> None:
     for key, value in {"use_gpu": has_gpu(), "use_npu": False, "use_mlu": False, "use_xpu": False, "seed": 0}.items():
         config.setdefault(key, value)
     config.setdefault("save_dir", "output/detection")
-    config.setdefault("weights", str(run_folder(config) / "model_final"))
+    config.setdefault("weights", os.path.join(str(config["save_dir"]), config["filename"], "model_final"))
     data = os.environ.get("PPECONV_DATA")
     for name in _DATASETS:
         dataset = config.get(name)
-        folder = Path(getattr(dataset, "dataset_dir", None) or "")
+        folder = Path(str(getattr(dataset, "dataset_dir", None) or ""))
         if data and folder.parts[:1] == (DATA_FOLDER,):
             dataset.dataset_dir = str(Path(data, *folder.parts[1:]))

@@ -1,8 +1,9 @@
-"""What ppdet 2.6.0 needs to run with libraries that are younger than it, all in one place."""
+"""What ppdet 2.6.0 needs to run with libraries that are younger than it, and with files of others, in one place."""
 
 from __future__ import annotations
 
 import functools
+import os
 from types import ModuleType
 from typing import Any
 
@@ -10,16 +11,23 @@ import numpy as np
 import paddle
 from PIL import ImageDraw
 
+from ppeconv.integrations.ppdet.guard import require_plain_weights
 from ppeconv.integrations.ppdet.installed import import_ppdet
 
 
 def work_around() -> None:
     """Let detectors of ppdet train, be exported and be drawn; a second call changes nothing."""
+    guard_weights()
     if int(paddle.__version__.split(".")[0]) >= 3:
         _wrap(import_ppdet("data.transform.batch_operators").PadGT, "__call__", _with_long_labels)
         _wrap(import_ppdet("modeling.ops"), "multiclass_nms", _traced_nms)
     if not hasattr(ImageDraw.ImageDraw, "textsize"):
         ImageDraw.ImageDraw.textsize = _textsize  # type: ignore[attr-defined]
+
+
+def guard_weights() -> None:
+    """Have `paddle.load` look at a file before it reads it, as it runs what a pickle names; for the whole process."""
+    _wrap(paddle, "load", _of_plain_files)
 
 
 def _wrap(owner: type | ModuleType, name: str, wrapper: Any) -> None:
@@ -29,6 +37,17 @@ def _wrap(owner: type | ModuleType, name: str, wrapper: Any) -> None:
         wrapped: Any = functools.wraps(original)(wrapper(original))
         wrapped.wrapped_by = wrapper
         setattr(owner, name, wrapped)
+
+
+def _of_plain_files(load: Any) -> Any:
+    """ppdet reads what settings name, downloads among them."""
+
+    def plain(path: Any, **settings: Any) -> Any:
+        if isinstance(path, (str, os.PathLike)):
+            require_plain_weights(path)
+        return load(path, **settings)
+
+    return plain
 
 
 def _with_long_labels(padded: Any) -> Any:
