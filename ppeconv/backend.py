@@ -21,6 +21,7 @@ from ppeconv.cpu.library.threads import threads_kept
 from ppeconv.cpu.training.blend import softmax_blend
 from ppeconv.cpu.training.dispatch import patches, turn_off, turn_on
 from ppeconv.cpu.training.precision import in_use as precision
+from ppeconv.cpu.training.resample import upsample
 from ppeconv.cpu.training.selection import VARIABLE, available, select
 from ppeconv.layers import functional
 
@@ -43,6 +44,7 @@ __all__ = [
 ]
 
 patches.add(functional, "softmax_blend", softmax_blend)
+patches.add(functional, "upsample", upsample)
 
 
 def enable(precision: str = "float32") -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
-import numpy as np
 import paddle
 from paddle import Tensor, nn
 
@@ -36,7 +35,8 @@ class HetConv(ConvOperator):
 
     Departures from the paper: the k x k kernels of filter o are on a block of channels and not on every P-th one,
     which is the same up to a permutation of channels (the author's code does so too). The 1x1 part holds the weights
-    it uses and no others: one grouped convolution, whose input repeats for every group the channels of the others.
+    it uses and no others: one grouped convolution, whose input repeats for every group the channels of the others. In
+    training these copies cost more than 1 / P of products with zeros, so there it is one dense convolution.
     """
 
     papers = (Paper("HetConv: Heterogeneous Kernel-Based Convolutions for Deep CNNs", "CVPR 2019", "1903.04120"),)
@@ -74,8 +74,20 @@ class HetConv(ConvOperator):
             return self.spatial(x) + self.pointwise(x)
         if self.parts == 1:
             return self.spatial(x)
+        if self.training:
+            return self.spatial(x) + self.pointwise.by(x, self.dense_pointwise())
         others = [part for group in range(self.parts) for part in _around(x, group, self.share)]
         return self.spatial(x) + self.pointwise(paddle.concat(others, axis=1))
+
+    def dense_pointwise(self) -> Tensor:
+        """The 1x1 kernels [C_out, C_in, 1, 1] of form "exact", zeros where a group would read its own channels."""
+        weight = self.pointwise.conv.weight
+        own = paddle.zeros([weight.shape[0] // self.parts, self.share, 1, 1], weight.dtype)
+        rows = []
+        for group, others in enumerate(weight.chunk(self.parts, axis=0)):
+            start = group * self.share
+            rows.append(paddle.concat([others[:, :start], own, others[:, start:]], axis=1))
+        return paddle.concat(rows, axis=0)
 
     def deployed(self, after: Affine, form: str | None = None) -> nn.Layer | None:
         """The k x k convolution and one dense 1x1, which has zeros where a group would read its own channels.
@@ -129,11 +141,7 @@ class DeployedHetConv(nn.Layer):
         pointwise = operator.pointwise
         if operator.exact:
             pointwise = CentredConv(geometry, geometry.in_channels, geometry.out_channels)
-            own = np.repeat(np.eye(operator.parts, dtype=bool), operator.share, axis=1)
-            own = np.repeat(own, geometry.out_channels // operator.parts, axis=0)
-            weight = np.zeros(own.shape, np.float32)
-            weight[~own] = operator.pointwise.conv.weight.numpy().reshape(-1)
-            pointwise.conv.weight.set_value(weight[:, :, None, None])
+            pointwise.conv.weight.set_value(operator.dense_pointwise())
         self.spatial = folded(operator.spatial, after)
         self.pointwise = folded_inside(pointwise, pointwise.conv, after.linear())
 

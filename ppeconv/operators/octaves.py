@@ -12,9 +12,10 @@ import paddle
 from paddle import Tensor, nn
 
 from ppeconv.geometry import ConvGeometry
+from ppeconv.layers import functional
 from ppeconv.layers.handover import hand_over
 from ppeconv.operators.base import copy_weights
-from ppeconv.operators.parts import average_pool, upsample
+from ppeconv.operators.parts import average_pool
 
 
 class Octaves(NamedTuple):
@@ -49,7 +50,7 @@ def downsample(x: Tensor) -> Tensor:
 
 def upsample_like(x: Tensor, like: Tensor) -> Tensor:
     """Twice the size by nearest neighbours, cut to the height and width of `like`."""
-    return upsample(x, *like.shape[2:])
+    return functional.upsample(x, *like.shape[2:])
 
 
 def split_octaves(x: Tensor, low: int) -> Tensor | Octaves:

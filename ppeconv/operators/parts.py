@@ -81,6 +81,11 @@ class CentredConv(nn.Layer):
     def forward(self, x: Tensor) -> Tensor:
         return self.conv(crop_or_pad(x, self.crop))
 
+    def by(self, x: Tensor, weight: Tensor) -> Tensor:
+        """What it gives with a weight without groups in place of its own."""
+        conv = self.conv
+        return F.conv2d(crop_or_pad(x, self.crop), weight, conv.bias, conv._stride, conv._padding, conv._dilation)
+
 
 class CentredPool(nn.Layer):
     """A pooling of the replaced convolution's odd kernel and stride, centred on the same pixels, without dilation.
@@ -133,16 +138,6 @@ def crop_or_pad(x: Tensor, margin: Sequence[int]) -> Tensor:
 
 def _crop(before: int, after: int) -> slice:
     return slice(max(-before, 0), min(after, 0) or None)
-
-
-def upsample(x: Tensor, height: int, width: int) -> Tensor:
-    """[N, C, h, w] to that height and width by the nearest neighbour: row i is row floor(i h / height).
-
-    Not F.interpolate, which does not run with oneDNN in Paddle Inference 3.3.1.
-    """
-    rows = [row * x.shape[2] // height for row in range(height)]
-    columns = [column * x.shape[3] // width for column in range(width)]
-    return x.index_select(paddle.to_tensor(rows), 2).index_select(paddle.to_tensor(columns), 3)
 
 
 def average_pool(x: Tensor, stride: tuple[int, int]) -> Tensor:

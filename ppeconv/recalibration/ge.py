@@ -10,8 +10,8 @@ from paddle import Tensor, nn
 
 from ppeconv.domains import MapSize
 from ppeconv.errors import UserError
+from ppeconv.layers import functional
 from ppeconv.operators.cost import Cost
-from ppeconv.operators.parts import upsample
 from ppeconv.recalibration.base import Recalibration
 from ppeconv.registry import RECALIBRATIONS
 from ppeconv.schema.declaration import OwnArguments, Paper
@@ -62,7 +62,7 @@ class GE(Recalibration):
 
     def forward(self, x: Tensor) -> Tensor:
         gate = F.sigmoid(self.gather(x))
-        return x * (gate if gate.shape[2:] == [1, 1] else upsample(gate, *x.shape[2:]))
+        return x * (gate if gate.shape[2:] == [1, 1] else functional.upsample(gate, *x.shape[2:]))
 
     @classmethod
     def cost(cls, channels: int, height: int, width: int, own: Arguments) -> Cost:

@@ -136,6 +136,7 @@ FUNCTIONS = {
     "concat with float32": (lambda x, y: paddle.concat([activation(x), F.hardswish(y)], 1), IMAGE, IMAGE),
     "split": (lambda x: (lambda a, b: F.relu(a) * b)(*activation(x).split(2, 1)), IMAGE),
     "channels": (lambda x: activation(x)[:, 3:17] * 2, IMAGE),
+    "upsampling": (lambda x: F.interpolate(activation(x), scale_factor=2, mode="nearest"), IMAGE),
     "shuffle": (lambda x: F.channel_shuffle(activation(x), 3), IMAGE),
     "operators of Paddle": (lambda x: F.softmax(F.hardswish(activation(x)).flatten(1)) * 9, IMAGE),
     "in Paddle's layout": (lambda x: activation(x).transpose([0, 2, 3, 1]).reshape([4, -1, 12]).exp(), IMAGE),

@@ -270,6 +270,12 @@ def test_one_value_per_channel(function, gate):
         lambda x: image_of(x).reshape([3, 2, 3, 4, 5]).transpose([0, 2, 1, 3, 4]).flatten(1, 2),
         lambda x: image_of(x).flatten(1),
         lambda x: F.pad(image_of(x), [1, 0, 2, 1], mode="reflect"),
+        lambda x: F.interpolate(image_of(x), scale_factor=2, mode="nearest"),
+        lambda x: F.interpolate(image_of(x), size=[12, 5], mode="nearest") ** 2,
+        lambda x: F.interpolate(image_of(x), size=[7, 9], mode="nearest"),
+        lambda x: F.interpolate(image_of(x), size=[8, 10], mode="bilinear"),
+        lambda x: functional.upsample(image_of(x), 8, 15) * 2,
+        lambda x: functional.upsample(image_of(x), 7, 9),
     ],
 )
 def test_what_lies_between_the_layers(function):
@@ -413,3 +419,11 @@ def test_other_convolutions_give_the_same(layer, shape):
     expected = net(images).numpy()
     with backend.enabled():
         np.testing.assert_allclose(net(images).numpy(), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(("height", "fast"), [(8, True), (7, False)])
+def test_whole_factors_are_upsampled_fast(height, fast):
+    with backend.enabled():
+        x = image_of(paddle.to_tensor(normal(1, 2, 4, 3).astype("float32"), stop_gradient=False))
+        results = functional.upsample(x, height, 6), F.interpolate(x, size=[height, 6], mode="nearest")
+    assert [layout.remembered_rows(it) is not None for it in results] == [fast, fast]

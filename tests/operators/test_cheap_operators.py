@@ -61,7 +61,24 @@ def test_het_is_grouped_plus_pointwise_minus_grouped_pointwise(parts, stride):
         + F.conv2d(x, paddle.to_tensor(pointwise), stride=stride)
         - F.conv2d(x, paddle.to_tensor(own), stride=stride, groups=parts)
     )
-    np.testing.assert_allclose(layer(x).numpy(), expected.numpy(), **CLOSE)
+    for mode in (layer.train, layer.eval):
+        mode()
+        np.testing.assert_allclose(layer(x).numpy(), expected.numpy(), **CLOSE)
+
+
+@pytest.mark.parametrize(("stride", "padding"), [(1, 1), (2, 0), (1, 2)])
+def test_het_has_one_gradient_in_both_of_its_forms(stride, padding):
+    layer, images = create_operator("Het", 6, 12, 3, stride, padding, parts=3), paddle.randn([2, 6, 9, 8])
+
+    def gradients(mode):
+        mode()
+        layer.clear_gradients()
+        x = paddle.to_tensor(images, stop_gradient=False)
+        layer(x).square().sum().backward()
+        return [x.grad.numpy(), *(it.grad.numpy() for it in layer.parameters())]
+
+    for training, evaluating in zip(gradients(layer.train), gradients(layer.eval), strict=True):
+        np.testing.assert_allclose(training, evaluating, rtol=1e-4, atol=1e-3)
 
 
 @pytest.mark.parametrize("stride", [1, 2])

@@ -12,7 +12,7 @@ from paddle.nn import functional
 
 from ppeconv.cpu.library import memory, mkl
 from ppeconv.cpu.library.scratch import Scratch
-from ppeconv.cpu.training import broadcast, calls, elementwise, function, gradients, precision, rectify
+from ppeconv.cpu.training import broadcast, calls, elementwise, function, gradients, precision, rectify, resample
 
 _added = functools.partial(elementwise.binary, gated=broadcast.Add, is_sum=True)
 _multiplied = functools.partial(elementwise.binary, gated=broadcast.Multiply)
@@ -25,6 +25,7 @@ _STAND_INS: list[tuple[object, str, Callable]] = [
     (functional, "conv2d", calls.with_bias),
     (_C_ops, "batch_norm", calls.batch_norm),
     (_C_ops, "pool2d", calls.pool2d),
+    (_C_ops, "nearest_interp", resample.nearest_interp),
     (_C_ops, "relu", rectify.relu),
     (_C_ops, "mean", calls.mean),
     (_C_ops, "concat", calls.concat),
