@@ -32,11 +32,12 @@ for operator in conv spconv compconv spatialversatileconv; do
   python -W ignore tools/detect.py export "${options[@]}" --output_dir "$run/inference" --to paddle,onnx --measure \
     > "$run/export.log" 2>&1
   mkdir -p "$run/pictures"
-  for picture in $(head -n 4 "$data/BCCD/ImageSets/Main/test.txt"); do
+  for picture in $(head -n 3 "$data/BCCD/ImageSets/Main/test.txt"); do
     cp "$data/BCCD/JPEGImages/$picture.jpg" "$run/pictures"
   done
   python -W ignore tools/detect.py infer "${options[@]}" --infer_dir "$run/pictures" --output_dir "$run/drawn" \
-    > "$run/infer.log" 2>&1
+    --draw_threshold 0.4 > "$run/infer.log" 2>&1
   tail -n 1 "$run/eval.log"
 done
+python scripts/detection_picture.py "$out" "$out/drawn.jpg"
 python scripts/detection_table.py "$out"
