@@ -115,7 +115,6 @@ def geometry(**changes):
     ("changes", "filtering", "of_weight"),
     [
         ({}, True, True),
-        ({"image": (8, 64, 8, 8), "weight": (64, 64, 3, 3)}, True, True),
         ({"weight": (128, 64, 3, 3), "groups": 2}, False, True),
         ({"image": (8, 32, 8, 8), "weight": (128, 32, 3, 3)}, False, False),
         ({"stride": (2, 1)}, False, False),
@@ -130,6 +129,14 @@ def test_what_is_taken_follows_from_shapes(changes, filtering, of_weight):
     assert winograd.pays_in_weight_gradient(geometry(**changes)) is of_weight
     plan = conv.plan(geometry(**changes))
     assert isinstance(plan.weight_gradient, type(winograd.Steps(geometry()).weight_gradient)) is of_weight
+
+
+@pytest.mark.parametrize(("fewest", "filtering"), [(64, True), (128, False)])
+def test_64_channels_are_filtered_as_the_instruction_set_says(fewest, filtering, monkeypatch):
+    monkeypatch.setattr(winograd, "_FEWEST_TO_FILTER", fewest)
+    narrow = geometry(image=(8, 64, 8, 8), weight=(64, 64, 3, 3))
+    assert winograd.pays_in_filtering(narrow) is filtering
+    assert winograd.pays_in_weight_gradient(narrow)
 
 
 def test_a_thread_count_changes_rounding_alone():

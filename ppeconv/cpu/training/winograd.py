@@ -17,6 +17,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ppeconv.cpu.library import onednn
+from ppeconv.cpu.library.cpuinfo import cpu_flags
 from ppeconv.cpu.library.execution import Execution, matrix_product
 from ppeconv.cpu.library.scratch import aligned, array_at, exclusive
 from ppeconv.cpu.library.threads import Pieces, in_shares, scratch_size, workspace
@@ -33,6 +34,9 @@ _TOGETHER = 256
 _CHAIN = 128
 # Below these the transforms cost more than they save.
 _FEWEST_CHANNELS, _FEWEST_TILES = 64, 32
+# The same for the result and the gradient of the image: with AVX-512 a direct convolution of 64 channels takes 0.8 to 1
+# of this one's time. docs/cpu_training.md has the measurements.
+_FEWEST_TO_FILTER = 128 if "avx512f" in cpu_flags() else _FEWEST_CHANNELS
 
 
 class _Products:
@@ -238,7 +242,8 @@ def serves(geometry: Geometry) -> bool:
 
 def pays_in_filtering(geometry: Geometry) -> bool:
     """Whether the result and the gradient of the image are better computed this way."""
-    return geometry.groups == 1 and pays_in_weight_gradient(geometry)
+    enough = min(geometry.weight[:2]) >= _FEWEST_TO_FILTER
+    return enough and geometry.groups == 1 and pays_in_weight_gradient(geometry)
 
 
 def pays_in_weight_gradient(geometry: Geometry) -> bool:
