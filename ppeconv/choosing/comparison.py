@@ -12,6 +12,7 @@ from ppeconv.benchmark.inference import InferenceSpeed
 from ppeconv.benchmark.table import read_csv
 from ppeconv.choosing import sittings
 from ppeconv.choosing.contenders import Contender, noise, plain_widths, reference
+from ppeconv.choosing.kept import Kept, depends_on, measured_or_kept
 from ppeconv.choosing.pareto import Point
 from ppeconv.choosing.plain_line import Verdict, judge
 from ppeconv.choosing.sittings import How
@@ -138,21 +139,30 @@ class Comparison:
         return [row for contender in self.contenders for row in _rows(contender, speeds.get(contender.name, []))]
 
 
-def measure(compared: Sequence[Contender], how: How, say: Callable[[str], None]) -> list[InferenceSpeed]:
+def measure(
+    compared: Sequence[Contender],
+    how: How,
+    say: Callable[[str], None],
+    again: bool = False,
+    cache: Path | None = None,
+) -> list[InferenceSpeed]:
     """Latencies of all at one batch size, in groups that fit the memory, each beside the reference and related to it.
 
     Args:
         compared: of the same network only one is measured.
         how: how.
         say: gets a line on what is done.
+        again: forget what was measured before of the same contenders.
+        cache: folder of that; the user's when not given.
     """
     named = {contender.name: contender for contender in compared}
     same: dict[str, list[str]] = {}
     for contender in [reference(compared), *compared]:
         same.setdefault(contender.facts, []).append(contender.name)
     first, *rest = (names[0] for names in same.values())
-    sat = list(sittings.measure(first, rest, [], how, lambda name: named[name].network, say))
-    rows = [row for _, row in sittings.together(sat)]
+    kept = Kept(depends_on(how, {facts: names[0] for facts, names in same.items()}), cache)
+    sat = measured_or_kept(kept, first, rest, how, lambda name: named[name].network, say, again)
+    rows = [row for _, row in sittings.together(sat) if row.runtime in how.runtimes]
     others = {names[0]: dict.fromkeys(names) for names in same.values()}
     return [replace(row, network=name) for row in rows for name in others[row.network]]
 

@@ -12,6 +12,7 @@ from ppeconv.cli.options import (
     CommandParser,
     add_batch_sizes,
     add_import,
+    add_measure_again,
     add_sitting,
     each,
     not_measured,
@@ -45,6 +46,7 @@ def parser() -> argparse.ArgumentParser:
     )
     add_sitting(parser, rounds=5)
     add_batch_sizes(parser, "1 and 64")
+    add_measure_again(parser)
     parser.add_argument("--no-latency", action="store_true", help="measure nothing")
     parser.add_argument("--csv", type=path, metavar="FILE", help="write a row for each network, runtime and batch size")
     parser.add_argument("--markdown", type=path, metavar="FILE", help="write the table as Markdown")
@@ -119,6 +121,7 @@ def _speeds(compared: Sequence[Contender], arguments: argparse.Namespace) -> lis
             compared,
             How(runtimes, batch, threads, arguments.form, arguments.rounds),
             lambda line: print(line, file=sys.stderr, flush=True),
+            arguments.measure_again,
         )
     ]
 

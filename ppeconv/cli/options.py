@@ -114,6 +114,11 @@ def add_search(parser: argparse.ArgumentParser, what: str) -> None:
         help=f"only these{what} (default: every one that applies)",
     )
     parser.add_argument("--batch-size", type=of(Count), default=1, metavar="N", help="images in a call (default 1)")
+    add_measure_again(parser)
+
+
+def add_measure_again(parser: argparse.ArgumentParser) -> None:
+    """--measure-again."""
     parser.add_argument(
         "--measure-again",
         action="store_true",

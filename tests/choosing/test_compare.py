@@ -81,26 +81,48 @@ def test_rows_have_everything(five):
     assert (shallow["top1"], shallow["batch_size"], shallow["training_seconds"]) == (0.83, None, 3600)
 
 
-def test_of_the_same_network_one_is_measured(five, monkeypatch):
-    measured = []
+@pytest.fixture
+def measured(monkeypatch, tmp_path):
+    """The names of all that is measured, in order; the second sitting is interrupted once."""
+    names, kill = [], [2]
 
     def inference_speed(networks, *, runtimes, batch_sizes, **_):
-        measured.extend(network.name for network in networks)
+        kill[0] -= 1
+        if not kill[0]:
+            raise KeyboardInterrupt
+        names.extend(network.name for network in networks)
         return [speed(network.name, *batch_sizes, runtimes[0], 2.0) for network in networks]
 
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr("ppeconv.choosing.sittings.inference_speed", inference_speed)
+    monkeypatch.setattr("ppeconv.choosing.sittings.group_size", lambda *_: 1)
+    return names
+
+
+def test_of_the_same_network_one_is_measured_and_none_again(five, measured):
     from dataclasses import replace
 
-    long = replace(five["resnet20_width05"], name="longer")
-    rows = comparison.measure(
-        [five["resnet20"], five["resnet20_width05"], long], How(("a",), 4, 1, "deployed", 1), lambda line: None
-    )
+    plain, narrow = five["resnet20"], five["resnet20_width05"]
+    compared = [plain, narrow, replace(narrow, name="longer"), five["resnet14"]]
+    said = []
+
+    def rows(how, again=False):
+        return [(row.network, row.batch_size) for row in comparison.measure(compared, how, said.append, again)]
+
+    how = How(("a",), 4, 1, "deployed", 1)
+    with pytest.raises(KeyboardInterrupt):
+        rows(how)
     assert measured == ["resnet20", "resnet20_width05"]
-    assert [(row.network, row.batch_size) for row in rows] == [
-        ("resnet20", 4),
-        ("resnet20_width05", 4),
-        ("longer", 4),
-    ]
+    expected = ["resnet20", "resnet20_width05", "longer", "resnet14"]
+    assert sorted(rows(how)) == sorted((name, 4) for name in expected)
+    assert measured[2:] == ["resnet20", "resnet14"]
+    assert "1 of 2 were measured before" in "".join(said)
+    rows(how)
+    assert len(measured) == 4
+    rows(how, again=True)
+    assert measured[4:] == ["resnet20", "resnet20_width05", "resnet20", "resnet14"]
+    rows(How(("b",), 4, 1, "deployed", 1))
+    assert len(measured) == 12
 
 
 def test_a_row_without_records_is_there_untrained(records):
@@ -161,7 +183,8 @@ def test_an_unfinished_run_is_told(runs, tmp_path, capsys):
     assert "half is unfinished: 1 of 9 epochs" in errors
 
 
-def test_the_command_compares_runs(runs, tmp_path, capsys):
+def test_the_command_compares_runs(runs, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     table, page, curves = tmp_path / "table.csv", tmp_path / "table.md", tmp_path / "curves.svg"
     code, text, errors = call(
         capsys, "compare", *runs, "--runtime", "paddle", "--batch-size", 2, "--rounds", 1, "--threads", 1,
