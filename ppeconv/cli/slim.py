@@ -73,18 +73,19 @@ def run(arguments: argparse.Namespace) -> None:
         held_out=arguments.held_out,
         measurements=arguments.measurements,
     )
-    measured = job.measurements()
-    budgets = [(f"{share:g}", share * measured.plain_ms) for share in arguments.budget or ()]
-    budgets += [(f"{value:g}ms", value) for value in arguments.budget_ms or ()]
-    results, refusals = [], []
-    for label, value in budgets:
-        try:
-            results.append(job.result(measured, value, label, arguments.finetune))
-        except UserError as error:
-            refusals.append(f"budget {label}: {error}")
-    for found in results:
-        print(f"\n{found.folder}: {found.slimmed}\n{found.folder / 'report.md'}")
-        if arguments.finetune:
-            Experiment(str(found.folder / "config.yaml")).train()
+    with job.alone():
+        measured = job.measurements()
+        budgets = [(f"{share:.12g}", share * measured.plain_ms) for share in arguments.budget or ()]
+        budgets += [(f"{value:.12g}ms", value) for value in arguments.budget_ms or ()]
+        results, refusals = [], []
+        for label, value in budgets:
+            try:
+                results.append(job.result(measured, value, label, arguments.finetune))
+            except UserError as error:
+                refusals.append(f"budget {label}: {error}")
+        for found in results:
+            print(f"\n{found.folder}: {found.slimmed}\n{found.folder / 'report.md'}")
+            if arguments.finetune:
+                Experiment(str(found.folder / "config.yaml")).train()
     if refusals:
         raise UserError("; ".join(refusals))

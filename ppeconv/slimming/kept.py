@@ -35,23 +35,30 @@ class Kept:
         try:
             error, rise = float(known["error"]), float(known["rise"])
             if layer.state_dict():
-                load_weights(layer, file.with_suffix(".safetensors"), complete=True)
-        except (LookupError, TypeError, ValueError, UserError):
+                weights = file.with_suffix(".safetensors")
+                if known["digest"] != _digest(weights):
+                    return None
+                load_weights(layer, weights, complete=True)
+        except (LookupError, TypeError, ValueError, OSError, UserError):
             return None
         return error, rise
 
     def keep_fit(self, position: Position, option: Option, layer: nn.Layer, error: float, rise: float) -> None:
         """Keep a fit; its numbers come last, so that they stand for weights that are whole."""
         what = {"position": position.path, "option": str(option)}
+        numbers: dict[str, Any] = {"error": error, "rise": rise}
         if self._has_room() and layer.state_dict():
-            write_weights(layer, self._file(what).with_suffix(".safetensors"))
-        self._write(self._file(what), {**what, "error": error, "rise": rise})
+            weights = self._file(what).with_suffix(".safetensors")
+            write_weights(layer, weights)
+            numbers["digest"] = _digest(weights)
+        self._write(self._file(what), {**what, **numbers})
 
     def shortlist(self, geometry: str, of: Mapping[str, Any]) -> list[Option] | None:
         """The options of a geometry that were found before, when these facts were as now; None where there are none."""
         try:
-            return [Option(**entry) for entry in self._read(self._file({"geometry": geometry, **of}))["options"]]
-        except (LookupError, TypeError):
+            listed = self._read(self._file({"geometry": geometry, **of}))["options"]
+            return [it for it in (Option(**entry) for entry in listed) if it.choice]
+        except (LookupError, TypeError, ValueError, AttributeError, UserError):
             return None
 
     def keep_shortlist(self, geometry: str, of: Mapping[str, Any], options: Sequence[Option]) -> None:
@@ -85,3 +92,7 @@ class Kept:
     def _file(self, what: Mapping[str, Any]) -> Path:
         name = hashlib.sha256(json.dumps({**self.facts, **what}, sort_keys=True).encode()).hexdigest()[:20]
         return Path(self.folder or "", f"{name}.json")
+
+
+def _digest(file: Path) -> str:
+    return hashlib.sha256(files.read(file, files.ARRAYS)).hexdigest()

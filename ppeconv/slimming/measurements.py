@@ -13,10 +13,12 @@ from pydantic import Field, TypeAdapter
 
 from ppeconv import files
 from ppeconv.errors import UserError, first_line
+from ppeconv.registry import placed
 from ppeconv.slimming.choice import Item, Taken, choose, cost_of, fastest, time_of
 from ppeconv.slimming.options import Option
 
 FORMAT = 1
+_FACTS = "network", "cpu", "runtime", "batch_size", "threads", "ppeconv", "paddle"
 Number = Annotated[float, Field(allow_inf_nan=False)]
 
 
@@ -97,7 +99,14 @@ class Measurements:
             content = json.loads(files.read(file, files.TEXT))
             if content.pop("format") != FORMAT:
                 raise ValueError("it is of another format")
-            return TypeAdapter(cls).validate_python(content)
+            found = TypeAdapter(cls).validate_python(content)
+            if lacking := [name for name in _FACTS if name not in found.facts]:
+                raise ValueError(f"its facts lack {', '.join(lacking)}")
+            if found.plain_ms <= 0:
+                raise ValueError("plain_ms should be above 0")
+            for option in {it.option for spot in found.spots for it in spot.judged}:
+                placed(option.name).choose(option.name, option.own)
+            return found
         except OSError as error:
             raise UserError(f"cannot read the measurements {file}: {error.strerror}") from None
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:

@@ -15,6 +15,7 @@ from paddle import nn
 from ppeconv import files
 from ppeconv.config import Config, dump, with_values
 from ppeconv.engine.evaluator import evaluate
+from ppeconv.engine.lock import Lock
 from ppeconv.engine.log import log_to
 from ppeconv.engine.schedules import scaled
 from ppeconv.engine.setup import select_backend, select_device
@@ -102,6 +103,20 @@ class SlimRun:
         )
         self._given = measurements and Path(measurements)
 
+    def alone(self) -> Lock:
+        """Nobody else works in the folder inside a `with` block; raises UserError for a folder that is not of slim."""
+        fits = self.folder / "fits"
+        try:
+            if self.folder.exists() and any(self.folder.iterdir()) and not fits.is_dir():
+                raise UserError(f"{self.folder} holds files that are not of slim; choose another --output")
+            fits.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"cannot write {self.folder}: {error.strerror}") from None
+        busy = f"slim is at work in {self.folder} already"
+        lock = Lock(self.folder / "slim.lock", busy, "wait for its end or choose another --output")
+        lock.take()
+        return lock
+
     def measurements(self) -> Measurements:
         """Made, and kept in the folder; or those of the file that was given."""
         if self._given:
@@ -111,7 +126,6 @@ class SlimRun:
             names = self.search.names and {placed(name).canonical(name) for name in self.search.names}
             return found.only({it.path for it in self.search.positions}, names or None)
         found = self.search.measurements()
-        self.folder.mkdir(parents=True, exist_ok=True)
         found.write(self.folder / "measurements.json")
         return found
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from math import isfinite
 from pathlib import Path
 
 from paddle import nn
@@ -86,7 +87,8 @@ class Search:
                 faster = {option: ratio for option, ratio in ratios[it.geometry].items() if ratio < 1}
                 number = len(together[it.geometry])
                 gains = {option: (1 - ratio) * plain_ms / number for option, ratio in faster.items()}
-                judged = [self._judged(it, found, gains[found.option]) for found in self.learn(it, list(faster))]
+                fitted = [found for found in self.learn(it, list(faster)) if self._has_numbers(it, found)]
+                judged = [self._judged(it, found, gains[found.option]) for found in fitted]
                 spots.append(Spot(it.path, it.geometry, it.inside, judged))
         found = Measurements(
             {**self.stopwatch.facts, "runtime": self.how.runtimes[0], "seed": self.seed},
@@ -136,6 +138,13 @@ class Search:
             name: {option: found[it] for option in listed[name] if (it := changes[name, option]) in found}
             for name in together
         }
+
+    def _has_numbers(self, position: Position, found: Learned) -> bool:
+        """Whether a fit came out; says so where it did not."""
+        fine = isfinite(found.rise) and isfinite(found.error)
+        if not fine:
+            self.say(f"{position.path}: {found.option} is left out, as its fit gives numbers that are not finite")
+        return fine
 
     def _judged(self, position: Position, found: Learned, gain_ms: float) -> Judged:
         macs = [count(layer, [1, *position.in_shape]).macs for layer in (position.layer, found.layer)]

@@ -1,6 +1,8 @@
 """From a trained network and a budget to a network, with times that are made up: of a user's own and of a run."""
 
+import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import paddle
@@ -12,12 +14,13 @@ import ppeconv
 from ppeconv.benchmark.inference import InferenceSpeed
 from ppeconv.choosing.sittings import How
 from ppeconv.cli.main import main
+from ppeconv.engine.lock import Lock
 from ppeconv.errors import UserError
 from ppeconv.experiment import Experiment
 from ppeconv.slimming import learning
 from ppeconv.slimming import search as searching
 from ppeconv.slimming.images import Images
-from ppeconv.slimming.measurements import Chosen, Judged, Measurements, Spot
+from ppeconv.slimming.measurements import _FACTS, Chosen, Judged, Measurements, Spot
 from ppeconv.slimming.options import Option, options
 from ppeconv.slimming.pictures import draw_budget
 from ppeconv.slimming.positions import groups, positions
@@ -177,6 +180,38 @@ def test_what_was_fitted_and_measured_is_not_again(made_up_times, monkeypatch, t
         assert all((value == states[name]).all() for name, value in other.model.state_dict().items())
 
 
+def test_damaged_fits_are_made_again(made_up_times, monkeypatch, tmp_path):
+    net, fits, real = Own(), [], learning.fit
+    net.eval()
+    monkeypatch.setattr(learning, "fit", lambda *given, **settings: fits.append(given[0]) or real(*given, **settings))
+    arguments = {"budget": 0.7, "operators": ["GroupConv"], "folder": tmp_path, **SMALL}
+    states = ppeconv.slim(net, loader(), **arguments).model.state_dict()
+    done = len(fits)
+    whole, number = sorted(tmp_path.glob("*.safetensors"))[:2]
+    payload = whole.read_bytes()
+    whole.write_bytes(payload[:-1] + bytes([payload[-1] ^ 64]))
+    for listed in tmp_path.glob("*.json"):
+        if "options" in (content := json.loads(listed.read_text())):
+            listed.write_text(json.dumps({**content, "options": [{"name": "SPConf"}]}))
+    number.with_suffix(".json").write_text(number.with_suffix(".json").read_text()[:-9])
+    again = ppeconv.slim(net, loader(), **arguments).model.state_dict()
+    assert len(fits) == done + 2
+    assert all((value == states[name]).all() for name, value in again.items())
+    assert whole.read_bytes() == payload
+
+
+def test_a_fit_without_numbers_is_left_out(made_up_times, monkeypatch, tmp_path):
+    rises = iter([float("nan")] + [0.01] * 99)
+    monkeypatch.setattr(learning, "_rise", lambda *given: next(rises))
+    net = Own()
+    net.eval()
+    lines = []
+    ppeconv.slim(net, loader(), budget=0.8, operators=["GroupConv"], folder=tmp_path, **SMALL | {"say": lines.append})
+    assert [line for line in lines if "not finite" in line] == [
+        "body.0.a: GroupConv is left out, as its fit gives numbers that are not finite"
+    ]
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -239,6 +274,16 @@ def test_a_run_gives_folders_that_train_and_are_what_was_made(digits_run, made_u
     assert main(refused) == 2
     assert (out / "0.8" / "config.yaml").is_file()
     assert "the fastest possible takes" in capsys.readouterr().err
+    with Lock(out / "slim.lock", "", "") as other:
+        other.take()
+        assert main(again) == 2
+    assert "slim is at work in" in capsys.readouterr().err
+    foreign = tmp_path / "notes"
+    foreign.mkdir()
+    (foreign / "measurements.json").write_text("mine")
+    assert main([*again[:3], "--output", str(foreign), *again[5:]]) == 2
+    assert "holds files that are not of slim" in capsys.readouterr().err
+    assert [file.name for file in foreign.iterdir()] == ["measurements.json"]
     overrides = ["-o", "Global.max_steps=2", "Global.use_visualdl=false"]
     assert main(["train", "-c", str(out / "0.7" / "config.yaml"), *overrides]) == 0, capsys.readouterr().err
     assert (out / "0.7" / "config" / "best_model.pdparams").is_file()
@@ -270,3 +315,20 @@ def test_gains_that_sum_to_more_than_the_whole_are_drawn(tmp_path):
 def test_a_choice_that_gains_half_of_what_was_predicted_is_made_for_twice_the_gain():
     assert _target(10.0, Chosen(7.0, {}, 7.0, 0.0, 0), 8.5) == 4.0
     assert _target(10.0, Chosen(7.0, {}, 7.0, 0.0, 0), 11.0) == 7.0
+
+
+def test_measurements_of_a_file_are_looked_at(tmp_path):
+    file, facts = tmp_path / "a.json", dict.fromkeys(_FACTS, "x")
+    judged = [Judged("GroupConv", "conv_groups: 4", 1.0, 0.5, 0.6, 4)]
+    good = Measurements(facts, 10.0, 10, 0.25, 0.75, [Spot("a", "3x3", [], judged)], {})
+    good.write(file)
+    assert Measurements.read(file) == good
+    odd = [Spot("a", "3x3", [], [replace(judged[0], name="GroupConf")])]
+    for change, words in (
+        ({"facts": {"cpu": "x"}}, "lack network, runtime"),
+        ({"plain_ms": 0.0}, "plain_ms should be above 0"),
+        ({"spots": odd}, "did you mean 'GroupConv'"),
+    ):
+        replace(good, **change).write(file)
+        with pytest.raises(UserError, match=words):
+            Measurements.read(file)
