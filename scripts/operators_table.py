@@ -6,22 +6,16 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from ppeconv.benchmark.table import between
 from ppeconv.operators.table import blocks_table, operators_table
 from ppeconv.registry import HEADS, OPERATORS, RECALIBRATIONS
 
 
 def with_table(readme: str) -> str:
     """The README's text with the tables as they are now between the marks."""
-    readme = _between(readme, "operators", operators_table(_summaries("operators", OPERATORS.names())))
+    readme = between(readme, "operators", operators_table(_summaries("operators", OPERATORS.names())))
     blocks = [*RECALIBRATIONS.names(), *HEADS.names()]
-    return _between(readme, "recalibration", blocks_table(_summaries("recalibration", blocks)))
-
-
-def _between(readme: str, mark: str, table: str) -> str:
-    begin, end = f"<!-- {mark}:begin -->\n", f"<!-- {mark}:end -->\n"
-    before, _, rest = readme.partition(begin)
-    _, _, after = rest.partition(end)
-    return before + begin + table + end + after
+    return between(readme, "recalibration", blocks_table(_summaries("recalibration", blocks)))
 
 
 def _summaries(folder: str, names: list[str]) -> dict[str, str]:

@@ -19,7 +19,6 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 DENSE = ROOT / "ppeconv" / "zoo" / "resnet20_width05" / "seed1" / "weights.safetensors"
 RESULTS, PAGE = ROOT / "docs" / "results" / "warm_start.csv", ROOT / "docs" / "warm_start.md"
-BEGIN, END = "<!-- warm_start:begin -->\n", "<!-- warm_start:end -->\n"
 OPERATORS = (
     "GroupConv",
     "GhostConv",
@@ -131,9 +130,9 @@ def run(operator: str, start: str, options: argparse.Namespace) -> None:
 
 def write_table() -> None:
     """Put the table in its place on the page."""
-    before, _, rest = PAGE.read_text("utf-8").partition(BEGIN)
-    _, _, after = rest.partition(END)
-    PAGE.write_text(before + BEGIN + table() + END + after, "utf-8")
+    from ppeconv.benchmark.table import between
+
+    PAGE.write_text(between(PAGE.read_text("utf-8"), "warm_start", table()), "utf-8")
     print(f"wrote {PAGE.relative_to(ROOT)}")
 
 

@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from ppeconv.benchmark.inference import InferenceSpeed
+from ppeconv.benchmark.table import between
 from ppeconv.choosing.comparison import FASTEST, Comparison, Cost, kept_speeds
 from ppeconv.choosing.contenders import Contender, contenders, plain_widths
 from ppeconv.choosing.pareto import draw, in_percent
@@ -25,7 +26,6 @@ from ppeconv.zoo.rows import Job, read_jobs
 
 KEPT = ROOT / "docs" / "results"
 LATENCY = KEPT / "latency.csv"
-BEGIN, END = "<!-- zoo:begin -->\n", "<!-- zoo:end -->\n"
 TITLES = {
     "lenet": "LeNet，20 轮",
     "main": "ResNet20，12 轮",
@@ -321,18 +321,11 @@ def _line(cells: Iterable[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def placed(page: Path, text: str) -> str:
-    """The whole page with the text between its marks."""
-    before, _, rest = page.read_text("utf-8").partition(BEGIN)
-    _, _, after = rest.partition(END)
-    return before + BEGIN + text + END + after
-
-
 def main() -> None:
     """Put tables and pictures in their place."""
     compared = tables()
     for page, text in pages(compared).items():
-        page.write_text(placed(page, text), "utf-8")
+        page.write_text(between(page.read_text("utf-8"), "zoo", text), "utf-8")
         print(f"wrote {page.relative_to(ROOT)}")
     for table, comparison in compared.items():
         for name, costs in pictures(table, comparison).items():

@@ -42,6 +42,16 @@ def as_markdown(names: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
+def between(page: str, mark: str, text: str) -> str:
+    """A page with this text between its marks `<!-- mark:begin -->` and `<!-- mark:end -->`, each on a line."""
+    begin, end = f"<!-- {mark}:begin -->\n", f"<!-- {mark}:end -->\n"
+    before, found, rest = page.partition(begin)
+    _, closed, after = rest.partition(end)
+    if not (found and closed):
+        raise ValueError(f"the page has no marks {mark}:begin and {mark}:end")
+    return before + begin + text + end + after
+
+
 def write_csv(rows: Sequence[Any], path: str | Path, facts: Mapping[str, str]) -> None:
     """Dataclass rows under their field names, and in further columns the facts that all of them share."""
     with open(path, "w", newline="", encoding="utf-8") as file:
