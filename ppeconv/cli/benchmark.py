@@ -83,13 +83,13 @@ def run(arguments: argparse.Namespace) -> None:
     shared["overrides"] = shlex.join(arguments.override)
     print(", ".join(f"{name} {value}" for name, value in shared.items() if value))
     rows = _training(arguments) if arguments.train else _inference(arguments)
-    print(as_text(rows))
-    if not arguments.train and (lines := fastest(rows)):
-        print("\nthe fastest runtime of each:", as_text(lines), sep="\n")
     if arguments.csv:
         write_to(arguments.csv, lambda file: write_csv(rows, file, shared))
     if arguments.plot:
         write_to(arguments.plot, lambda file: draw(rows, file))
+    print(as_text(rows))
+    if not arguments.train and (lines := fastest(rows)):
+        print("\nthe fastest runtime of each:", as_text(lines), sep="\n")
 
 
 def _training(arguments: argparse.Namespace) -> list[Any]:

@@ -83,12 +83,12 @@ def run(arguments: argparse.Namespace) -> None:
     comparison = Comparison(compared, [] if arguments.no_latency else _speeds(compared, arguments))
     table = [_cells(comparison, contender) for contender in comparison.contenders]
     names, rows = list(table[0]), [list(cells.values()) for cells in table]
-    print(aligned(names, rows))
-    print(*_explained(comparison), sep="\n")
     if arguments.csv:
         write_to(arguments.csv, lambda file: write_csv(comparison.rows(), file, facts))
     if arguments.markdown:
         write_to(arguments.markdown, lambda file: _write_text(file, as_markdown(names, rows)))
+    print(aligned(names, rows))
+    print(*_explained(comparison), sep="\n")
     if arguments.plots:
         write_to(arguments.plots, lambda folder: _draw(comparison, Path(folder)))
     if arguments.curves:
