@@ -18,7 +18,8 @@ from ppeconv.slimming.choice import Item, Taken, choose, cost_of, fastest, time_
 from ppeconv.slimming.options import Option
 
 FORMAT = 1
-_FACTS = "network", "cpu", "runtime", "batch_size", "threads", "ppeconv", "paddle"
+FACTS = "network", "cpu", "runtime", "batch_size", "threads", "ppeconv", "paddle"
+"""What a report says of the machine and the network."""
 Number = Annotated[float, Field(allow_inf_nan=False)]
 
 
@@ -100,7 +101,7 @@ class Measurements:
             if content.pop("format") != FORMAT:
                 raise ValueError("it is of another format")
             found = TypeAdapter(cls).validate_python(content)
-            if lacking := [name for name in _FACTS if name not in found.facts]:
+            if lacking := [name for name in FACTS if name not in found.facts]:
                 raise ValueError(f"its facts lack {', '.join(lacking)}")
             if found.plain_ms <= 0:
                 raise ValueError("plain_ms should be above 0")

@@ -20,7 +20,7 @@ from ppeconv.experiment import Experiment
 from ppeconv.slimming import learning
 from ppeconv.slimming import search as searching
 from ppeconv.slimming.images import Images
-from ppeconv.slimming.measurements import _FACTS, Chosen, Judged, Measurements, Spot
+from ppeconv.slimming.measurements import FACTS, Chosen, Judged, Measurements, Spot
 from ppeconv.slimming.options import Option, options
 from ppeconv.slimming.pictures import draw_budget
 from ppeconv.slimming.positions import groups, positions
@@ -318,7 +318,7 @@ def test_a_choice_that_gains_half_of_what_was_predicted_is_made_for_twice_the_ga
 
 
 def test_measurements_of_a_file_are_looked_at(tmp_path):
-    file, facts = tmp_path / "a.json", dict.fromkeys(_FACTS, "x")
+    file, facts = tmp_path / "a.json", dict.fromkeys(FACTS, "x")
     judged = [Judged("GroupConv", "conv_groups: 4", 1.0, 0.5, 0.6, 4)]
     good = Measurements(facts, 10.0, 10, 0.25, 0.75, [Spot("a", "3x3", [], judged)], {})
     good.write(file)
