@@ -42,6 +42,7 @@ def export(
     targets: Sequence[str] | None = None,
     images: np.ndarray | None = None,
     calibration: Iterable[np.ndarray] | None = None,
+    tolerance: float = TOLERANCE,
 ) -> float:
     """Write a network of dynamic batch size and `inference.yml`.
 
@@ -60,13 +61,14 @@ def export(
         targets: an older name of `to`.
         images: real images [N, C, H, W], normalised, on which the results are compared besides random ones.
         calibration: batches of such images for runtimes that quantize ("int8").
+        tolerance: largest difference from the given network, relative to the largest output, that counts as rounding.
 
     Returns:
         The largest difference between exported and given network, relative to the largest output, at batch 1 and 3.
 
     Raises:
-        UserError: the difference is above TOLERANCE, the network gives something else, the folder cannot be written, or
-            a package is missing. Nothing is changed then.
+        UserError: the difference is above the tolerance, the network gives something else, the folder cannot be
+            written, or a package is missing. Nothing is changed then.
     """
     folder = Path(folder).expanduser()
     targets = as_targets(to if targets is None else targets)
@@ -92,10 +94,10 @@ def export(
             opened = _exact(kinds, source, staged)
             batches = [*_random_images(input_shape), *([] if images is None else [images])]
             difference = max(_difference(model, runtime, batches) for runtime in opened)
-            if not difference <= TOLERANCE:
+            if not difference <= tolerance:
                 raise UserError(
                     f"the exported network differs from the trained one by {difference:.2g} of its largest "
-                    f"output, more than {TOLERANCE:g}; nothing was written to {folder}"
+                    f"output, more than {tolerance:g}; nothing was written to {folder}"
                 )
             _write([kind for kind in kinds if kind.quantizes], source, staged)
         facts = {

@@ -34,7 +34,11 @@ CHECKED_IMAGES = 3
 CHECKED_SCORE = 0.3
 """Boxes from this score on have to be the same; among hundreds of worse ones rounding decides which are suppressed."""
 TOLERANCE = 1e-3
-"""Largest difference of a score, and of a coordinate relative to the size of the picture, that rounding may make."""
+"""Largest difference of a score, and of a coordinate relative to the size of the picture, that rounding may make.
+
+PicoDet's scores are roots of products of two sigmoids, and ONNX Runtime's sigmoid is never below 1.5e-8, whose root is
+1.2e-4.
+"""
 
 
 def deployed(model: nn.Layer, image_shape: Sequence[int]) -> nn.Layer:
@@ -76,7 +80,9 @@ def export(config: Any, folder: str | Path, form: Form = "deployed", to: Sequenc
         if detector.suppresses_last(model):
             images = np.concatenate([picture["image"].numpy() for picture in inputs])
             network, shape = detector.OnImages(model), settings.image_shape(config)
-            ppeconv.export(network, Path(scratch, "checked"), shape, form=form, to=list(to), images=images)
+            ppeconv.export(
+                network, Path(scratch, "checked"), shape, form=form, to=list(to), images=images, tolerance=TOLERANCE
+            )
         programs = {name: _written(trainer, form_of_it, name, Path(scratch, name)) for name in to}
         for name, place in programs.items():
             run = _RUNNERS[name](place, 1)
@@ -106,7 +112,7 @@ def measure(config: Any, to: Sequence[str], threads: int = 1, repeats: int = 30)
     with tempfile.TemporaryDirectory() as scratch:
         opened: dict[tuple[str, Form], Runtime] = {}
         for form in forms:
-            ppeconv.export(network, Path(scratch, form), shape, form=form, to=list(to))
+            ppeconv.export(network, Path(scratch, form), shape, form=form, to=list(to), tolerance=TOLERANCE)
             opened.update({(name, form): RUNTIMES.get(name)(Path(scratch, form), threads) for name in to})
         image = np.random.default_rng(0).standard_normal((1, *shape), np.float32)
         return median_ms(opened, image, repeats)
