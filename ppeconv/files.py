@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import errno
+import hashlib
 import io
 import os
 import stat
@@ -37,6 +38,11 @@ def read(path: Path, most: int) -> bytes:
         if (size := os.fstat(file.fileno()).st_size) > most:
             raise UserError(f"{path} has {size:,} bytes, and files of its kind have at most {most:,}")
         return file.read()
+
+
+def digest(path: Path) -> str:
+    """The SHA-256 of a file of weights, or of what is as large as they are; raises as `read` does."""
+    return hashlib.sha256(read(path, ARRAYS)).hexdigest()
 
 
 def opened(path: Path) -> BinaryIO:

@@ -18,11 +18,11 @@ if [ ! -f "$data/test.json" ]; then
   python scripts/voc_to_coco.py "$data/BCCD" --classes RBC,WBC,Platelets
 fi
 
-for operator in conv spconv compconv spatialversatileconv; do
-  name=picodet_resnet18_${operator}_bccd
+for config in configs/detection/*_bccd.yaml; do
+  name=$(basename "$config" .yaml)
   run=$out/$name
   mkdir -p "$run"
-  options=(-c "configs/detection/$name.yaml" -o "save_dir=$out" "$@")
+  options=(-c "$config" -o "save_dir=$out" "$@")
   if [ ! -f "$run/model_final.pdparams" ]; then
     echo "== $name: training, log in $run/train.log"
     python -W ignore tools/detect.py train "${options[@]}" --eval -r auto >> "$run/train.log" 2>&1

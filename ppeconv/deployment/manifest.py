@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -102,6 +101,6 @@ def _checksums(folder: Path) -> dict[str, str]:
 
 def _digest(file: Path) -> str:
     try:
-        return hashlib.sha256(files.read(file, files.ARRAYS)).hexdigest()
+        return files.digest(file)
     except OSError as error:
         raise UserError(f"cannot read {file}: {error.strerror}") from None

@@ -95,7 +95,7 @@ def _mismatch(prefix: Path, manifest: dict[str, Any] | None) -> str | None:
     for suffix, expected in manifest["sha256"].items():
         file = _file(prefix, suffix)
         try:
-            if hashlib.sha256(files.read(file, files.ARRAYS)).hexdigest() != expected:
+            if files.digest(file) != expected:
                 return f"{file} is damaged: its checksum is not the one in {prefix.name}.json"
         except OSError as error:
             return f"{file} cannot be read ({error.strerror})"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fnmatch
-import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -117,7 +116,7 @@ class Weights:
             UserError: it is not.
         """
         try:
-            digest = hashlib.sha256(files.read(self.path, files.ARRAYS)).hexdigest()
+            digest = files.digest(self.path)
         except OSError as error:
             raise UserError(f"cannot read {self.path}: {error.strerror}; install ppeconv anew") from None
         if digest != self.sha256:

@@ -36,7 +36,7 @@ class Kept:
             error, rise = float(known["error"]), float(known["rise"])
             if layer.state_dict():
                 weights = file.with_suffix(".safetensors")
-                if known["digest"] != _digest(weights):
+                if known["digest"] != files.digest(weights):
                     return None
                 load_weights(layer, weights, complete=True)
         except (LookupError, TypeError, ValueError, OSError, UserError):
@@ -50,14 +50,14 @@ class Kept:
         if self._has_room() and layer.state_dict():
             weights = self._file(what).with_suffix(".safetensors")
             write_weights(layer, weights)
-            numbers["digest"] = _digest(weights)
+            numbers["digest"] = files.digest(weights)
         self._write(self._file(what), {**what, **numbers})
 
     def shortlist(self, geometry: str, of: Mapping[str, Any]) -> list[Option] | None:
         """The options of a geometry that were found before, when these facts were as now; None where there are none."""
         try:
             listed = self._read(self._file({"geometry": geometry, **of}))["options"]
-            return [it for it in (Option(**entry) for entry in listed) if it.choice]
+            return [Option(**entry).checked() for entry in listed]
         except (LookupError, TypeError, ValueError, AttributeError, UserError):
             return None
 
@@ -92,7 +92,3 @@ class Kept:
     def _file(self, what: Mapping[str, Any]) -> Path:
         name = hashlib.sha256(json.dumps({**self.facts, **what}, sort_keys=True).encode()).hexdigest()[:20]
         return Path(self.folder or "", f"{name}.json")
-
-
-def _digest(file: Path) -> str:
-    return hashlib.sha256(files.read(file, files.ARRAYS)).hexdigest()

@@ -13,7 +13,6 @@ from pydantic import Field, TypeAdapter
 
 from ppeconv import files
 from ppeconv.errors import UserError, first_line
-from ppeconv.registry import placed
 from ppeconv.slimming.choice import Item, Taken, choose, cost_of, fastest, time_of
 from ppeconv.slimming.options import Option
 
@@ -106,7 +105,7 @@ class Measurements:
             if found.plain_ms <= 0:
                 raise ValueError("plain_ms should be above 0")
             for option in {it.option for spot in found.spots for it in spot.judged}:
-                placed(option.name).choose(option.name, option.own)
+                option.checked()
             return found
         except OSError as error:
             raise UserError(f"cannot read the measurements {file}: {error.strerror}") from None

@@ -35,8 +35,13 @@ class Option:
 
     @property
     def choice(self) -> Choice:
-        """The class with its arguments, checked."""
+        """The class with its arguments."""
         return placed(self.name).choose(self.name, self.own)
+
+    def checked(self) -> Option:
+        """Itself; raises UserError where there is no such operator or change, or it does not take the arguments."""
+        placed(self.name).choose(self.name, self.own)
+        return self
 
     def made(self, position: Position, seed: int = 0) -> nn.Layer:
         """What stands in a position then, with what it can take over of the weights there; the rest is random."""

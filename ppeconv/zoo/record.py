@@ -14,6 +14,7 @@ import numpy as np
 import paddle
 
 import ppeconv
+from ppeconv import files
 from ppeconv.anywidth import count_width, narrow
 from ppeconv.counting import count
 from ppeconv.engine import checkpoint
@@ -43,7 +44,7 @@ def keep(job: Job, run: Run, root: Path, source: str) -> Record:
     if job.row.weights and job.seed == job.row.seeds[0]:
         file = folder / "weights.safetensors"
         write_weights(model, file)
-        digest = hashlib.sha256(file.read_bytes()).hexdigest()
+        digest = files.digest(file)
     record = _record(job, run, parts, model, source, digest)
     record.write(folder)
     return record
