@@ -1,4 +1,4 @@
-"""How long a training step takes with the fast CPU layers and with stock Paddle."""
+"""How long training steps take with the fast CPU layers and with stock Paddle."""
 
 from __future__ import annotations
 
@@ -25,13 +25,43 @@ class TrainingSpeed:
     config: str
     params: int
     macs: int
+    mac_ratio: float
+    """MACs divided by those of the first network."""
     batch_size: int
     onednn_ms: float
-    paddle_ms: float
+    paddle_ms: float | None
+    """None where stock Paddle was not measured."""
     onednn_images_per_second: float
-    paddle_images_per_second: float
-    ratio: float
+    paddle_images_per_second: float | None
+    ratio: float | None
     """How many times as long stock Paddle takes; see `ppeconv.benchmark.turns.time_ratio`."""
+    time_ratio: float
+    """To the first network with the fast layers, for an image."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Trainee:
+    """A network whose training step is measured.
+
+    Args:
+        name: the config's.
+        counts: of the network.
+        batch_size: images.
+        make: "module:function" that returns a training step in a process of its own, given `arguments`, the batch size
+            and "onednn", or "paddle" where nothing of ppeconv may touch Paddle's layers or memory, as `layers`.
+        arguments: for that.
+    """
+
+    name: str
+    counts: Counts
+    batch_size: int
+    make: str
+    arguments: Mapping[str, Any]
+
+    def contestant(self, layers: str) -> Contestant:
+        """The process that trains it."""
+        arguments = {**self.arguments, "batch_size": self.batch_size, "layers": layers}
+        return Contestant({"make": self.make, "arguments": arguments}, environment={backend.MKL_VARIABLE: None})
 
 
 def training_step(
@@ -58,31 +88,40 @@ def training_step(
     return run
 
 
-def training_speed(
-    name: str, counts: Counts, make: str, arguments: Mapping[str, Any], *, batch_size: int, rounds: int, times: int
-) -> TrainingSpeed:
-    """Both ways of training a network, in turns, `rounds` times `times` timed steps each.
+def training_speed(networks: Sequence[Trainee], *, stock: bool, rounds: int, times: int) -> list[TrainingSpeed]:
+    """Networks trained in turns, `rounds` times `times` timed steps each.
+
+    Each is measured beside the first one, so that there are never more than three processes, however many there are.
 
     Args:
-        name: the config's.
-        counts: the network's.
-        make: "module:function" that returns a training step in a process of its own, given `arguments`, the batch size
-            and "onednn", or "paddle" where nothing of ppeconv may touch Paddle's layers or memory, as `layers`.
-        batch_size: images.
+        networks: the ratios are to the first.
+        stock: measure stock Paddle too.
+        rounds, times: turns of each, and timed steps in a turn.
 
     Raises UserError where the fast layers do not work on this machine.
     """
-    task = {**arguments, "batch_size": batch_size}
-    contestants = {
-        layers: Contestant(
-            {"make": make, "arguments": {**task, "layers": layers}},
-            environment={backend.MKL_VARIABLE: None},
-        )
-        for layers in ("onednn", "paddle")
-    }
+    return [_beside(networks[0], network, stock, rounds, times) for network in networks]
+
+
+def _beside(first: Trainee, network: Trainee, stock: bool, rounds: int, times: int) -> TrainingSpeed:
+    contestants = {"onednn": network.contestant("onednn")}
+    if network is not first:
+        contestants["first"] = first.contestant("onednn")
+    if stock:
+        contestants["paddle"] = network.contestant("paddle")
     taken = take_turns(contestants, rounds, times)
-    ours, stock = (median_ms(taken[layers]) for layers in ("onednn", "paddle"))
-    rates = 1000 * batch_size / ours, 1000 * batch_size / stock
+    milliseconds = {name: median_ms(turns) for name, turns in taken.items()}
+    rates = {name: 1000 * network.batch_size / value for name, value in milliseconds.items()}
     return TrainingSpeed(
-        name, counts.params, counts.macs, batch_size, ours, stock, *rates, time_ratio(taken["paddle"], taken["onednn"])
+        network.name,
+        network.counts.params,
+        network.counts.macs,
+        network.counts.macs / first.counts.macs,
+        network.batch_size,
+        milliseconds["onednn"],
+        milliseconds.get("paddle"),
+        rates["onednn"],
+        rates.get("paddle"),
+        time_ratio(taken["paddle"], taken["onednn"]) if stock else None,
+        time_ratio(taken["onednn"], taken.get("first", taken["onednn"])) * first.batch_size / network.batch_size,
     )

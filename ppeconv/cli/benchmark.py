@@ -42,6 +42,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--train", action="store_true", help="the training step, fast CPU layers beside stock Paddle, not inference"
     )
+    parser.add_argument("--no-stock", action="store_true", help="with --train: the fast CPU layers alone")
     parser.add_argument(
         "--runtime",
         action="extend",
@@ -75,6 +76,8 @@ def run(arguments: argparse.Namespace) -> None:
         raise UserError("a network is named twice; give each once")
     if arguments.train and arguments.plot:
         raise UserError("--plot is of inference; it does not go with --train")
+    if arguments.no_stock and not arguments.train:
+        raise UserError("--no-stock goes with --train")
     if arguments.train and arguments.precision != "float32":
         raise UserError("--precision is of inference; it does not go with --train")
     if arguments.plot:
@@ -97,11 +100,12 @@ def _training(arguments: argparse.Namespace) -> list[Any]:
 
     if any(source == "run" for source, _ in arguments.networks):
         raise UserError("--train measures networks of configs; give -c instead of --run")
-    turns = {"rounds": arguments.rounds, "times": arguments.times}
+    configs = [config for _, config in arguments.networks]
+    how = {"stock": not arguments.no_stock, "rounds": arguments.rounds, "times": arguments.times}
     return [
-        speed_of_training(config, arguments.override, batch_size=batch_size, **turns)
-        for _, config in arguments.networks
+        row
         for batch_size in each(arguments.batch_sizes, [None])
+        for row in speed_of_training(configs, arguments.override, batch_size=batch_size, **how)
     ]
 
 

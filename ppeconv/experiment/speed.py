@@ -9,7 +9,7 @@ import paddle
 
 from ppeconv import counting
 from ppeconv.benchmark.networks import Images, Network
-from ppeconv.benchmark.training import TrainingSpeed, training_speed, training_step
+from ppeconv.benchmark.training import Trainee, TrainingSpeed, training_speed, training_step
 from ppeconv.engine.precision import Precision
 from ppeconv.engine.setup import select_backend
 from ppeconv.experiment.experiment import Experiment
@@ -56,12 +56,22 @@ def make_step(config: str, overrides: Sequence[str], batch_size: int | None, lay
 
 
 def speed_of_training(
-    config: str, overrides: Sequence[str] = (), *, batch_size: int | None = None, rounds: int = 5, times: int = 2
-) -> TrainingSpeed:
-    """Both ways of training a config's network, see `training_speed`; the config's own batch size when None."""
+    configs: Sequence[str],
+    overrides: Sequence[str] = (),
+    *,
+    batch_size: int | None = None,
+    stock: bool = True,
+    rounds: int = 5,
+    times: int = 2,
+) -> list[TrainingSpeed]:
+    """Training steps of configs' networks, see `training_speed`; each config's own batch size when None."""
+    trainees = [_trainee(config, overrides, batch_size) for config in configs]
+    return training_speed(trainees, stock=stock, rounds=rounds, times=times)
+
+
+def _trainee(config: str, overrides: Sequence[str], batch_size: int | None) -> Trainee:
     parts = Experiment(config, overrides).parts.filled()
     counts = counting.count(parts.model()[0], [1, *parts.config.Infer.image_shape])
     size = batch_size or parts.config.DataLoader.Train.sampler.batch_size
-    task = {"config": config, "overrides": list(overrides)}
     make = f"{make_step.__module__}:{make_step.__name__}"
-    return training_speed(config, counts, make, task, batch_size=size, rounds=rounds, times=times)
+    return Trainee(config, counts, size, make, {"config": config, "overrides": list(overrides)})

@@ -13,15 +13,17 @@ import pytest
 from paddle import nn
 
 from ppeconv import UserError, backend
-from ppeconv.benchmark import inference, lanes, machine, worker
+from ppeconv.benchmark import inference, lanes, machine, training, worker
 from ppeconv.benchmark.inference import InferenceSpeed
 from ppeconv.benchmark.networks import Network
 from ppeconv.benchmark.summary import fastest
 from ppeconv.benchmark.table import as_text, read_csv, write_csv
+from ppeconv.benchmark.training import TrainingSpeed
 from ppeconv.benchmark.turns import Contestant, drop_refusing, median_ms, take_turns, time_ratio
 from ppeconv.choosing.advice import Option
 from ppeconv.cli.benchmark import _runtimes
 from ppeconv.cli.main import main
+from ppeconv.counting import Counts
 from ppeconv.deployment.runtimes import by_preference
 from ppeconv.experiment.speed import of_config
 from tests.support.runs import call, skip_without_bf16, trained_run
@@ -107,10 +109,38 @@ def test_training_steps_of_a_config(tmp_path, capsys):
     assert main(["benchmark", "--train", "-c", "lenet_spconv_digits", *options]) == 0
     (row,) = csv.DictReader(file.open(encoding="utf-8"))
     assert (row["config"], row["batch_size"]) == ("lenet_spconv_digits", "4")
+    assert (row["mac_ratio"], row["time_ratio"]) == ("1", "1")
     assert row["paddle"] == paddle.__version__
     assert float(row["ratio"]) == pytest.approx(float(row["paddle_ms"]) / float(row["onednn_ms"]), rel=1e-2)
     assert float(row["onednn_images_per_second"]) == pytest.approx(4000 / float(row["onednn_ms"]), rel=1e-2)
     assert row["params"] in capsys.readouterr().out
+
+
+def test_training_steps_beside_the_first_network(tmp_path, capsys):
+    file, names = tmp_path / "speed.csv", ["lenet_conv_digits", "lenet_spconv_digits"]
+    configs = [word for name in names for word in ("-c", name)]
+    options = ["--batch-size", 4, "--rounds", 1, "--times", 1, "--no-stock", "--csv", file]
+    code, text, errors = call(capsys, "benchmark", "--train", *configs, *options)
+    assert code == 0, errors
+    plain, split = read_csv(file, TrainingSpeed)[0]
+    assert ([plain.config, split.config], plain.time_ratio) == (names, 1)
+    assert split.mac_ratio == pytest.approx(split.macs / plain.macs, rel=1e-3)
+    assert split.time_ratio > 0
+    assert split.paddle_ms is None
+    assert "paddle_ms" not in text
+
+
+def test_the_times_of_training_steps_are_of_an_image(monkeypatch):
+    milliseconds = {"small": 3.0, "large": 12.0}
+    monkeypatch.setattr(training.Trainee, "contestant", lambda self, layers: self.name)
+    monkeypatch.setattr(training, "take_turns", lambda them, *_: {it: [[milliseconds[them[it]]]] for it in them})
+    networks = [
+        training.Trainee("small", Counts(1, 10), 2, "", {}),
+        training.Trainee("large", Counts(1, 30), 16, "", {}),
+    ]
+    rows = training.training_speed(networks, stock=False, rounds=1, times=1)
+    assert [(row.mac_ratio, row.time_ratio) for row in rows] == [(1, 1), (3, 0.5)]
+    assert rows[1].onednn_images_per_second == pytest.approx(16000 / 12)
 
 
 def test_inference_in_another_precision(tmp_path, capsys):
@@ -348,6 +378,7 @@ def test_even_networks_are_not_warned_about(name):
         (["-c", "lenet_conv_digits", "--runtime", "onx"], "'onnx'"),
         (["-c", "lenet_conv_digits", "--runtime", "int8"], "name a run"),
         (["-c", "lenet_conv_digit"], "did you mean"),
+        (["-c", "lenet_conv_digits", "--no-stock"], "goes with --train"),
         (["-c", "lenet_conv_digits", "-c", "lenet_conv_digits"], "named twice"),
         (["--run", "nowhere"], "not a run folder"),
         ([], "nothing to measure"),
@@ -377,7 +408,7 @@ def test_bad_input_of_training(options, sentence, capsys):
 def test_every_batch_size_and_runtime_that_is_named_is_measured(options, monkeypatch, capsys):
     asked = []
     monkeypatch.setattr(
-        "ppeconv.experiment.speed.speed_of_training", lambda *_, batch_size, **__: asked.append(batch_size)
+        "ppeconv.experiment.speed.speed_of_training", lambda *_, batch_size, **__: asked.append(batch_size) or []
     )
     monkeypatch.setattr(
         "ppeconv.benchmark.inference.inference_speed",
