@@ -26,6 +26,7 @@ from ppeconv.cli.main import main
 from ppeconv.counting import Counts
 from ppeconv.deployment.runtimes import by_preference
 from ppeconv.experiment.speed import of_config
+from ppeconv.registry import OPERATORS
 from tests.support.runs import call, skip_without_bf16, trained_run
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
@@ -276,11 +277,12 @@ def test_rows_survive_their_csv(tmp_path):
     assert "p90_ms" not in header
 
 
-def speed_table():
-    spec = importlib.util.spec_from_file_location("speed_table", SCRIPTS / "speed_table.py")
-    script = sys.modules["speed_table"] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
-    return script
+def script(name):
+    """A script as a module."""
+    spec = importlib.util.spec_from_file_location(name, SCRIPTS / f"{name}.py")
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def option(operator, arguments, runtime, ms, macs=100, top1=None):
@@ -304,7 +306,7 @@ def test_the_page_of_speeds(tmp_path):
     for batch in "64", "1":
         facts = {"threads": "2", "batch_size": batch, **known}
         write_csv(options, tmp_path / f"resnet20_batch{batch}.csv", facts)
-    text = speed_table().page(tmp_path)
+    text = script("speed_table").page(tmp_path)
     assert text.count("- threads 2\n") == 1
     one, many = text.split("\n## ")[1:]
     operator = "[SPConv](operators/spconv.md) ratio: 0.5"
@@ -326,14 +328,27 @@ def test_the_page_of_speeds(tmp_path):
 
 
 def test_the_kept_page_is_the_generated_one():
-    script = speed_table()
-    if not script.PAGE.is_file():
-        pytest.skip("docs/speed.md has not been measured yet")
-    assert script.page() == script.PAGE.read_text("utf-8"), "run python scripts/speed_table.py"
+    speeds, training_steps = script("speed_table"), script("training_table")
+    assert speeds.page() == speeds.PAGE.read_text("utf-8"), "run python scripts/speed_table.py"
+    assert "".join(training_steps.tables()) in training_steps.PAGE.read_text("utf-8"), "run scripts/training_table.py"
+
+
+def test_the_table_of_training_steps(tmp_path):
+    rows = [
+        TrainingSpeed("plain", 9, 100, 1.0, 64, 200.0, None, 320.0, None, None, 1.0),
+        TrainingSpeed("operator", 4, 40, 0.4, 64, 150.0, None, 1426.7, None, None, 0.75),
+    ]
+    write_csv(rows, tmp_path / "net.csv", {"cpu": "a CPU", "threads": "1", "overrides": ""})
+    paragraph, table = script("training_table").tables(tmp_path)
+    assert paragraph == "批大小 64；cpu a CPU，threads 1：\n\n"
+    assert table.splitlines()[2:4] == [
+        "| `operator` | 0.40 | 0.75 | 1.88 | 150 | 1,427 |",
+        "| `plain` | 1.00 | 1.00 | 1.00 | 200 | 320 |",
+    ]
 
 
 def test_every_operator_has_a_config():
-    operators = {name.lower() for name in speed_table().OPERATORS.names()} - {"conv2d"}
+    operators = {name.lower() for name in OPERATORS.names()} - {"conv2d"}
     configs = (SCRIPTS.parent / "configs").glob("resnet20_*.yaml")
     assert operators == {path.stem.split("_")[1] for path in configs if "\nOperator: " in path.read_text("utf-8")}
 
