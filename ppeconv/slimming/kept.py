@@ -1,4 +1,4 @@
-"""Work kept on disk, so that a run that was stopped goes on where it was: shortlists, and fitted layers."""
+"""Work kept on disk, so that a run that was stopped goes on where it was: shortlists, fitted layers, what it took."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from ppeconv.slimming.positions import Position
 
 
 class Kept:
-    """A folder with a file for each shortlist and two for each fit: weights, and error and rise of the loss.
+    """A folder with a file for each shortlist, two for each fit (weights, and error and rise of the loss), and one for
+    the time that all of it took.
 
     Args:
         folder: of the files; nothing is kept when not given.
@@ -66,6 +67,19 @@ class Kept:
         what = {"geometry": geometry, **of}
         listed = [{"name": it.name, "arguments": it.arguments} for it in options]
         self._write(self._file(what), {**what, "options": listed})
+
+    def seconds(self, of: Mapping[str, Any]) -> dict[str, float]:
+        """What each phase has taken so far, when these facts were as now."""
+        try:
+            return {
+                str(name): float(value) for name, value in self._read(self._file({"phases": of}))["seconds"].items()
+            }
+        except (LookupError, TypeError, ValueError, AttributeError):
+            return {}
+
+    def keep_seconds(self, of: Mapping[str, Any], seconds: Mapping[str, float]) -> None:
+        """Keep what each phase has taken so far."""
+        self._write(self._file({"phases": of}), {"phases": of, "seconds": dict(seconds)})
 
     def _has_room(self) -> bool:
         """Whether there is a folder, which is made where it is not there."""

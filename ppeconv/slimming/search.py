@@ -59,7 +59,7 @@ class Search:
     cache: Path | None = None
     again: bool = False
     seconds: dict[str, float] = field(default_factory=dict)
-    """Of each phase."""
+    """Of each phase, with those of the runs that were stopped in it or before."""
 
     def __post_init__(self) -> None:
         shape = self.images.shape
@@ -71,6 +71,9 @@ class Search:
         digest = weights_digest(self.model)
         facts = {"weights": digest, "images": self.images.digest, "seed": self.seed}
         self.kept = Kept(self.folder, facts)
+        self._of = {**self.stopwatch.facts, "runtime": self.how.runtimes[0], "names": self.names and list(self.names)}
+        if not self.again:
+            self.seconds = self.kept.seconds(self._of)
         self.learned: dict[tuple[str, Option], Learned] = {}
 
     def measurements(self) -> Measurements:
@@ -117,12 +120,11 @@ class Search:
     def _shortlist(self, group: Sequence[Position]) -> list[Option]:
         batches = self.images.fitting[:SHORT_FIT]
         measure = alone_on(self.how.runtimes[0], self.how.batch_size, self.how.threads)
-        of = {**self.stopwatch.facts, "runtime": self.how.runtimes[0], "names": self.names and list(self.names)}
-        known = self.kept.shortlist(group[0].geometry, of)
+        known = self.kept.shortlist(group[0].geometry, self._of)
         if known is None:
             found = shortlist(self.model, group, self.names, batches, measure, self.seed)
             known = [it.option for it in found]
-            self.kept.keep_shortlist(group[0].geometry, of, known)
+            self.kept.keep_shortlist(group[0].geometry, self._of, known)
         return known
 
     def _measured(
@@ -154,8 +156,11 @@ class Search:
     @contextmanager
     def _phase(self, name: str) -> Iterator[None]:
         begin = time.perf_counter()
-        yield
-        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - begin
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - begin
+            self.kept.keep_seconds(self._of, self.seconds)
         self.say(f"{name}: {self.seconds[name]:.0f} s")
 
     def _shown(self, together: dict[str, list[Position]], head: str) -> Iterator[tuple[str, list[Position]]]:

@@ -180,6 +180,22 @@ def test_what_was_fitted_and_measured_is_not_again(made_up_times, monkeypatch, t
         assert all((value == states[name]).all() for name, value in other.model.state_dict().items())
 
 
+def test_the_time_of_runs_that_were_stopped_counts(made_up_times, tmp_path):
+    net, lines = Own(), []
+    net.eval()
+    arguments = {"budget": 0.7, "operators": ["GroupConv"], "folder": tmp_path, **SMALL | {"say": lines.append}}
+    ppeconv.slim(net, loader(), **arguments)
+    (kept,) = (file for file in tmp_path.glob("*.json") if "seconds" in json.loads(file.read_text()))
+    content = json.loads(kept.read_text())
+    assert set(content["seconds"]) == {"shortlist", "measure", "fit"}
+    kept.write_text(json.dumps({**content, "seconds": {"fit": 5000.0}}))
+    ppeconv.slim(net, loader(), **arguments)
+    kept.write_text("{}")
+    ppeconv.slim(net, loader(), **arguments)
+    first, second, third = (int(line.split()[1]) for line in lines if line.startswith("fit: "))
+    assert second >= 5000 > max(first, third)
+
+
 def test_damaged_fits_are_made_again(made_up_times, monkeypatch, tmp_path):
     net, fits, real = Own(), [], learning.fit
     net.eval()
