@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import threading
 
 import numpy as np
 import paddle
 import pytest
 from hypothesis import given, settings
+from paddle import nn
+from paddle.base.framework import _dygraph_tracer
 from paddle.nn import functional as F
 
 import ppeconv
@@ -112,6 +115,10 @@ def normalised(x, scale, shift):
 IMAGE, VECTOR, GATE = (4, 24, 10, 9), (24,), (4, 24, 1, 1)
 FUNCTIONS = {
     "norm": (normalised, IMAGE, VECTOR, VECTOR),
+    **{
+        f"norm that names {name}": (lambda x, name=name: nn.BatchNorm(24, act=name)(activation(x)), (16, 24, 16, 16))
+        for name in ("relu", "sigmoid", "hard_swish")
+    },
     "norm and ReLU": (lambda *it: F.relu(normalised(*it)), (16, 24, 16, 16), VECTOR, VECTOR),
     "ReLU": (lambda x: F.relu(activation(x)), IMAGE),
     "ReLU of a sum": (lambda x, y: F.relu(activation(x) + activation(y)), (16, 24, 16, 16), (16, 24, 16, 16)),
@@ -241,6 +248,41 @@ def test_blocks_nest_and_keep_their_precision():
     backend.enable()
     assert backend.precision() == "float32"
     backend.disable()
+
+
+def softplus():
+    """An operator of Paddle's that has no bfloat16."""
+    return F.softplus(activation(paddle.to_tensor(normal(*IMAGE))))
+
+
+@pytest.mark.usefixtures("_has_bf16")
+def test_a_thread_that_leaves_its_block_takes_nothing_from_another():
+    outer_is_in, inner_is_in = threading.Event(), threading.Event()
+
+    def outer():
+        with backend.enabled("bf16"):
+            outer_is_in.set()
+            inner_is_in.wait(60)
+
+    thread = threading.Thread(target=outer)
+    with backend.enabled():
+        before = _dygraph_tracer()._get_amp_op_list()
+        thread.start()
+        outer_is_in.wait(60)
+        with backend.enabled("bf16"):
+            inner_is_in.set()
+            thread.join()
+            assert softplus().dtype == paddle.float32
+        assert _dygraph_tracer()._get_amp_op_list() == before
+
+
+@pytest.mark.usefixtures("_has_bf16")
+@pytest.mark.parametrize("how", [{}, {"enable": False}, {"level": "O2", "dtype": "bfloat16"}])
+def test_mixed_precision_of_paddle_does_nothing_inside_or_outside(how):
+    with backend.enabled("bf16"), paddle.amp.auto_cast(**how):
+        inside = softplus()
+    with backend.enabled(), paddle.amp.auto_cast(**how), backend.enabled("bf16"):
+        np.testing.assert_array_equal(softplus().numpy(), inside.numpy())
 
 
 def trained(name, steps, numbers, **arguments):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import functools
+import sys
 import threading
 from collections.abc import Callable
 
 import paddle
 from paddle import Tensor, _C_ops
+from paddle.base import dygraph_utils
 from paddle.nn import functional
 
 from ppeconv.cpu.library import memory, mkl
@@ -38,6 +40,8 @@ _STAND_INS: list[tuple[object, str, Callable]] = [
     (Tensor, "backward", gradients.backward),
     (paddle.autograd, "backward", gradients.backward),
     (paddle, "grad", gradients.grad),
+    (sys.modules["paddle.amp.auto_cast"], "amp_guard", precision.amp_guard),
+    (dygraph_utils, "_append_activation_in_dygraph", elementwise.appended),
     (_C_ops, "add", _added),
     (_C_ops, "multiply", _multiplied),
     (Tensor, "__add__", _added),

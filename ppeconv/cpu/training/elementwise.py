@@ -10,7 +10,8 @@ from collections.abc import Callable
 from numbers import Number
 from typing import Any
 
-from paddle import Tensor
+import paddle
+from paddle import Tensor, _C_ops
 
 from ppeconv.cpu.library import onednn, openmp
 from ppeconv.cpu.training import broadcast, flat, function, layout, rectify
@@ -21,6 +22,7 @@ UNARY = (
     "relu6", "leaky_relu", "hardswish", "hardsigmoid", "hardtanh", "swish", "silu", "sigmoid",
     "tanh", "elu", "mish", "scale", "abs", "square", "sqrt", "exp",
 )  # fmt: skip
+_WITHOUT_SETTINGS = "relu", "relu6", "sigmoid", "tanh", "swish"
 
 
 def unary(original: Callable, in_bf16: flat.Function | None = None) -> Callable:
@@ -33,6 +35,22 @@ def unary(original: Callable, in_bf16: flat.Function | None = None) -> Callable:
         if in_bf16 and not arguments and layout.data_type(rows) == onednn.BFLOAT16:
             return layout.image(function.Applied.apply(rows, in_bf16))
         return layout.image(original(float_rows(rows), *arguments))
+
+    return operator
+
+
+def appended(original: Callable) -> Callable:
+    """The activation that a layer names, such as `nn.BatchNorm(8, act="relu")`.
+
+    Paddle has old operators for it, which mixed precision converts nothing for.
+    """
+
+    def operator(x, act=None, *arguments, **named):
+        if layout.remembered_rows(x) is None or act is None:
+            return original(x, act, *arguments, **named)
+        if act in _WITHOUT_SETTINGS:
+            return getattr(_C_ops, act)(x)
+        return original(x.astype(paddle.float32), act, *arguments, **named)
 
     return operator
 

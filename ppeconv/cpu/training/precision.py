@@ -9,8 +9,9 @@ from __future__ import annotations
 import contextlib
 import functools
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from paddle import _C_ops
 from paddle.base import core
@@ -30,7 +31,28 @@ class _Choice(threading.local):
     """What Paddle's mixed precision was set to."""
 
 
-_choice = _Choice()
+class _Lists:
+    """Of the operators that Paddle converts for; all threads share them, so that they go back with the last one."""
+
+    def __init__(self):
+        self._changing, self._threads = threading.Lock(), 0
+        self._before: tuple[set[str], set[str]] = set(), set()
+
+    def take(self, tracer: Any) -> None:
+        with self._changing:
+            if not self._threads:
+                self._before = tracer._get_amp_op_list()
+                tracer._set_amp_op_list(set(), _operators())
+            self._threads += 1
+
+    def give_back(self, tracer: Any) -> None:
+        with self._changing:
+            self._threads -= 1
+            if not self._threads:
+                tracer._set_amp_op_list(*self._before)
+
+
+_choice, _lists = _Choice(), _Lists()
 
 
 def in_use() -> str:
@@ -53,11 +75,11 @@ def use(name: str) -> None:
         return
     tracer = _dygraph_tracer()
     if name == "float32":
-        tracer._amp_level, tracer._amp_dtype, lists = _choice.before
-        tracer._set_amp_op_list(*lists)
+        tracer._amp_level, tracer._amp_dtype = _choice.before
+        _lists.give_back(tracer)
     else:
-        _choice.before = tracer._amp_level, tracer._amp_dtype, tracer._get_amp_op_list()
-        tracer._set_amp_op_list(set(), _operators())
+        _choice.before = tracer._amp_level, tracer._amp_dtype
+        _lists.take(tracer)
         tracer._amp_level, tracer._amp_dtype = _CONVERTING, "bfloat16"
     _choice.name = name
 
@@ -86,3 +108,14 @@ def as_given() -> Iterator[None]:
         yield
     finally:
         tracer._amp_level = before
+
+
+def amp_guard(original: Callable[..., contextlib.AbstractContextManager]) -> Callable:
+    """Paddle's mixed precision, which does nothing on a CPU; here it would end the conversion of what operators get."""
+
+    @contextlib.contextmanager
+    def guard(*arguments, **named):
+        with contextlib.nullcontext() if in_use() == "bf16" else original(*arguments, **named):
+            yield
+
+    return guard
