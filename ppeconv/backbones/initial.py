@@ -9,13 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from paddle import Tensor, nn
 from paddle.nn.initializer import Constant, Initializer, Normal, TruncatedNormal, Uniform
 
 from ppeconv.backbones.external import is_external
 from ppeconv.backbones.protocol import offers
+from ppeconv.errors import UserError
 from ppeconv.registry import BACKBONES
 
 Init = Literal["reference", "paddle"]
@@ -244,6 +245,8 @@ RULES = {
 
 def initialise(model: nn.Layer, backbone: str, init: Init = "reference") -> nn.Layer:
     """Draw the weights of a network anew, in place, by its backbone's rule; those of other libraries stay."""
+    if init not in get_args(Init):
+        raise UserError(f"init is one of {', '.join(get_args(Init))}; got {init!r}")
     if init == "paddle" or is_external(backbone):
         return model
     kind = BACKBONES.get(backbone)

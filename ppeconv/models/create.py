@@ -125,6 +125,8 @@ def create_model(
     Raises:
         UserError: a name or an argument is none, or no weights of this network come with ppeconv.
     """
+    if not operator and (operator_args or rules):
+        raise UserError(f"{name} gets operator_args or rules and no operator; name one as operator")
     weights = None
     if pretrained and is_external(name):
         arguments["pretrained"] = pretrained

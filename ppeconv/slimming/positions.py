@@ -9,6 +9,7 @@ from paddle import nn
 
 from ppeconv import observe
 from ppeconv.branches.find import ResidualBlock, residual_blocks
+from ppeconv.errors import UserError, nearest
 from ppeconv.geometry import ConvGeometry
 from ppeconv.surgery.rules import matches
 from ppeconv.surgery.sites import Site, sites
@@ -43,7 +44,8 @@ def positions(model: nn.Layer, image_shape: Sequence[int], keep: Sequence[str] =
     """Those of a network in the order of registration, so that a block is followed by what is in it.
 
     Left out are the convolution that reads the image, subclasses of `nn.Conv2D`, what the network does not run, and
-    layers whose paths match a pattern of `keep`, with the blocks around them.
+    layers whose paths match a pattern of `keep`, with the blocks around them. A UserError names a pattern that matches
+    no layer.
     """
     size = [1, *image_shape]
     blocks = {block.path: block for block in residual_blocks(model, size)}
@@ -52,6 +54,9 @@ def positions(model: nn.Layer, image_shape: Sequence[int], keep: Sequence[str] =
     found = [Position(Site(it.path, _of_block(it), [it.layer]), it.in_shape, it) for it in blocks.values()]
     found += [Position(it, shapes[id(it.layers[0])]) for it in convolutions if id(it.layers[0]) in shapes]
     order = {path: number for number, (path, _) in enumerate(model.named_sublayers(include_self=True))}
+    for pattern in keep:
+        if not any(matches(path, [pattern]) for path in order):
+            raise UserError(f"{pattern!r} of what is kept matches no layer{nearest(pattern, filter(None, order))}")
     found.sort(key=lambda it: order[it.path])
     for it in found:
         if it.block:

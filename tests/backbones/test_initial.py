@@ -268,3 +268,16 @@ def test_the_config_names_the_start():
     assert configs.load("resnet20_conv_cifar10").Arch.init == "reference"
     with pytest.raises(ppeconv.UserError, match=r"Arch\.init should be 'reference' or 'paddle'"):
         configs.load("resnet20_conv_cifar10", ["Arch.init=he"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"init": "he"}, "init is one of reference, paddle; got 'he'"),
+        ({"operator_args": {"ratio": 0.5}}, "operator_args or rules and no operator"),
+        ({"rules": {"include": ["layer1.*"]}}, "operator_args or rules and no operator"),
+    ],
+)
+def test_arguments_that_would_say_nothing_are_refused(arguments, message):
+    with pytest.raises(ppeconv.UserError, match=message):
+        ppeconv.create_model("LeNet", **arguments)

@@ -109,6 +109,11 @@ def test_positions_of_a_network():
     assert {str(it) for it in options(found[1], ["SPConv", "nobranch"])} >= {"SPConv (ratio: 0.5)"}
 
 
+def test_a_pattern_of_what_is_kept_that_matches_no_layer_is_named():
+    with pytest.raises(UserError, match=r"'body\.7\.\*' of what is kept matches no layer"):
+        positions(Own(), [3, 12, 12], keep=["body.1.a", "body.7.*"])
+
+
 def test_the_shortlist_is_the_front_without_what_bends_it_least():
     rows = [(1.0, 0.9), (2.0, 0.5), (3.0, 0.49), (4.0, 0.2), (5.0, 0.3), (6.0, 0.1)]
     outlines = [Outline(Option(str(number)), *row) for number, row in enumerate(rows)]
