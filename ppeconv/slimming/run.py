@@ -86,6 +86,12 @@ class SlimRun:
         if self.config.AnyWidth:
             raise UserError(f"{name} is an any-width network, which has its widths to be fast by; slim takes others")
         self.folder = Path(folder or Path(self.config.Global.output_dir) / f"{self.experiment.run.path.name}_slim")
+        try:
+            f"{name}{self.folder}".encode()
+        except UnicodeEncodeError:
+            raise UserError(
+                f"{self.folder} and {name} are named in configs, which are UTF-8; give names that are"
+            ) from None
         log_to()
         self.say = logging.getLogger("ppeconv").info
         self.say(select_backend(self.config.Global.cpu_backend, select_device(self.config.Global.device)))

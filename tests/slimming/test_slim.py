@@ -1,6 +1,7 @@
 """From a trained network and a budget to a network, with times that are made up: of a user's own and of a run."""
 
 import json
+import os
 import re
 from dataclasses import replace
 
@@ -304,6 +305,8 @@ def test_a_run_gives_folders_that_train_and_are_what_was_made(digits_run, made_u
     (foreign / "measurements.json").write_text("mine")
     assert main([*again[:3], "--output", str(foreign), *again[5:]]) == 2
     assert "holds files that are not of slim" in capsys.readouterr().err
+    assert main([*again[:3], "--output", os.fsdecode(b"\xff"), *again[5:]]) == 2
+    assert "which are UTF-8; give names that are" in capsys.readouterr().err
     assert [file.name for file in foreign.iterdir()] == ["measurements.json"]
     overrides = ["-o", "Global.max_steps=2", "Global.use_visualdl=false"]
     assert main(["train", "-c", str(out / "0.7" / "config.yaml"), *overrides]) == 0, capsys.readouterr().err
