@@ -127,8 +127,10 @@ class SlimRun:
         """Made, and kept in the folder; or those of the file that was given."""
         if self._given:
             found = Measurements.read(self._given)
-            if found.facts.get("network") != self.search.stopwatch.facts["network"]:
+            if found.facts["network"] != self.search.stopwatch.facts["network"]:
                 raise UserError(f"the measurements {self._given} are of another network than {self.name}")
+            if found.facts.get("weights", self.search.weights) != self.search.weights:  # older files do not say
+                raise UserError(f"the measurements {self._given} are of other weights than those of {self.name}")
             names = self.search.names and {placed(name).canonical(name) for name in self.search.names}
             return found.only({it.path for it in self.search.positions}, names or None)
         found = self.search.measurements()

@@ -68,8 +68,8 @@ class Search:
             raise UserError(f"{type(self.model).__name__} has nothing that could be replaced")
         self.stopwatch = Stopwatch(self.model, self.positions, shape, self.how, self.say, self.cache, self.again)
         self.start = score(self.model, self.images, self.loss)
-        digest = weights_digest(self.model)
-        facts = {"weights": digest, "images": self.images.digest, "seed": self.seed}
+        self.weights = weights_digest(self.model)
+        facts = {"weights": self.weights, "images": self.images.digest, "seed": self.seed}
         self.kept = Kept(self.folder, facts)
         self._of = {**self.stopwatch.facts, "runtime": self.how.runtimes[0], "names": self.names and list(self.names)}
         if not self.again:
@@ -94,7 +94,7 @@ class Search:
                 judged = [self._judged(it, found, gains[found.option]) for found in fitted]
                 spots.append(Spot(it.path, it.geometry, it.inside, judged))
         found = Measurements(
-            {**self.stopwatch.facts, "runtime": self.how.runtimes[0], "seed": self.seed},
+            {**self.stopwatch.facts, "runtime": self.how.runtimes[0], "seed": self.seed, "weights": self.weights},
             plain_ms,
             count(self.model, self.images.shape).macs,
             self.start.loss,

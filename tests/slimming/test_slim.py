@@ -296,6 +296,11 @@ def test_a_run_gives_folders_that_train_and_are_what_was_made(digits_run, made_u
     assert main(refused) == 2
     assert (out / "0.8" / "config.yaml").is_file()
     assert "the fastest possible takes" in capsys.readouterr().err
+    others = json.loads((out / "measurements.json").read_text())
+    others["facts"]["weights"] = "of another training"
+    (tmp_path / "others.json").write_text(json.dumps(others))
+    assert main([*common, "--measurements", str(tmp_path / "others.json"), "--budget", "0.7"]) == 2
+    assert "are of other weights than those of" in capsys.readouterr().err
     with Lock(out / "slim.lock", "", "") as other:
         other.take()
         assert main(again) == 2
