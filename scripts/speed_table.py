@@ -1,7 +1,8 @@
 """Write docs/speed.md from kept measurements: python scripts/speed_table.py
 
 docs/speed/*.csv are what tools/advise.py --csv wrote, each of a network at a batch size; scripts/measure_speed.sh makes
-them. Each gets a picture beside it.
+them. Each gets a picture beside it. docs/speed/runtimes/*.csv are what tools/benchmark.py --csv wrote, one for each
+kind of CPU; scripts/measure_runtimes.sh makes them.
 """
 
 import shlex
@@ -12,7 +13,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from ppeconv.benchmark.table import read_csv
+from ppeconv.benchmark.inference import InferenceSpeed
+from ppeconv.benchmark.table import as_markdown, read_csv
 from ppeconv.choosing.advice import Option, choose, fastest, plain_latency
 from ppeconv.choosing.candidates import PLAIN, Host
 from ppeconv.choosing.picture import draw
@@ -30,7 +32,8 @@ HEAD = """\
 
 每个算子换进同一个网络，与普通卷积的网络、更窄的普通网络轮流计时，取中位数；float32，推理形式（见[部署](deploy.md)），权重未经训练。
 每张表是[`tools/advise.py`](advise.md) 量的，怎样量、怎样选见那一页。重新测量全部：`bash scripts/measure_speed.sh`，
-要在空闲的机器上跑；只测一个网络：`bash scripts/measure_speed.sh ResNet20`。
+要在空闲的机器上跑；只测一个网络：`bash scripts/measure_speed.sh ResNet20`。各运行时之间的比较在页末，由
+`bash scripts/measure_runtimes.sh` 重新测量。
 
 - **时间比**：网络的时间除以普通网络在同一运行时的时间，小于 1 才是快；「最快」一栏是两者各用自己最快的运行时之比，
   括号里是毫秒数与运行时。
@@ -39,6 +42,8 @@ HEAD = """\
 - **top-1**：同一个网络的[训练结果](zoo.md)；空白是没有训练过。
 - CSV 里还有参数量、p90、进程的峰值内存、何时测量、线程数和各版本。
 """
+OWN = "onednn"
+"""The runtime that the others are compared with."""
 _OF_THE_NETWORK = "network", "batch_size", "config", "overrides"
 """What a table says of its network; the rest is of the machine."""
 
@@ -54,6 +59,8 @@ def page(folder: Path = KEPT) -> str:
     lines = ["测量环境：", "", *(f"- {facts}" for facts in dict.fromkeys(machines))]
     for name, options, facts in tables:
         lines += section(name, options, facts)
+    for file in sorted((folder / "runtimes").glob("*.csv")):
+        lines += runtimes(*read_csv(file, InferenceSpeed))
     return "\n".join([HEAD, *lines]) + "\n"
 
 
@@ -87,6 +94,33 @@ def section(name: str, options: list[Option], facts: dict[str, str]) -> Iterator
         if option.reason:
             yield f"- 没有测：{_name(option)}，{option.runtime}：{option.reason}"
     yield from ("", "各种预算下该选什么：", "", "```text", "\n\n".join(advice(options, facts)), "```")
+
+
+def runtimes(speeds: list[InferenceSpeed], facts: dict[str, str]) -> Iterator[str]:
+    """The runtime onednn beside the others on one kind of CPU, where both run a network."""
+    names = [OWN, *dict.fromkeys(speed.runtime for speed in speeds if speed.runtime != OWN)]
+    times: dict[tuple[str, int], dict[str, float]] = {}
+    for speed in speeds:
+        if speed.median_ms:
+            times.setdefault((Path(speed.network).stem, speed.batch_size), {})[speed.runtime] = speed.median_ms
+    lines, ahead = [], 0
+    for (network, batch), found in times.items():
+        best = min((ms for name, ms in found.items() if name != OWN), default=None)
+        ratio = best / found[OWN] if best and OWN in found else None
+        ahead += ratio is not None and ratio >= 1
+        fastest = min(found.values())
+        cells = [f"{ms:.3g}" if (ms := found.get(name)) else "—" for name in names]
+        cells = [f"**{cell}**" if found.get(name) == fastest else cell for name, cell in zip(names, cells, strict=True)]
+        lines.append([f"`{network}`", str(batch), *cells, f"{ratio:.2f}" if ratio else "—"])
+    yield from (
+        "",
+        f"## 运行时之间，{facts['cpu']}",
+        "",
+        "，".join(f"{key} {it}" for key, it in facts.items() if it),
+        "",
+    )
+    yield f"毫秒。最后一栏是其余运行时里最快的时间除以 {OWN} 的，大于 1 就是 {OWN} 快：{len(lines)} 格里有 {ahead} 格。"
+    yield from ("", as_markdown(["网络", "批大小", *names, f"最快的其余 ÷ {OWN}"], lines).rstrip())
 
 
 def row(option: Option, options: list[Option], runtimes: list[str]) -> str:

@@ -327,6 +327,27 @@ def test_the_page_of_speeds(tmp_path):
     assert "python tools/train.py -c resnet20_conv_cifar10 -o Global.seed=1 Arch.width=0.5\n" in one
 
 
+def test_the_runtimes_beside_each_other():
+    measured = [
+        ("configs/wide.yaml", 1, {"onednn": 4.0, "onnx": 5.0, "other": 8.0}),
+        ("configs/narrow.yaml", 1, {"onednn": 2.0, "onnx": 1.0, "other": None}),
+        ("configs/alien.yaml", 64, {"onednn": None, "onnx": 3.0, "other": 3.5}),
+    ]
+    rows = [
+        InferenceSpeed(network, batch, runtime, 10, 100, 1.0, ms)
+        for network, batch, times in measured
+        for runtime, ms in times.items()
+    ]
+    lines = list(script("speed_table").runtimes(rows, {"cpu": "a CPU", "threads": "2", "overrides": ""}))
+    assert lines[1:4] == ["## 运行时之间，a CPU", "", "cpu a CPU，threads 2"]
+    assert "3 格里有 1 格" in lines[5]
+    assert lines[-1].splitlines()[2:] == [
+        "| `wide` | 1 | **4** | 5 | 8 | 1.25 |",
+        "| `narrow` | 1 | 2 | **1** | — | 0.50 |",
+        "| `alien` | 64 | — | **3** | 3.5 | — |",
+    ]
+
+
 def test_the_kept_page_is_the_generated_one():
     speeds, training_steps = script("speed_table"), script("training_table")
     assert speeds.page() == speeds.PAGE.read_text("utf-8"), "run python scripts/speed_table.py"
