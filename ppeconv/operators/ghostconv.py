@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from math import ceil
 from typing import Any, ClassVar
 
+import numpy as np
 import paddle
 from paddle import Tensor, nn
 
 from ppeconv.domains import Channels, OddKernelSide
 from ppeconv.geometry import ConvGeometry
+from ppeconv.layers.folding import Affine, conv_of, folded
 from ppeconv.operators.base import ConvOperator
 from ppeconv.operators.cost import Cost
 from ppeconv.operators.parts import Between, host_conv, with_norm_act
@@ -46,8 +49,10 @@ class GhostConv(ConvOperator):
     default_rules: ClassVar[dict[str, Any]] = {"min_kernel": 1}
     limits = ("dense",)
     lighter: ClassVar[dict[str, Sequence[Any]]] = {"ratio": (2, 4)}
+    forms: ClassVar[tuple[str, ...]] = ("merged_if_narrow", "separate", "merged")
 
     def build(self, geometry: ConvGeometry, own: Arguments) -> None:
+        self.inner = own.inner
         self.intrinsic = ceil(geometry.out_channels / own.ratio)
         self.ghosts = self.intrinsic * (own.ratio - 1)
         bias = geometry.bias and own.inner == "none"
@@ -71,6 +76,24 @@ class GhostConv(ConvOperator):
         channels = self.geometry.out_channels - self.intrinsic
         return paddle.concat([intrinsic, self.cheap(intrinsic)[:, :channels]], axis=1)
 
+    def deployed(self, after: Affine, form: str | None = None) -> nn.Layer | None:
+        """Both convolutions with the norms behind them in their weights; None with a ReLU in between.
+
+        "separate" joins them as they are, the intrinsic channels multiplied by the scale of the map behind and shifted.
+        "merged" joins nothing: the first convolution gives every channel, the intrinsic ones mapped and what each ghost
+        is made of, and a depthwise one keeps those and makes the ghosts of these. That takes the MACs of the replaced
+        convolution, but no copy and no pass over the images; "merged_if_narrow", the usual form, does so up to 16
+        channels, one vector of numbers, of which a few filters leave lanes empty.
+        """
+        if self.inner == "bn_relu":
+            return None
+        if self.intrinsic == self.geometry.out_channels:
+            conv, norm = _conv_and_norm(self.primary)
+            return folded(conv, norm.then(after))
+        narrow = self.geometry.out_channels <= 16
+        merged = form == "merged" or (form != "separate" and narrow)
+        return _merged(self, after) if merged else DeployedGhostConv(self, after)
+
     @classmethod
     def cost(cls, geometry: ConvGeometry, height: int, width: int, own: Arguments) -> Cost:
         pixels = geometry.output_size(height, width)
@@ -82,3 +105,60 @@ class GhostConv(ConvOperator):
             + Cost.conv(intrinsic, ghosts, (own.cheap_kernel, own.cheap_kernel), pixels, intrinsic, bias)
             + Cost.between(intrinsic + ghosts, own.inner)
         )
+
+
+class DeployedGhostConv(nn.Layer):
+    """The intrinsic channels beside their ghosts, without norms; see `GhostConv.deployed`."""
+
+    def __init__(self, operator: GhostConv, after: Affine):
+        super().__init__()
+        self.channels = operator.geometry.out_channels - operator.intrinsic
+        primary, norm = _conv_and_norm(operator.primary)
+        self.primary, self.cheap = folded(primary, norm), _folded_cheap(operator, after)
+        behind = after.of(slice(operator.intrinsic))
+        for name, numbers in (("scale", behind.scale), ("shift", behind.shift)):
+            self.register_buffer(name, paddle.to_tensor(numbers.reshape(1, -1, 1, 1), "float32"))
+
+    def forward(self, x: Tensor) -> Tensor:
+        intrinsic = self.primary(x)
+        ghosts = self.cheap(intrinsic)[:, : self.channels]
+        return paddle.concat([intrinsic * self.scale + self.shift, ghosts], axis=1)
+
+
+def _merged(operator: GhostConv, after: Affine) -> nn.Layer:
+    """A convolution to all channels and a depthwise one."""
+    intrinsic, channels = operator.intrinsic, operator.geometry.out_channels
+    ghosts = np.arange(channels - intrinsic)
+    sources = ghosts // (operator.ghosts // intrinsic)
+    primary, norm = _conv_and_norm(operator.primary)
+    mapped, plain = folded(primary, norm.then(after.of(slice(intrinsic)))), folded(primary, norm)
+    cheap = _folded_cheap(operator, after)
+    every = conv_of(
+        replace(ConvGeometry.of_layer(primary), out_channels=channels),
+        np.concatenate([mapped.weight.numpy(), plain.weight.numpy()[sources]]),
+        np.concatenate([_bias(mapped), _bias(plain)[sources]]),
+    )
+    kernels = np.zeros((channels, *cheap.weight.shape[1:]))
+    kernels[:intrinsic, :, cheap.weight.shape[2] // 2, cheap.weight.shape[3] // 2] = 1
+    kernels[intrinsic:] = cheap.weight.numpy()[ghosts]
+    depthwise = replace(ConvGeometry.of_layer(cheap), in_channels=channels, out_channels=channels, groups=channels)
+    shifts = np.concatenate([np.zeros(intrinsic), _bias(cheap)[ghosts]])
+    return nn.Sequential(every, conv_of(depthwise, kernels, shifts))
+
+
+def _folded_cheap(operator: GhostConv, after: Affine) -> nn.Conv2D:
+    """The depthwise convolution; of ghosts too many, which nothing reads, the map behind is that of others."""
+    used = operator.geometry.out_channels - operator.intrinsic
+    cheap, norm = _conv_and_norm(operator.cheap)
+    return folded(cheap, norm.then(after.of(operator.intrinsic + np.arange(operator.ghosts) % used)))
+
+
+def _conv_and_norm(layer: nn.Layer) -> tuple[nn.Conv2D, Affine]:
+    """What `with_norm_act` made without a ReLU, the norm as a map."""
+    if isinstance(layer, nn.Sequential):
+        return layer[0], Affine.of_norm(layer[1])
+    return layer, Affine.identity(layer.weight.shape[0])
+
+
+def _bias(conv: nn.Conv2D) -> np.ndarray:
+    return np.zeros(conv.weight.shape[0]) if conv.bias is None else conv.bias.numpy()

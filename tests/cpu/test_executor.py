@@ -62,7 +62,7 @@ def test_every_operator(operator, tmp_path):
     model = used(create_model("ResNet20", width=0.5, operator=operator), 3, 16, 16)
     model.eval()
     run = executor_of(ppeconv.deploy(model, [3, 16, 16]), tmp_path, [3, 16, 16], threads=1)
-    for part in run._together.parts:
+    for part in (*run._together.parts, run._together.whole):
         part.images_together = 2
     assert_same(model, run, [3, 16, 16])
 
@@ -78,7 +78,7 @@ def test_every_operator_in_bf16(operator, tmp_path):
     run = Executor(tmp_path / "net", 2, "bf16")
     images = np.random.default_rng(0).standard_normal((7, 3, 8, 8), np.float32)
     expected = model(paddle.to_tensor(images)).numpy()
-    for part in (it for line in (run._together, *run._alone) for it in line.parts):
+    for part in (it for line in (run._together, *run._alone) for it in (*line.parts, line.whole)):
         part.images_together = 2
     for found in (run._together(images), run._shared(images)):
         assert 1e-5 < np.abs(found - expected).max() / np.abs(expected).max() < 0.03
@@ -91,6 +91,7 @@ def test_a_network_in_bf16_with_parts_that_take_other_numbers_of_images(tmp_path
     executor_of(ppeconv.deploy(model, [3, 16, 16], fusing_forms()), tmp_path, [3, 16, 16])
     run = Executor(tmp_path / "net", 2, "bf16")
     assert len(run._together.parts) > 1
+    run._together.whole.images_together = 4
     images = np.random.default_rng(0).standard_normal((5, 3, 16, 16), np.float32)
     expected = model(paddle.to_tensor(images)).numpy()
     assert 1e-5 < np.abs(run(images) - expected).max() / np.abs(expected).max() < 0.05
@@ -191,6 +192,21 @@ def test_sums_gates_and_activations_are_done_by_convolutions(tmp_path):
     (part,) = run._together.parts
     assert [step.kind for step in fused(part._graph, 1)] == ["convolution", "convolution"]
     assert_same(model, run, [16, 8, 8])
+
+
+def test_few_images_go_through_the_network_as_a_whole(tmp_path):
+    model = used(create_model("ResNet20", width=0.5), 3, 16, 16)
+    model.eval()
+    run = executor_of(ppeconv.deploy(model, [3, 16, 16]), tmp_path, [3, 16, 16], threads=1)
+    line = run._together
+    assert len(line.parts) > 1
+    line.whole.images_together = 3
+    images, used_parts = np.random.default_rng(0).standard_normal((4, 3, 16, 16), np.float32), []
+    for part in (*line.parts, line.whole):
+        part._plan = lambda batch, part=part, plan=part._plan: used_parts.append(part) or plan(batch)
+    few, many = run(images[:3]), run(images)
+    assert used_parts == [line.whole, *line.parts]
+    np.testing.assert_allclose(few, many[:3], rtol=1e-4, atol=1e-5)
 
 
 def test_a_result_that_is_read_twice_is_kept(tmp_path):
