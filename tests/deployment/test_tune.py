@@ -56,7 +56,7 @@ def test_a_layer_that_does_not_run_is_not_measured(measured):
 
 
 def test_a_network_without_a_choice(measured):
-    assert tune(create_model("ResNet20", width=0.5, operator="GhostConv"), [3, 16, 16]) == []
+    assert tune(create_model("ResNet20", width=0.5, operator="BottleneckConv"), [3, 16, 16]) == []
     assert measured == []
 
 

@@ -7,6 +7,9 @@ from collections.abc import Sequence
 
 from ppeconv.cpu.inference.graph import Graph, Step, Value
 
+_FUSED = "binary", "function"
+"""Steps that the one before may do while it stores its result."""
+
 
 def segments(graph: Graph) -> list[Graph]:
     """The graph cut where a single result is all that later steps read, and all that follow are half as large or less.
@@ -17,6 +20,8 @@ def segments(graph: Graph) -> list[Graph]:
     parts, begin, start = [], 0, graph.image
     for end in range(1, len(graph.steps)):
         before, after = graph.steps[begin:end], graph.steps[end:]
+        if after[0].kind in _FUSED:
+            continue
         crossing = _crossing(before, after, start, graph.result)
         if len(crossing) == 1 and 2 * largest(after) <= largest(before):
             (value,) = crossing
