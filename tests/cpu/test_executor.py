@@ -10,7 +10,6 @@ import ppeconv
 from ppeconv import UserError, backend, create_model, create_operator, list_operators
 from ppeconv.cpu.inference.executor import Executor
 from ppeconv.cpu.inference.fuse import fused
-from ppeconv.cpu.inference.plan import Constants, Plan
 from ppeconv.cpu.library import openmp
 from ppeconv.deployment.rewrite import fusing_forms
 from ppeconv.layers.shuffle import in_one_operation
@@ -208,27 +207,6 @@ def test_few_images_go_through_the_network_as_a_whole(tmp_path):
     few, many = run(images[:3]), run(images)
     assert used_parts == [line.whole, *line.parts]
     np.testing.assert_allclose(few, many[:3], rtol=1e-4, atol=1e-5)
-
-
-def test_steps_of_little_work_run_on_one_thread(tmp_path):
-    small, large = nn.Conv2D(16, 16, 1), nn.Conv2D(16, 16, 3, padding=1)
-    run = executor_of(nn.Sequential(small, nn.ReLU(), large), tmp_path, [16, 32, 32], threads=2)
-    (part,) = run._together.parts
-    pixels = 32 * 32
-    images = 4 * 4 * 2 * 16 * pixels
-    for batch, threads in ((1, [1, 2]), (64, [2, 2])):
-        work = [step.work(batch) for step in fused(part._graph, batch)]
-        assert work == [batch * (16 * 16 * pixels + images), batch * (16 * 16 * 9 * pixels + images)]
-        with openmp.using_threads(2):
-            plan = Plan(part._graph, batch, Constants(), True, True)
-            assert [execution.threads for execution in plan._executions[1:-1]] == threads
-            values = np.random.default_rng(0).standard_normal((batch, 16, 32, 32), np.float32)
-            results = np.empty_like(values)
-            plan.run(values.ctypes.data, results.ctypes.data)
-            assert openmp.threads() == 2
-        np.testing.assert_allclose(
-            results, large(F.relu(small(paddle.to_tensor(values)))).numpy(), rtol=1e-4, atol=1e-5
-        )
 
 
 def test_a_result_that_is_read_twice_is_kept(tmp_path):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -46,10 +45,6 @@ class Value:
         """The shape for a number of images."""
         return batch, *self.shape[1:]
 
-    def work(self, batch: int) -> int:
-        """Four multiply-adds for each byte, which take as long as it takes to read or write it; none of constants."""
-        return 4 * self.item_size * math.prod(self.sized(batch)) if self.constant is None else 0
-
 
 @dataclass
 class Post:
@@ -75,15 +70,6 @@ class Step:
     def operands(self) -> list[Value]:
         """All that it reads."""
         return self.inputs + [post.operand for post in self.posts if post.operand is not None]
-
-    def work(self, batch: int) -> int:
-        """Multiply-adds, and what its images count for."""
-        found = sum(value.work(batch) for value in (*self.operands, self.output))
-        if self.kind == "convolution":
-            found += math.prod(self.output.sized(batch)) * math.prod(self.inputs[1].shape[1:])
-        if self.kind == "matmul":
-            found += batch * math.prod(self.inputs[1].shape)
-        return found
 
 
 @dataclass

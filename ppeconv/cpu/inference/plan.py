@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import ctypes
-import functools
 import math
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Sequence
 
 import paddle
 
 from ppeconv.cpu.inference import copies, primitives
 from ppeconv.cpu.inference.fuse import fused
 from ppeconv.cpu.inference.graph import Graph, Step, Value
-from ppeconv.cpu.library import onednn, openmp
+from ppeconv.cpu.library import onednn
 from ppeconv.cpu.library.execution import Execution, reorder
 from ppeconv.cpu.library.scratch import aligned
-
-_SHARED = 1 << 20
-"""The least work, see `Step.work`, that the threads share: to wake them and to wait for them takes as long as this."""
 
 
 class Constants:
@@ -59,44 +54,24 @@ class Plan:
 
     def __init__(self, graph: Graph, batch: int, constants: Constants, is_first: bool, is_last: bool):
         steps = fused(graph, batch)
-        self._batch, self._constants, self._threads = batch, constants, openmp.threads()
+        self._batch, self._constants = batch, constants
         self._places, size = _placed(graph, steps, batch)
         self._arena = paddle.empty([size], "uint8")
         self._start = aligned(self._arena.data_ptr())
         image, result = (primitives.image_layout(value, batch) for value in (graph.image, graph.result))
-        with self._threads_for(graph.image.work(batch)):
-            self._enter = reorder(onednn.dense(graph.image.sized(batch)) if is_first else image, image)
-        with self._threads_for(graph.result.work(batch)):
-            self._leave = reorder(result, onednn.dense(graph.result.sized(batch)) if is_last else result)
+        self._enter = reorder(onednn.dense(graph.image.sized(batch)) if is_first else image, image)
+        self._leave = reorder(result, onednn.dense(graph.result.sized(batch)) if is_last else result)
         self._image, self._result = self._address(graph.image), self._address(graph.result)
         built = [execution for step in steps for execution in self._built(step)]
         self._executions = [self._enter, *built, self._leave]
-        self._calls = self._in_order()
         self._scratch = self._shared_scratch()
 
     def run(self, images: int, results: int) -> None:
         """Read images at one address and write results at the other."""
         self._enter.place((images, self._image))
         self._leave.place((self._result, results))
-        for call in self._calls:
-            call()
-
-    def _threads_for(self, work: int) -> AbstractContextManager[None]:
-        """Inside, what is built is for one thread where it is too little for several; see `Execution.threads`."""
-        return openmp.using_threads(self._threads if work >= _SHARED else 1)
-
-    def _in_order(self) -> list[Callable[[], None]]:
-        """What is called, with the changes of the number of threads."""
-        calls: list[Callable[[], None]] = []
-        now = self._threads
         for execution in self._executions:
-            if execution.threads != now:
-                now = execution.threads
-                calls.append(functools.partial(openmp.use_threads, now))
-            calls.append(execution.run)
-        if now != self._threads:
-            calls.append(functools.partial(openmp.use_threads, self._threads))
-        return calls
+            execution.run()
 
     def _shared_scratch(self) -> paddle.Tensor:
         """One buffer for all, as they run one after the other."""
@@ -109,10 +84,6 @@ class Plan:
         return self._start + self._places[value.root]
 
     def _built(self, step: Step) -> list[Execution]:
-        with self._threads_for(step.work(self._batch)):
-            return self._executions_of(step)
-
-    def _executions_of(self, step: Step) -> list[Execution]:
         if copies.is_copy(step):
             return [self._copied(copy) for copy in copies.copies(step, self._batch)]
         recipe, arguments = primitives.recipe(step, self._batch), primitives.arguments(step)

@@ -6,7 +6,6 @@ import ctypes
 import functools
 from collections.abc import Mapping, Sequence
 
-from ppeconv.cpu.library import openmp
 from ppeconv.cpu.library.onednn import (
     DST,
     SCRATCHPAD,
@@ -52,8 +51,6 @@ class Execution:
     """A primitive and its memories; calling it with one address per argument runs it."""
 
     def __init__(self, recipe: Recipe, memories: dict[int, ctypes.c_void_p]):
-        self.threads = openmp.threads()
-        """For which it was built."""
         self._primitive = Handle("primitive", "primitive_create", recipe.pointer)
         self._memories = {kind: _Memory(layout) for kind, layout in memories.items()}
         self._pointers = [memory.pointer for memory in self._memories.values()]

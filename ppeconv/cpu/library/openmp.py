@@ -21,17 +21,12 @@ def threads() -> int:
     return library().omp_get_max_threads()
 
 
-def use_threads(count: int) -> None:
-    """Primitives of the calling thread use that many threads from now on."""
-    library().omp_set_num_threads(count)
-
-
 @contextmanager
 def using_threads(count: int) -> Iterator[None]:
     """While this is open, primitives use that many threads."""
     before = threads()
-    use_threads(count)
+    library().omp_set_num_threads(count)
     try:
         yield
     finally:
-        use_threads(before)
+        library().omp_set_num_threads(before)
