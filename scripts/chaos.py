@@ -176,10 +176,11 @@ class Training:
         return "training" if "[Train]" in lines[-1] else "evaluating" if "[Eval]" in lines[-1] else "preparing"
 
     def damage(self, draw: np.random.Generator) -> bool:
-        """Empty, cut or flip a bit of a file of the newest checkpoint; not where there is no older one."""
-        if not (self.run_folder / "previous.json").is_file():
-            return False
+        """Empty, cut or flip a bit of a file of the newest checkpoint; not where there is no older one, or where a kill
+        in the middle of a save left none of that name."""
         file = self.run_folder / f"latest{draw.choice(['.pdparams', '.pdopt', '.pdstates', '.json'])}"
+        if not ((self.run_folder / "previous.json").is_file() and file.is_file()):
+            return False
         content = bytearray(file.read_bytes())
         kind = draw.choice(["empty", "cut", "flipped"])
         if kind == "flipped":
