@@ -345,10 +345,18 @@ def test_a_run_taken_up_with_other_settings_says_which(tmp_path, capsys):
     )
 
 
-def test_a_cpu_is_named_with_its_newest_instruction_set(tmp_path):
+@pytest.mark.parametrize(
+    ("lines", "name"),
+    [
+        ("", "Some CPU, AVX-512"),
+        ("cpu family : 26\nmodel\t: 2\n", "Some CPU (family 26, model 2), AVX-512"),
+        ("cpu family :\nmodel : 2\n", "Some CPU, AVX-512"),
+    ],
+)
+def test_a_cpu_is_named_with_its_generation_and_newest_instruction_set(tmp_path, lines, name):
     file = tmp_path / "cpuinfo"
-    file.write_text("processor : 0\nmodel name : Some CPU\nflags : sse4_1 avx2 avx512f\n\nprocessor : 1\n")
-    assert cpu_name(file) == "Some CPU, AVX-512"
+    file.write_text(f"processor : 0\n{lines}model name : Some CPU\nflags : sse4_1 avx2 avx512f\n\nprocessor : 1\n")
+    assert cpu_name(file) == name
 
 
 def test_a_run_resumes_with_other_listeners(tmp_path):

@@ -46,8 +46,13 @@ def lack_of_bf16(file: Path = Path("/proc/cpuinfo")) -> str | None:
 
 
 def cpu_name(file: Path = Path("/proc/cpuinfo")) -> str:
-    """What the CPU calls itself, and its newest instruction set: "AMD EPYC, AVX2"."""
+    """What the CPU calls itself, which of that name it is, and its newest instruction set.
+
+    "AMD EPYC (family 26, model 2), AVX-512 bf16": in a virtual machine, generations of processors have one name.
+    """
     facts = cpu_facts(file)
-    model = " ".join(facts.get("model name", [])) or platform.processor() or platform.machine()
-    level = next((name for name, flag in LEVELS.items() if flag in facts.get("flags", [])), None)
-    return f"{model}, {level}" if level else model
+    name = " ".join(facts.get("model name", [])) or platform.processor() or platform.machine()
+    if (family := facts.get("cpu family")) and (model := facts.get("model")):
+        name += f" (family {family[0]}, model {model[0]})"
+    level = next((level for level, flag in LEVELS.items() if flag in facts.get("flags", [])), None)
+    return f"{name}, {level}" if level else name
