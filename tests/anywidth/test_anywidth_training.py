@@ -1,7 +1,6 @@
 """Any-width networks from training to prediction."""
 
 import csv
-import importlib.util
 import json
 import re
 import subprocess
@@ -26,6 +25,7 @@ from ppeconv.engine.losses import CombinedLoss
 from ppeconv.experiment import Experiment
 from tests.data.test_archives import write_cifar100
 from tests.support.runs import call, trained_run
+from tests.support.scripts import script
 
 CE = CombinedLoss([{"CELoss": {}}])
 SMALL = ("Arch.name=LeNet3C1L", "Global.use_visualdl=false", "DataLoader.Eval.sampler.batch_size=64")
@@ -283,7 +283,5 @@ def test_snippets_of_the_pages_run(page):
 
 
 def test_the_page_of_results_is_the_generated_one():
-    spec = importlib.util.spec_from_file_location("table", PAGES.parent / "scripts" / "anywidth_table.py")
-    table = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(table)
+    table = script("scripts/anywidth_table.py")
     assert table.page() == table.PAGE.read_text("utf-8"), "run python scripts/anywidth_table.py"

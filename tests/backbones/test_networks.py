@@ -1,6 +1,5 @@
 """Every network of docs/networks.md: counts beside those of others, feature maps, stems; recalibration is elsewhere."""
 
-import importlib.util
 from pathlib import Path
 
 import numpy as np
@@ -17,11 +16,10 @@ from ppeconv.backbones.shufflenetv1 import ShuffleBlockV1
 from ppeconv.experiment.parts import Parts
 from ppeconv.layers.parameters import NORMS
 from ppeconv.registry import BACKBONES
+from tests.support.scripts import script
 
 ROOT = Path(__file__).parents[2]
-spec = importlib.util.spec_from_file_location("networks_table", ROOT / "scripts" / "networks_table.py")
-table = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(table)
+table = script("scripts/networks_table.py")
 ROWS = table.rows()
 CIFAR = [1, 3, 32, 32]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
 import sys
 import time
 from pathlib import Path
@@ -28,8 +27,9 @@ from ppeconv.deployment.runtimes import by_preference
 from ppeconv.experiment.speed import of_config
 from ppeconv.registry import OPERATORS
 from tests.support.runs import call, skip_without_bf16, trained_run
+from tests.support.scripts import script
 
-SCRIPTS = Path(__file__).parents[2] / "scripts"
+CONFIGS = Path(__file__).parents[2] / "configs"
 
 
 def sleeper(milliseconds):
@@ -277,14 +277,6 @@ def test_rows_survive_their_csv(tmp_path):
     assert "p90_ms" not in header
 
 
-def script(name):
-    """A script as a module."""
-    spec = importlib.util.spec_from_file_location(name, SCRIPTS / f"{name}.py")
-    module = sys.modules[name] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def option(operator, arguments, runtime, ms, macs=100, top1=None):
     """Of a plain network that takes 4 ms on runtime a and 5 ms on b."""
     figures = ms, ms and ms / 4, 10, macs, macs / 100, top1, "CIFAR-10", 12, "1", ms, None, "2026-01-01 00:00"
@@ -306,7 +298,7 @@ def test_the_page_of_speeds(tmp_path):
     for batch in "64", "1":
         facts = {"threads": "2", "batch_size": batch, **known}
         write_csv(options, tmp_path / f"resnet20_batch{batch}.csv", facts)
-    text = script("speed_table").page(tmp_path)
+    text = script("scripts/speed_table.py").page(tmp_path)
     assert text.count("- threads 2\n") == 1
     one, many = text.split("\n## ")[1:]
     operator = "[SPConv](operators/spconv.md) ratio: 0.5"
@@ -338,7 +330,7 @@ def test_the_runtimes_beside_each_other():
         for network, batch, times in measured
         for runtime, ms in times.items()
     ]
-    lines = list(script("speed_table").runtimes(rows, {"cpu": "a CPU", "threads": "2", "overrides": ""}))
+    lines = list(script("scripts/speed_table.py").runtimes(rows, {"cpu": "a CPU", "threads": "2", "overrides": ""}))
     assert lines[1:4] == ["## 运行时之间，a CPU", "", "cpu a CPU，threads 2"]
     assert "3 格里有 1 格" in lines[5]
     assert lines[-1].splitlines()[2:] == [
@@ -349,7 +341,7 @@ def test_the_runtimes_beside_each_other():
 
 
 def test_the_kept_page_is_the_generated_one():
-    speeds, training_steps = script("speed_table"), script("training_table")
+    speeds, training_steps = script("scripts/speed_table.py"), script("scripts/training_table.py")
     assert speeds.page() == speeds.PAGE.read_text("utf-8"), "run python scripts/speed_table.py"
     assert "".join(training_steps.tables()) in training_steps.PAGE.read_text("utf-8"), "run scripts/training_table.py"
 
@@ -360,7 +352,7 @@ def test_the_table_of_training_steps(tmp_path):
         TrainingSpeed("operator", 4, 40, 0.4, 64, 150.0, None, 1426.7, None, None, 0.75),
     ]
     write_csv(rows, tmp_path / "net.csv", {"cpu": "a CPU", "threads": "1", "overrides": ""})
-    paragraph, table = script("training_table").tables(tmp_path)
+    paragraph, table = script("scripts/training_table.py").tables(tmp_path)
     assert paragraph == "批大小 64；cpu a CPU，threads 1：\n\n"
     assert table.splitlines()[2:4] == [
         "| `operator` | 0.40 | 0.75 | 1.88 | 150 | 1,427 |",
@@ -370,7 +362,7 @@ def test_the_table_of_training_steps(tmp_path):
 
 def test_every_operator_has_a_config():
     operators = {name.lower() for name in OPERATORS.names()} - {"conv2d"}
-    configs = (SCRIPTS.parent / "configs").glob("resnet20_*.yaml")
+    configs = CONFIGS.glob("resnet20_*.yaml")
     assert operators == {path.stem.split("_")[1] for path in configs if "\nOperator: " in path.read_text("utf-8")}
 
 

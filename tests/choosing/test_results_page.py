@@ -1,27 +1,14 @@
 """The tables and sentences of the zoo's results, from made-up records and latencies."""
 
-import importlib.util
-import sys
-from pathlib import Path
-
 import pytest
 
 from ppeconv.benchmark.table import write_csv
 from ppeconv.choosing.comparison import Comparison, kept_speeds
 from ppeconv.choosing.plain_line import Verdict
 from tests.support.records import made_up_contenders, speed, write_records
+from tests.support.scripts import script
 
-SCRIPT = Path(__file__).parents[2] / "scripts" / "zoo_table.py"
-
-
-@pytest.fixture(scope="module")
-def script():
-    """scripts/zoo_table.py."""
-    spec = importlib.util.spec_from_file_location("zoo_table_of_made_up_records", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # where its dataclass looks for it
-    spec.loader.exec_module(module)
-    return module
+zoo_table = script("scripts/zoo_table.py")
 
 
 @pytest.fixture(scope="module")
@@ -30,12 +17,12 @@ def five(tmp_path_factory):
 
 
 @pytest.fixture
-def measured(five, tmp_path, script, monkeypatch):
+def measured(five, tmp_path, monkeypatch):
     """With latencies as they are kept."""
     times = {"resnet20": 4, "resnet20_width05": 1, "resnet20_spconv": 2, "resnet20_separable": 2, "resnet14": 5}
     speeds = [speed(name, 1, runtime, ms * by) for name, ms in times.items() for runtime, by in (("a", 1), ("b", 3))]
     write_csv(Comparison(five, speeds).rows(), tmp_path / "latency.csv", {"cpu": "a CPU", "threads": "2"})
-    monkeypatch.setattr(script, "LATENCY", tmp_path / "latency.csv")
+    monkeypatch.setattr(zoo_table, "LATENCY", tmp_path / "latency.csv")
     kept, facts = kept_speeds(tmp_path / "latency.csv")
     assert facts == {"cpu": "a CPU", "threads": "2"}
     assert {(row.network, row.runtime): row.median_ms for row in kept} == {
@@ -49,8 +36,8 @@ def cells(lines, network):
     return [cell.strip() for cell in line.strip("|").split("|")]
 
 
-def test_the_first_screen_judges_by_macs_until_latencies_are_measured(five, script):
-    lines = list(script.first_screen(Comparison(five), script.ENGLISH))
+def test_the_first_screen_judges_by_macs_until_latencies_are_measured(five):
+    lines = list(zoo_table.first_screen(Comparison(five), zoo_table.ENGLISH))
     assert "main_counts.svg" in lines[0]
     assert cells(lines, "ResNet20")[1:] == ["85.00% (84.00 to 86.00)", "272,474", "40,000,000", "—"]
     assert cells(lines, "DepthwiseSeparableConv")[-1] == "cannot be said"  # within 2 points of the narrowest
@@ -58,8 +45,8 @@ def test_the_first_screen_judges_by_macs_until_latencies_are_measured(five, scri
     assert "up to 2.00 points" in lines[-1]
 
 
-def test_the_first_screen_judges_by_latency(measured, script):
-    lines = list(script.first_screen(measured, script.CHINESE))
+def test_the_first_screen_judges_by_latency(measured):
+    lines = list(zoo_table.first_screen(measured, zoo_table.CHINESE))
     assert "main_latency.svg" in lines[0]
     assert cells(lines, "DepthwiseSeparableConv")[-2:] == ["0.50", "平 -1.50"]
     assert cells(lines, "ResNet14")[-2:] == ["1.25", "负，更费且不更准"]
@@ -67,8 +54,8 @@ def test_the_first_screen_judges_by_latency(measured, script):
     assert [line.split("|")[2].strip()[:5] for line in lines[3:8]] == ["85.00", "83.00", "82.50", "81.00", "80.00"]
 
 
-def test_the_page_says_plainly_what_is_better_on_which_runtime(measured, script):
-    text = "\n".join(script._plainly(measured))
+def test_the_page_says_plainly_what_is_better_on_which_runtime(measured):
+    text = "\n".join(zoo_table._plainly(measured))
     assert "ResNet20 2 个（相差 2.00 点）、SPConv 3 个（相差 0.20 点）；其余只有一个" in text
     assert "ResNet20 ×0.5、ResNet20；在它们之间" in text
     assert "批大小 1，b**：胜过窄的普通网络：无；相当：SPConv" in text
@@ -76,8 +63,8 @@ def test_the_page_says_plainly_what_is_better_on_which_runtime(measured, script)
 
 
 @pytest.mark.parametrize("words", ["CHINESE", "ENGLISH"])
-def test_every_verdict_has_words(script, words):
-    words = getattr(script, words)
+def test_every_verdict_has_words(words):
+    words = getattr(zoo_table, words)
     for standing in ("better", "level", "worse"):
         assert "-0.50" in words.of(Verdict(standing, -0.005))
     for standing in ("better", "worse", "outside"):

@@ -1,7 +1,6 @@
 """What the pages promise: links lead somewhere, files exist, worked examples run, the config reference is current."""
 
 import importlib
-import importlib.util
 import re
 import shlex
 import shutil
@@ -10,6 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from tests.support.scripts import script
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "configs").glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -101,16 +102,8 @@ def test_english_pages_show_the_code_of_the_chinese_ones(page):
     assert code(page) <= set().union(*map(code, chinese))
 
 
-def script(name):
-    """A script as a module."""
-    spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def test_config_reference_is_current():
-    reference = script("make_config_reference")
+    reference = script("scripts/make_config_reference.py")
     current = reference.page()
     assert current == reference.PAGE.read_text("utf-8"), "run python scripts/generate_docs.py"
     unexplained = [line for line in current.splitlines() if re.search(r"\| (Global|Arch|Operator)[.\w]* \|$", line)]
@@ -118,7 +111,7 @@ def test_config_reference_is_current():
 
 
 def test_index_of_configs_is_current():
-    index = script("configs_index")
+    index = script("scripts/configs_index.py")
     assert index.page() == index.PAGE.read_text("utf-8"), "run python scripts/generate_docs.py"
 
 

@@ -1,6 +1,5 @@
 """The Chinese pages of the operators say what the code does, and the kept scripts write them and their figures."""
 
-import importlib.util
 import re
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from ppeconv.operators.table import share_of_plain
 from ppeconv.registry import OPERATORS
 from ppeconv.schema import check
 from ppeconv.surgery.rules import Rules
+from tests.support.scripts import script
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "docs" / "operators"
@@ -48,15 +48,8 @@ def test_snippet_is_valid(name):
     OPERATORS.check(name, operator)
 
 
-def script(path):
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def test_pages_say_what_is_declared():
-    pages = script(ROOT / "scripts" / "operator_pages.py").documents()
+    pages = script("scripts/operator_pages.py").documents()
     assert {FOLDER / f"{name.lower()}.md" for name in OPERATORS.names()} < set(pages)
     for file, text in pages.items():
         kept = file.read_text("utf-8") if file.is_file() else None
@@ -64,14 +57,14 @@ def test_pages_say_what_is_declared():
 
 
 def test_a_page_follows_its_declaration():
-    pages = script(ROOT / "scripts" / "operator_pages.py")
+    pages = script("scripts/operator_pages.py")
     for now, before in (("2006.12085", "0000.00000"), ("37.0%", "38.0%"), ("| `0.5` |", "| `0.6` |")):
         assert now in page("SPConv")
         assert pages.current(page("SPConv").replace(now, before), "SPConv") == page("SPConv")
 
 
 def test_what_has_no_page_gets_a_whole_one():
-    pages = script(ROOT / "scripts" / "operator_pages.py")
+    pages = script("scripts/operator_pages.py")
     for name in ("SPConv", "Conv2D", "SE"):
         text = pages.current(pages.whole(name), name)
         assert pages.MARK in text
@@ -82,7 +75,7 @@ def test_what_has_no_page_gets_a_whole_one():
 
 
 def test_figures_are_drawn_by_the_kept_script(tmp_path):
-    draw = script(FOLDER / "draw.py")
+    draw = script("docs/operators/draw.py")
     draw.main(tmp_path)
     assert set(draw.FIGURES) <= {name.lower() for name in OPERATORS.names()}
     for name in draw.FIGURES:
@@ -91,6 +84,6 @@ def test_figures_are_drawn_by_the_kept_script(tmp_path):
 
 def test_readme_has_the_table_as_it_is_now():
     readme = (ROOT / "README_cn.md").read_text("utf-8")
-    written = script(ROOT / "scripts" / "operators_table.py").with_table(readme)
+    written = script("scripts/operators_table.py").with_table(readme)
     assert written == readme, "run python scripts/generate_docs.py"
     assert readme.count("](docs/operators/") >= len(OPERATORS.names())

@@ -1,6 +1,5 @@
 """The guide for users' own networks runs as it is written, and so does the example."""
 
-import importlib.util
 import re
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import numpy as np
 import pytest
 
 import ppeconv
+from tests.support.scripts import script
 
 ROOT = Path(__file__).parents[2]
 
@@ -30,9 +30,7 @@ def test_guide(paddleclas, capsys, tmp_path, monkeypatch):
 
 
 def test_segmentation_head_learns():
-    spec = importlib.util.spec_from_file_location("segmentation", ROOT / "examples" / "segmentation.py")
-    example = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(example)
+    example = script("examples/segmentation.py")
     backbone = ppeconv.create_model("ResNet20", operator="GhostConv", features=True)
     losses = example.train(example.Segmenter(backbone, 3, 8), 20, batch=2, side=32)
     assert np.mean(losses[-4:]) < 0.85 * np.mean(losses[:4])

@@ -2,7 +2,6 @@
 
 import csv
 import hashlib
-import importlib.util
 import json
 import os
 import random
@@ -22,6 +21,7 @@ from ppeconv.engine.weights import load_weights
 from ppeconv.experiment.parts import Parts
 from ppeconv.zoo.record import Record
 from ppeconv.zoo.rows import chosen, read_jobs
+from tests.support.scripts import script
 
 ROOT = Path(__file__).parents[2]
 JOBS = read_jobs()
@@ -154,38 +154,29 @@ def test_a_queue_killed_five_times_at_random_ends_as_an_unbroken_one(queue, tmp_
         assert (one["last_top1"], one["weights_sha256"]) == (other["last_top1"], other["weights_sha256"])
 
 
-@pytest.fixture(scope="module")
-def script():
-    """scripts/zoo_table.py."""
-    spec = importlib.util.spec_from_file_location("zoo_table", ROOT / "scripts" / "zoo_table.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # where its dataclass looks for it
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_pages_and_pictures_show_every_record(script):
+def test_pages_and_pictures_show_every_record():
     """Written anew by scripts/zoo_table.py."""
-    compared = script.tables()
-    for page, text in script.pages(compared).items():
+    zoo = script("scripts/zoo_table.py")
+    compared = zoo.tables()
+    for page, text in zoo.pages(compared).items():
         content = page.read_text("utf-8")
         assert between(content, "zoo", text) == content, "run python scripts/zoo_table.py"
     drawn = [
         (file, cost, comparison)
         for table, comparison in compared.items()
-        for file, costs in script.pictures(table, comparison).items()
+        for file, costs in zoo.pictures(table, comparison).items()
         for cost in costs
     ]
     assert drawn
     for file, cost, comparison in drawn:
-        picture = (script.KEPT / file).read_text("utf-8")
+        picture = (zoo.KEPT / file).read_text("utf-8")
         for contender in comparison.contenders:  # one without a latency is in the other pictures
             if contender.name in cost.of:
                 assert f"<!-- {comparison.titles[contender.name]} -->" in picture, "run python scripts/zoo_table.py"
 
 
-def test_every_table_has_a_title(script):
-    assert set(script.TITLES) == {job.row.table for job in JOBS}
+def test_every_table_has_a_title():
+    assert set(script("scripts/zoo_table.py").TITLES) == {job.row.table for job in JOBS}
 
 
 def test_a_record_of_another_layout_is_refused(tmp_path):
