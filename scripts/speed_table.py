@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from ppeconv.benchmark.inference import InferenceSpeed
-from ppeconv.benchmark.table import as_markdown, read_csv
+from ppeconv.benchmark.table import as_markdown, in_line, read_csv
 from ppeconv.choosing.advice import Option, choose, fastest, plain_latency
 from ppeconv.choosing.candidates import PLAIN, Host
 from ppeconv.choosing.picture import draw
@@ -52,11 +52,8 @@ def page(folder: Path = KEPT) -> str:
     """The whole page."""
     tables = [(file.stem, *read_csv(file, Option)) for file in folder.glob("*.csv")]
     tables.sort(key=lambda table: (table[2]["network"], int(table[2]["batch_size"])))
-    machines = [
-        "，".join(f"{key} {value}" for key, value in facts.items() if key not in _OF_THE_NETWORK)
-        for _, _, facts in tables
-    ]
-    lines = ["测量环境：", "", *(f"- {facts}" for facts in dict.fromkeys(machines))]
+    machines = dict.fromkeys(in_line(facts, _OF_THE_NETWORK) for _, _, facts in tables)
+    lines = ["测量环境：", "", *(f"- {machine}" for machine in machines)]
     for name, options, facts in tables:
         lines += section(name, options, facts)
     for file in sorted((folder / "runtimes").glob("*.csv")):
@@ -112,13 +109,7 @@ def runtimes(speeds: list[InferenceSpeed], facts: dict[str, str]) -> Iterator[st
         cells = [f"{ms:.3g}" if (ms := found.get(name)) else "—" for name in names]
         cells = [f"**{cell}**" if found.get(name) == fastest else cell for name, cell in zip(names, cells, strict=True)]
         lines.append([f"`{network}`", str(batch), *cells, f"{ratio:.2f}" if ratio else "—"])
-    yield from (
-        "",
-        f"## 运行时之间，{facts['cpu']}",
-        "",
-        "，".join(f"{key} {it}" for key, it in facts.items() if it),
-        "",
-    )
+    yield from ("", f"## 运行时之间，{facts['cpu']}", "", in_line(facts), "")
     yield f"毫秒。最后一栏是其余运行时里最快的时间除以 {OWN} 的，大于 1 就是 {OWN} 快：{len(lines)} 格里有 {ahead} 格。"
     yield from ("", as_markdown(["网络", "批大小", *names, f"最快的其余 ÷ {OWN}"], lines).rstrip())
 

@@ -11,7 +11,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from ppeconv.benchmark.table import as_markdown, between, read_csv
+from ppeconv.benchmark.table import as_markdown, between, in_line, read_csv
 from ppeconv.benchmark.training import TrainingSpeed
 
 KEPT, PAGE = ROOT / "docs" / "speed" / "training", ROOT / "docs" / "cpu_training.md"
@@ -22,8 +22,7 @@ def tables(folder: Path = KEPT) -> Iterator[str]:
     """A paragraph and a table for each file: the operators by their time, beside the plain network."""
     for file in sorted(folder.glob("*.csv")):
         rows, facts = read_csv(file, TrainingSpeed)
-        where = "，".join(f"{name} {value}" for name, value in facts.items() if value)
-        yield f"批大小 {rows[0].batch_size}；{where}：\n\n"
+        yield f"批大小 {rows[0].batch_size}；{in_line(facts)}：\n\n"
         lines = [_line(row) for row in sorted(rows, key=lambda row: row.time_ratio)]
         yield as_markdown(COLUMNS, lines) + "\n"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -40,6 +40,11 @@ def as_markdown(names: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Rows as a table in Markdown."""
     lines = [names, ["---"] * len(names), *([cell.replace("|", "\\|") for cell in row] for row in rows)]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def in_line(facts: Mapping[str, str], without: Collection[str] = ()) -> str:
+    """Facts that have a value, for a Chinese page: cpu AMD EPYC，threads 2."""
+    return "，".join(f"{name} {value}" for name, value in facts.items() if value and name not in without)
 
 
 def between(page: str, mark: str, text: str) -> str:
