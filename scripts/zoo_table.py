@@ -18,6 +18,7 @@ from ppeconv.benchmark.inference import InferenceSpeed
 from ppeconv.benchmark.table import between
 from ppeconv.choosing.comparison import FASTEST, Comparison, Cost, kept_speeds
 from ppeconv.choosing.contenders import Contender, contenders, plain_widths
+from ppeconv.choosing.curves import draw_curves
 from ppeconv.choosing.pareto import draw, in_percent
 from ppeconv.choosing.plain_line import Standing, Verdict
 from ppeconv.pretrained.record import Record
@@ -32,7 +33,11 @@ TITLES = {
     "long": "ResNet20，30 轮",
     "more": "ResNet20，其余算子，12 轮",
     "wide": "ResNet20，两倍通道，5 轮",
+    "source003": "ResNet18，64x64，一个公开的 SPConv 复现的做法，10 轮",
+    "side64": "ResNet18，64x64，其余各表的训练方法，10 轮",
 }
+CURVES = "source003", "side64"
+"""Tables whose trainings are drawn epoch by epoch."""
 FIRST = "main"
 """The table of the first screen."""
 
@@ -204,6 +209,8 @@ def _section(table: str, comparison: Comparison) -> Iterator[str]:
     fastest = _fastest(comparison)
     yield f"### {TITLES.get(table, table)}\n"
     yield from (f"![精度与代价](results/{file})\n" for file in pictures(table, comparison))
+    if table in CURVES:
+        yield f"![每一轮的损失与精度](results/{table}_curves.svg)\n"
     judged = (
         [cost for cost in comparison.costs if cost.name == "MACs" or cost in fastest] if _has_line(comparison) else []
     )
@@ -332,6 +339,9 @@ def main() -> None:
             panels = {cost.name: in_percent(comparison.points(cost)) for cost in costs}
             draw(panels, "top-1 (%)", KEPT / name)
             print(f"wrote {(KEPT / name).relative_to(ROOT)}")
+        if table in CURVES:
+            draw_curves(comparison.contenders, comparison.titles, KEPT / f"{table}_curves.svg")
+            print(f"wrote {(KEPT / f'{table}_curves.svg').relative_to(ROOT)}")
 
 
 if __name__ == "__main__":
