@@ -7,9 +7,9 @@ import json
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-from pydantic import Field, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from ppeconv import files
 from ppeconv.errors import UserError, first_line
@@ -17,9 +17,25 @@ from ppeconv.slimming.choice import Item, Taken, choose, cost_of, fastest, time_
 from ppeconv.slimming.options import Option
 
 FORMAT = 1
-FACTS = "network", "cpu", "runtime", "batch_size", "threads", "ppeconv", "paddle"
-"""What a report says of the machine and the network."""
 Number = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class Facts(BaseModel):
+    """What times depend on; further ones, such as the versions of runtimes, are for the reader's eyes."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    network: str
+    """Its `fingerprint`."""
+    cpu: str
+    runtime: str
+    batch_size: int
+    threads: str
+    ppeconv: str
+    paddle: str
+    seed: int | None = None
+    """Of the fits."""
+    weights: str | None = None
+    """Digest of the network's; older files have none."""
 
 
 @dataclass(frozen=True)
@@ -63,9 +79,8 @@ class Spot:
 class Measurements:
     """Of a network on a runtime."""
 
-    facts: dict[str, Any]
-    """Machine, versions, threads, runtime, batch size, form, and the network."""
-    plain_ms: Number
+    facts: Facts
+    plain_ms: Annotated[Number, Field(gt=0)]
     plain_macs: int
     loss: Number
     """Of the network as it is, on images held out."""
@@ -89,7 +104,7 @@ class Measurements:
 
     def write(self, file: Path) -> None:
         """As JSON."""
-        content = {"format": FORMAT, **dataclasses.asdict(self)}
+        content = {"format": FORMAT, **_MEASUREMENTS.dump_python(self)}
         files.write_whole(file, json.dumps(content, indent=1, ensure_ascii=False).encode())
 
     @classmethod
@@ -99,16 +114,16 @@ class Measurements:
             content = json.loads(files.read(file, files.TEXT))
             if content.pop("format") != FORMAT:
                 raise ValueError("it is of another format")
-            found = TypeAdapter(cls).validate_python(content)
-            if lacking := [name for name in FACTS if name not in found.facts]:
-                raise ValueError(f"its facts lack {', '.join(lacking)}")
-            if found.plain_ms <= 0:
-                raise ValueError("plain_ms should be above 0")
+            found = _MEASUREMENTS.validate_python(content)
             for option in {it.option for spot in found.spots for it in spot.judged}:
                 option.checked()
             return found
         except OSError as error:
             raise UserError(f"cannot read the measurements {file}: {error.strerror}") from None
+        except ValidationError as error:
+            problem = error.errors()[0]
+            place = ".".join(map(str, problem["loc"]))
+            raise UserError(f"{file} holds no measurements of slim ({place}: {problem['msg']})") from None
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             raise UserError(f"{file} holds no measurements of slim ({first_line(error)})") from None
 
@@ -138,6 +153,9 @@ class Measurements:
         macs = self.plain_macs - sum(it.macs for it in options.values())
         loss = self.loss + cost_of(items, taken)
         return Chosen(budget_ms, options, time_of(items, taken, self.plain_ms), loss, macs)
+
+
+_MEASUREMENTS = TypeAdapter(Measurements)
 
 
 @dataclass(frozen=True)

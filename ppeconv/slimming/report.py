@@ -35,8 +35,8 @@ def page(
     start = Score(measurements.loss, measurements.top1)
     facts = measurements.facts
     where = (
-        f"{facts['cpu']}, runtime {facts['runtime']}, batch size {facts['batch_size']}, {facts['threads']} threads, "
-        f"ppeconv {facts['ppeconv']}, Paddle {facts['paddle']}; {measurements.images}."
+        f"{facts.cpu}, runtime {facts.runtime}, batch size {facts.batch_size}, {facts.threads} threads, "
+        f"ppeconv {facts.ppeconv}, Paddle {facts.paddle}; {measurements.images}."
     )
     took = ", ".join(f"{name} {value:.0f} s" for name, value in seconds.items())
     parts = [

@@ -127,9 +127,9 @@ class SlimRun:
         """Made, and kept in the folder; or those of the file that was given."""
         if self._given:
             found = Measurements.read(self._given)
-            if found.facts["network"] != self.search.stopwatch.facts["network"]:
+            if found.facts.network != self.search.stopwatch.facts["network"]:
                 raise UserError(f"the measurements {self._given} are of another network than {self.name}")
-            if found.facts.get("weights", self.search.weights) != self.search.weights:  # older files do not say
+            if found.facts.weights not in (None, self.search.weights):
                 raise UserError(f"the measurements {self._given} are of other weights than those of {self.name}")
             names = self.search.names and {placed(name).canonical(name) for name in self.search.names}
             return found.only({it.path for it in self.search.positions}, names or None)
@@ -157,7 +157,7 @@ class SlimRun:
         top1 = self._top1(made)
         pictures = self._draw(measurements, made, folder)
         params = parameter_count(self.search.model), parameter_count(made.model)
-        commands = list(_commands(folder, measurements.facts["runtime"]))
+        commands = list(_commands(folder, measurements.facts.runtime))
         title = f"{self.name} in {label.removesuffix('ms') + ' ms' if label.endswith('ms') else label + ' of its time'}"
         text = page(title, measurements, made, params, top1, self.search.seconds, commands, pictures)
         files.write_whole(folder / "report.md", text.encode())

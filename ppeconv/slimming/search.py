@@ -19,7 +19,7 @@ from ppeconv.errors import UserError
 from ppeconv.slimming.images import Images
 from ppeconv.slimming.kept import Kept
 from ppeconv.slimming.learning import Learned, Loss, cross_entropy, learn, score
-from ppeconv.slimming.measurements import Judged, Measurements, Spot
+from ppeconv.slimming.measurements import Facts, Judged, Measurements, Spot
 from ppeconv.slimming.measuring import Change, Stopwatch
 from ppeconv.slimming.options import Option
 from ppeconv.slimming.positions import Position, groups, positions
@@ -94,7 +94,7 @@ class Search:
                 judged = [self._judged(it, found, gains[found.option]) for found in fitted]
                 spots.append(Spot(it.path, it.geometry, it.inside, judged))
         found = Measurements(
-            {**self.stopwatch.facts, "runtime": self.how.runtimes[0], "seed": self.seed, "weights": self.weights},
+            Facts(**self.stopwatch.facts, runtime=self.how.runtimes[0], seed=self.seed, weights=self.weights),
             plain_ms,
             count(self.model, self.images.shape).macs,
             self.start.loss,

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from ppeconv.errors import UserError
 from ppeconv.slimming.choice import Item, choose, cost_of, fastest, time_of
-from ppeconv.slimming.measurements import FACTS, Judged, Measurements, Spot
+from ppeconv.slimming.measurements import Judged, Measurements, Spot
+from tests.support.measurements import FACTS
 
 PLAIN_MS = 10.0
 ITEMS = st.builds(
@@ -75,8 +76,7 @@ def measurements():
         Spot("a.x", "conv", [], judged),
         Spot("a.y", "conv", [], judged),
     ]
-    facts = dict.fromkeys(FACTS, "n")
-    return Measurements(facts, 10.0, 1000, 0.125, 0.75, spots, {"conv": {"SPConv": 0.4}})
+    return Measurements(FACTS, 10.0, 1000, 0.125, 0.75, spots, {"conv": {"SPConv": 0.4}})
 
 
 def test_predictions_add_up():

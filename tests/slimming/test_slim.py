@@ -3,7 +3,6 @@
 import json
 import os
 import re
-from dataclasses import replace
 
 import numpy as np
 import paddle
@@ -21,7 +20,7 @@ from ppeconv.experiment import Experiment
 from ppeconv.slimming import learning
 from ppeconv.slimming import search as searching
 from ppeconv.slimming.images import Images
-from ppeconv.slimming.measurements import FACTS, Chosen, Judged, Measurements, Spot
+from ppeconv.slimming.measurements import Chosen, Judged, Measurements, Spot
 from ppeconv.slimming.options import Option, options
 from ppeconv.slimming.pictures import draw_budget
 from ppeconv.slimming.positions import groups, positions
@@ -29,6 +28,7 @@ from ppeconv.slimming.run import SHARE_OF_RATE
 from ppeconv.slimming.shortlist import Outline, thinned
 from ppeconv.slimming.slim import _target
 from ppeconv.surgery import fitting
+from tests.support.measurements import FACTS
 from tests.support.runs import trained_run
 
 
@@ -335,7 +335,7 @@ def test_a_run_is_really_measured(digits_run, tmp_path, monkeypatch, capsys):
 def test_gains_that_sum_to_more_than_the_whole_are_drawn(tmp_path):
     judged = [Judged("NoBranch", "", 8.0, 0.5, 0.6, 4)]
     spots = [Spot("a", "block", [], judged), Spot("b", "block", [], judged)]
-    measured = Measurements({}, 10.0, 10, 0.25, 0.75, spots, {})
+    measured = Measurements(FACTS, 10.0, 10, 0.25, 0.75, spots, {})
     assert measured.fastest_ms == -6.0
     draw_budget(measured, measured.choose(5.0), tmp_path / "budget.png")
     assert (tmp_path / "budget.png").is_file()
@@ -347,17 +347,18 @@ def test_a_choice_that_gains_half_of_what_was_predicted_is_made_for_twice_the_ga
 
 
 def test_measurements_of_a_file_are_looked_at(tmp_path):
-    file, facts = tmp_path / "a.json", dict.fromkeys(FACTS, "x")
+    file = tmp_path / "a.json"
     judged = [Judged("GroupConv", "conv_groups: 4", 1.0, 0.5, 0.6, 4)]
-    good = Measurements(facts, 10.0, 10, 0.25, 0.75, [Spot("a", "3x3", [], judged)], {})
+    good = Measurements(FACTS, 10.0, 10, 0.25, 0.75, [Spot("a", "3x3", [], judged)], {})
     good.write(file)
     assert Measurements.read(file) == good
-    odd = [Spot("a", "3x3", [], [replace(judged[0], name="GroupConf")])]
+    content = json.loads(file.read_text())
+    (odd,) = json.loads(json.dumps(content["spots"]).replace("GroupConv", "GroupConf"))
     for change, words in (
-        ({"facts": {"cpu": "x"}}, "lack network, runtime"),
-        ({"plain_ms": 0.0}, "plain_ms should be above 0"),
-        ({"spots": odd}, "did you mean 'GroupConv'"),
+        ({"facts": {"cpu": "x"}}, r"holds no measurements of slim \(facts.network: Field required\)"),
+        ({"plain_ms": 0.0}, "plain_ms: Input should be greater than 0"),
+        ({"spots": [odd]}, "did you mean 'GroupConv'"),
     ):
-        replace(good, **change).write(file)
+        file.write_text(json.dumps(content | change))
         with pytest.raises(UserError, match=words):
             Measurements.read(file)
