@@ -9,8 +9,9 @@ import io
 import os
 import stat
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar
 
 from ppeconv.errors import UserError
 
@@ -43,6 +44,27 @@ def read(path: Path, most: int) -> bytes:
 def digest(path: Path) -> str:
     """The SHA-256 of a file of weights, or of what is as large as they are; raises as `read` does."""
     return hashlib.sha256(read(path, ARRAYS)).hexdigest()
+
+
+@dataclass(frozen=True)
+class Sealed:
+    """A file of weights whose SHA-256 is known."""
+
+    path: Path
+    sha256: str
+    advice: ClassVar[str] = "make it again"
+    """What to do where it is another."""
+
+    def read(self) -> bytes:
+        """The content; raises UserError where it cannot be read or is not the one that is known."""
+        try:
+            content = read(self.path, ARRAYS)
+        except OSError as error:
+            raise UserError(f"cannot read {self.path}: {error.strerror}; {self.advice}") from None
+        found = hashlib.sha256(content).hexdigest()
+        if found != self.sha256:
+            raise UserError(f"{self.path} is damaged: its SHA-256 is {found}, not {self.sha256}; {self.advice}")
+        return content
 
 
 def opened(path: Path) -> BinaryIO:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import pickle
 from collections import Counter
@@ -19,7 +20,8 @@ from ppeconv.engine.checkpoint import payload
 from ppeconv.engine.torch_files import is_torch_file, read_torch
 from ppeconv.engine.weight_names import fitted, innermost
 from ppeconv.errors import UserError
-from ppeconv.files import write_whole
+from ppeconv.files import Sealed, write_whole
+from ppeconv.pretrained.weights import Weights as Pretrained
 from ppeconv.pretrained.weights import is_zoo, named
 
 _SAFETENSORS = {
@@ -47,14 +49,15 @@ class Weights(NamedTuple):
     notes: list[str]
 
 
-def read_weights(path: Path) -> Weights:
+def read_weights(file: Path | Sealed) -> Weights:
     """The arrays of a `.pdparams`, `.safetensors`, `.pt` or `.pth` file; those in a dictionary inside are found.
 
     Raises:
-        UserError: the file cannot be read, holds no arrays, or wants to run code.
+        UserError: the file cannot be read, is damaged, holds no arrays, or wants to run code.
     """
+    path, stored = (file.path, file.read()) if isinstance(file, Sealed) else (file, payload(file))
     try:
-        content, from_torch = _content(path)
+        content, from_torch = _content(path, stored)
     except UserError:
         raise
     except Exception as error:
@@ -69,24 +72,26 @@ def read_weights(path: Path) -> Weights:
     return Weights({name: _numbers(path, name, array) for name, array in arrays.items()}, from_torch, notes)
 
 
-def write_weights(model: nn.Layer, path: Path) -> None:
-    """Write a network's weights as `.pdparams` or `.safetensors`."""
+def write_weights(model: nn.Layer, path: Path) -> str:
+    """Write a network's weights as `.pdparams` or `.safetensors`; returns the SHA-256 of the file."""
     arrays = {name: value.numpy() for name, value in model.state_dict().items()}
     if path.suffix == ".safetensors":
-        write_whole(path, _safetensors(path).numpy.save(arrays))
+        stored = _safetensors(path).numpy.save(arrays)
     elif path.suffix == ".pdparams":
-        write_whole(path, pickle.dumps(arrays, protocol=4))
+        stored = pickle.dumps(arrays, protocol=4)
     else:
         raise UserError(f"weights are written as .pdparams or .safetensors; got {path}")
+    write_whole(path, stored)
+    return hashlib.sha256(stored).hexdigest()
 
 
-def weight_file(path: str | Path) -> Path:
+def weight_file(path: str | Path) -> Path | Pretrained:
     """The weight file that a user means: with or without suffix, or a run folder, whose best weights are taken.
 
     "zoo:" and a name mean weights that come with ppeconv.
     """
     if is_zoo(str(path)):
-        return named(str(path)).checked_path()
+        return named(str(path))
     path = Path(path)
     candidates = [
         path,
@@ -104,7 +109,7 @@ def weight_file(path: str | Path) -> Path:
     return found
 
 
-def load_weights(model: nn.Layer, file: Path, complete: bool = False, needed: Collection[str] = ()) -> str:
+def load_weights(model: nn.Layer, file: Path | Sealed, complete: bool = False, needed: Collection[str] = ()) -> str:
     """Put the weights of a file into a network, in the network's number types.
 
     Names and layouts of PyTorch are understood, see `weight_names.fitted`.
@@ -119,13 +124,14 @@ def load_weights(model: nn.Layer, file: Path, complete: bool = False, needed: Co
         What was loaded, how it was understood, what was skipped and what is missing, as a sentence.
     """
     weights, own = read_weights(file), model.state_dict()
+    path = file.path if isinstance(file, Sealed) else file
     arrays, notes = fitted(weights.arrays, model, weights.from_torch)
     fitting = {name: value for name, value in arrays.items() if name in own and value.shape == tuple(own[name].shape)}
-    tensors = {name: _cast(file, name, value, own[name].dtype) for name, value in fitting.items()}
+    tensors = {name: _cast(path, name, value, own[name].dtype) for name, value in fitting.items()}
     types = Counter(str(value.dtype) for name, value in fitting.items() if str(value.dtype) not in str(own[name].dtype))
     skipped, missing = sorted(arrays.keys() - fitting.keys()), sorted(own.keys() - fitting.keys())
     loaded = (
-        f"{file}: {len(fitting)} of the network's {len(own)} arrays loaded"
+        f"{path}: {len(fitting)} of the network's {len(own)} arrays loaded"
         + _some(", skipped (other name or shape)", skipped)
         + _some(", not in the file", missing)
     )
@@ -137,14 +143,13 @@ def load_weights(model: nn.Layer, file: Path, complete: bool = False, needed: Co
     return summary
 
 
-def _content(path: Path) -> tuple[Any, bool]:
+def _content(path: Path, stored: bytes) -> tuple[Any, bool]:
     """What a file holds, and whether PyTorch wrote it."""
-    content = payload(path)
     if path.suffix == ".safetensors":
-        return _from_safetensors(path, content), False
-    from_torch = is_torch_file(content)
+        return _from_safetensors(path, stored), False
+    from_torch = is_torch_file(stored)
     try:
-        return read_torch(content) if from_torch else load_plain(io.BytesIO(content)), from_torch
+        return read_torch(stored) if from_torch else load_plain(io.BytesIO(stored)), from_torch
     except UserError as error:
         advice = f". {_TORCH_ADVICE.format(path, path.with_suffix('.safetensors'))}" if from_torch else ""
         raise UserError(f"{path}: {error}{advice}") from None

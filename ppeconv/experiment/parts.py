@@ -39,7 +39,7 @@ from ppeconv.experiment.trained import of_trained
 from ppeconv.extras import installed
 from ppeconv.models.create import apply_operator, create_backbone
 from ppeconv.pretrained.network import Network
-from ppeconv.pretrained.weights import ANY, Weights, is_zoo, named, trained_in
+from ppeconv.pretrained.weights import ANY, Weights, is_zoo, trained_in
 from ppeconv.registry import LOSSES, OPTIMIZERS, SCHEDULES
 from ppeconv.surgery.report import Report
 
@@ -63,7 +63,7 @@ class Parts(DataParts):
             return self._with_classes(source.class_names, f"the weights {source.name}")
         return self.with_classes_of(Run(source.parent))
 
-    def starting_weights(self) -> Path | None:
+    def starting_weights(self) -> Path | Weights | None:
         """The readable weight file that a run starts from, or None; ImageNet weights are fetched by Paddle."""
         wanted = self.config.Global.pretrained_model or self.config.Arch.pretrained
         if not wanted and self.starts_warm and self.network is None:
@@ -74,9 +74,8 @@ class Parts(DataParts):
         if not wanted:
             return None
         found = imagenet_weights(self.config.Arch.name) if wanted is True else self._before_fitting()._found(wanted)
-        file = _file(found)
-        read_weights(file)
-        return file
+        read_weights(found)
+        return found
 
     def _before_fitting(self) -> Parts:
         """Those of the network whose trained weights operators with init start from, without these and what follows."""
@@ -86,22 +85,22 @@ class Parts(DataParts):
         values = [section.model_dump() for section in kept]
         return replace(self, config=with_values(self.config, {"Operator": values or None}))
 
-    def _trained(self, run: Run) -> Weights | Path:
+    def _trained(self, run: Run) -> Path | Weights:
         """Where the trained weights are: those of the zoo that it starts from, where nothing was trained yet."""
         name, start = self.config.Global.pretrained_model, self.config.Arch.pretrained
         if not name and not run.exists and isinstance(start, str) and (start == ANY or is_zoo(start)):
             name = start
         return self._found(name or run.path)
 
-    def _found(self, name: str | Path) -> Weights | Path:
+    def _found(self, name: str | Path) -> Path | Weights:
         if name == ANY:
             parts = self.filled()
             return trained_in(Network.of(parts.config.model_dump()), parts.config.DataLoader.Train.dataset.name)
-        return named(str(name)) if is_zoo(name) else weight_file(name)
+        return weight_file(name)
 
     # network
 
-    def started_model(self, weights: Path | None, resumed: bool = False) -> tuple[nn.Layer, list[str]]:
+    def started_model(self, weights: Path | Weights | None, resumed: bool = False) -> tuple[nn.Layer, list[str]]:
         """The network as training begins with it, and what was done, in sentences.
 
         With Operator.init the weights are those of the network without the operator: they are put in before it, and it
@@ -171,7 +170,7 @@ class Parts(DataParts):
     def trained_model(self, run: Run) -> nn.Layer:
         """The network in eval mode, with the weights that the config names, else the best ones of a run."""
         model, _ = self.model()
-        logger.info(load_weights(model, _file(self._trained(run)), complete=True))
+        logger.info(load_weights(model, self._trained(run), complete=True))
         model.eval()
         return model
 
@@ -299,10 +298,6 @@ class Parts(DataParts):
         }
 
 
-def _file(weights: Weights | Path) -> Path:
-    return weights.checked_path() if isinstance(weights, Weights) else weights
-
-
 def _require_scores(name: str, scores: Any, class_num: int) -> None:
     """Raise a UserError unless that is what a network of so many classes gives for one image."""
     gave = f"a tensor of {list(scores.shape)}" if isinstance(scores, Tensor) else f"a {type(scores).__name__}"
@@ -313,7 +308,7 @@ def _require_scores(name: str, scores: Any, class_num: int) -> None:
         )
 
 
-def _load_dense(model: nn.Layer, weights: Path) -> str:
+def _load_dense(model: nn.Layer, weights: Path | Weights) -> str:
     """Put weights into a network that operators are to be fitted to, and say so; every convolution has to be there."""
     convolutions = [path for path, layer in model.named_sublayers() if isinstance(layer, nn.Conv2D)]
     return load_weights(model, weights, needed=[f"{path}.weight" for path in convolutions])

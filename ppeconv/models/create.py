@@ -142,7 +142,7 @@ def create_model(
         make_anywidth(model, **anywidth)
     if weights:
         complete = arguments["class_num"] == len(weights.class_names)
-        logger.info(load_weights(model, weights.checked_path(), complete))
+        logger.info(load_weights(model, weights, complete))
     return FeatureMaps(model) if features else model
 
 

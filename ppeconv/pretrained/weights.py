@@ -9,8 +9,8 @@ from pathlib import Path
 from statistics import mean
 from typing import TYPE_CHECKING, Any
 
-from ppeconv import files
 from ppeconv.errors import UserError, nearest
+from ppeconv.files import Sealed
 from ppeconv.pretrained.record import Record
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ _ALL = "`ppeconv list pretrained` names all"
 
 
 @dataclass(frozen=True)
-class Weights:
+class Weights(Sealed):
     """Trained weights and what is known of them. Accuracies are fractions of the evaluation images, last epoch."""
 
     name: str
@@ -59,12 +59,9 @@ class Weights:
     """Tag or commit of the code that trained them."""
     config: dict[str, Any]
     """The whole config of the training."""
-    sha256: str
-    """Of the file."""
-    path: Path
-    """The file; see `checked_path`."""
     licence: str = "Apache-2.0"
     """Of the weights; the images have terms of their own."""
+    advice = "install ppeconv anew"
 
     @classmethod
     def of(cls, record: Record, accuracies: tuple[float, ...], path: Path) -> Weights:
@@ -108,23 +105,6 @@ class Weights:
         from ppeconv.pretrained.network import Network  # with Paddle, which a list of names does without
 
         return Network.of(self.config)
-
-    def checked_path(self) -> Path:
-        """The file, once it is found to be the one that was trained.
-
-        Raises:
-            UserError: it is not.
-        """
-        try:
-            digest = files.digest(self.path)
-        except OSError as error:
-            raise UserError(f"cannot read {self.path}: {error.strerror}; install ppeconv anew") from None
-        if digest != self.sha256:
-            raise UserError(
-                f"{self.path} is damaged: its SHA-256 is {digest}, that of the weights {self.name} is {self.sha256}; "
-                "install ppeconv anew"
-            )
-        return self.path
 
     def __str__(self) -> str:
         """A line that tells one from the other."""

@@ -36,11 +36,9 @@ class Kept:
         try:
             error, rise = float(known["error"]), float(known["rise"])
             if layer.state_dict():
-                weights = file.with_suffix(".safetensors")
-                if known["digest"] != files.digest(weights):
-                    return None
+                weights = files.Sealed(file.with_suffix(".safetensors"), known["digest"])
                 load_weights(layer, weights, complete=True)
-        except (LookupError, TypeError, ValueError, OSError, UserError):
+        except (LookupError, TypeError, ValueError, UserError):
             return None
         return error, rise
 
@@ -49,9 +47,7 @@ class Kept:
         what = {"position": position.path, "option": str(option)}
         numbers: dict[str, Any] = {"error": error, "rise": rise}
         if self._has_room() and layer.state_dict():
-            weights = self._file(what).with_suffix(".safetensors")
-            write_weights(layer, weights)
-            numbers["digest"] = files.digest(weights)
+            numbers["digest"] = write_weights(layer, self._file(what).with_suffix(".safetensors"))
         self._write(self._file(what), {**what, **numbers})
 
     def shortlist(self, geometry: str, of: Mapping[str, Any]) -> list[Option] | None:

@@ -14,7 +14,6 @@ import numpy as np
 import paddle
 
 import ppeconv
-from ppeconv import files
 from ppeconv.anywidth import count_width, narrow
 from ppeconv.counting import count
 from ppeconv.engine import checkpoint
@@ -42,9 +41,7 @@ def keep(job: Job, run: Run, root: Path, source: str) -> Record:
     model.eval()
     digest = None
     if job.row.weights and job.seed == job.row.seeds[0]:
-        file = folder / "weights.safetensors"
-        write_weights(model, file)
-        digest = files.digest(file)
+        digest = write_weights(model, folder / "weights.safetensors")
     record = _record(job, run, parts, model, source, digest)
     record.write(folder)
     return record

@@ -327,4 +327,4 @@ def test_blocks_have_no_init(data):
 def test_weights_of_the_zoo_are_those_of_the_network_before_the_operator():
     settings = {"Operator.init": "from_dense", "Arch.pretrained": "zoo", "Infer.class_names": list("0123456789")}
     parts = Experiment("lenet_spconv_mnist", {**settings, "Infer.image_shape": [1, 28, 28]}).parts
-    assert parts.starting_weights().parent.parent.name == "lenet_mnist"
+    assert parts.starting_weights().path.parent.parent.name == "lenet_mnist"

@@ -184,7 +184,7 @@ def test_two_data_sets_are_told_apart_by_that_of_the_config_or_by_name(own_shelf
     change(other, config=config)
     assert trained_in(OPERATOR.network, "Digits").name == "other"
     assert trained_in(OPERATOR.network, data_set(OPERATOR)).name == OPERATOR.name
-    assert weight_file("zoo:other") == other / "weights.safetensors"
+    assert weight_file("zoo:other").path == other / "weights.safetensors"
 
 
 def test_of_several_on_the_same_images_the_most_accurate_is_taken(own_shelf):
@@ -226,7 +226,7 @@ def test_networks_of_paddle_take_pretrained_as_before(monkeypatch):
 def test_a_config_starts_from_the_zoo_and_is_evaluated_with_it_until_it_is_trained(own_shelf, tmp_path, start):
     values = {"Arch.pretrained": start.format(name=OPERATOR.name), "Global.output_dir": str(tmp_path)}
     experiment = Experiment(OPERATOR.config, values)
-    assert experiment.parts.starting_weights() == own_shelf / "weights.safetensors"
+    assert experiment.parts.starting_weights().path == own_shelf / "weights.safetensors"
     kept = read_weights(OPERATOR.path).arrays
     assert all((value == kept[name]).all() for name, value in arrays(experiment.model).items())
     experiment.run.path.mkdir()
