@@ -11,10 +11,24 @@ from typing import Any
 from paddle import nn
 
 from ppeconv import files
+from ppeconv.engine.lock import Lock
 from ppeconv.engine.weights import load_weights, write_weights
 from ppeconv.errors import UserError
 from ppeconv.slimming.options import Option
 from ppeconv.slimming.positions import Position
+
+
+def alone(folder: Path) -> Lock:
+    """Nobody else works in a folder inside a `with` block; it is made where it is not there.
+
+    Raises:
+        Busy: somebody does.
+        UserError: it cannot be written.
+    """
+    _make(folder)
+    lock = Lock(folder / "slim.lock", f"slim is at work in {folder} already", "wait for its end or take another folder")
+    lock.take()
+    return lock
 
 
 class Kept:
@@ -81,10 +95,7 @@ class Kept:
         """Whether there is a folder, which is made where it is not there."""
         if not self.folder:
             return False
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UserError(f"cannot write {self.folder}: {error.strerror}") from None
+        _make(self.folder)
         return True
 
     def _read(self, file: Path) -> dict[str, Any]:
@@ -102,3 +113,10 @@ class Kept:
     def _file(self, what: Mapping[str, Any]) -> Path:
         name = hashlib.sha256(json.dumps({**self.facts, **what}, sort_keys=True).encode()).hexdigest()[:20]
         return Path(self.folder or "", f"{name}.json")
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot write {folder}: {error.strerror}") from None

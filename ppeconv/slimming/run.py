@@ -26,6 +26,7 @@ from ppeconv.extras import installed, left_out
 from ppeconv.layers.parameters import parameter_count
 from ppeconv.registry import placed
 from ppeconv.slimming.images import FITTING, HELD_OUT, Images
+from ppeconv.slimming.kept import alone
 from ppeconv.slimming.measurements import Measurements
 from ppeconv.slimming.options import check_names
 from ppeconv.slimming.pictures import draw_budget, draw_depth
@@ -115,13 +116,9 @@ class SlimRun:
         try:
             if self.folder.exists() and any(self.folder.iterdir()) and not fits.is_dir():
                 raise UserError(f"{self.folder} holds files that are not of slim; choose another --output")
-            fits.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UserError(f"cannot write {self.folder}: {error.strerror}") from None
-        busy = f"slim is at work in {self.folder} already"
-        lock = Lock(self.folder / "slim.lock", busy, "wait for its end or choose another --output")
-        lock.take()
-        return lock
+        return alone(fits)
 
     def measurements(self) -> Measurements:
         """Made, and kept in the folder; or those of the file that was given."""

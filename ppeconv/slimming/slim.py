@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from ppeconv.extras import present
 from ppeconv.layers.walk import exchange
 from ppeconv.slimming.entries import entries
 from ppeconv.slimming.images import FITTING, HELD_OUT, Images
+from ppeconv.slimming.kept import alone
 from ppeconv.slimming.learning import Loss, Score, cross_entropy, score
 from ppeconv.slimming.measurements import Chosen, Measurements
 from ppeconv.slimming.measuring import Change
@@ -101,7 +103,8 @@ def slim(
         say: gets lines on what is done.
 
     Raises:
-        UserError: a name is wrong, there is not one budget, or nothing is fast enough.
+        UserError: a name is wrong, there is not one budget, another call is at work in the folder, or nothing is fast
+            enough.
     """
     if (budget is None) == (budget_ms is None):
         raise UserError("give one budget: a share of the network's own latency, such as 0.5, or milliseconds")
@@ -109,9 +112,10 @@ def slim(
     check_names(operators or ())
     select_backend("auto", select_device("auto"))
     place = None if folder is None else Path(folder)
-    search = Search(model, Images.of(loader, images, held_out), how, operators, keep, loss, seed, place, say)
-    measured = search.measurements()
-    return slimmed(search, measured, budget_ms or (budget or 0.0) * measured.plain_ms)
+    with nullcontext() if place is None else alone(place):
+        search = Search(model, Images.of(loader, images, held_out), how, operators, keep, loss, seed, place, say)
+        measured = search.measurements()
+        return slimmed(search, measured, budget_ms or (budget or 0.0) * measured.plain_ms)
 
 
 def how_of(runtime: str, batch_size: int, threads: int | None, rounds: int) -> How:

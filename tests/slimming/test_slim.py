@@ -222,6 +222,13 @@ def test_damaged_fits_are_made_again(made_up_times, monkeypatch, tmp_path):
     assert whole.read_bytes() == payload
 
 
+def test_one_call_at_a_time_works_in_a_folder(tmp_path):
+    with Lock(tmp_path / "slim.lock", "", "") as other:
+        other.take()
+        with pytest.raises(UserError, match=r"slim is at work in .* already \(process \d+ .*take another folder"):
+            ppeconv.slim(Own(), loader(), budget=0.5, folder=tmp_path, **SMALL)
+
+
 def test_a_fit_without_numbers_is_left_out(made_up_times, monkeypatch, tmp_path):
     rises = iter([float("nan")] + [0.01] * 99)
     monkeypatch.setattr(learning, "_rise", lambda *given: next(rises))
@@ -301,7 +308,7 @@ def test_a_run_gives_folders_that_train_and_are_what_was_made(digits_run, made_u
     (tmp_path / "others.json").write_text(json.dumps(others))
     assert main([*common, "--measurements", str(tmp_path / "others.json"), "--budget", "0.7"]) == 2
     assert "are of other weights than those of" in capsys.readouterr().err
-    with Lock(out / "slim.lock", "", "") as other:
+    with Lock(out / "fits" / "slim.lock", "", "") as other:
         other.take()
         assert main(again) == 2
     assert "slim is at work in" in capsys.readouterr().err
