@@ -65,9 +65,6 @@ def parser() -> argparse.ArgumentParser:
 
 def run(arguments: argparse.Namespace) -> None:
     """Train, evaluate, export or draw."""
-    from ppeconv.config.files import find
-
-    find(arguments.config, "detection")  # mistakes are said before PaddleDetection is asked for
     pictures = _pictures(arguments) if arguments.part == "infer" else []
 
     from ppeconv.engine.log import log_to

@@ -39,10 +39,10 @@ def load(file: str, overrides: Sequence[str] = ()) -> Any:
     Raises:
         UserError: the file cannot be read, or there is nothing of a name.
     """
-    workspace = import_ppdet("core.workspace")
-    import_ppdet("engine")  # registers all that a file may name
     path = find(file, "detection")
     require_plain_settings(path)
+    workspace = import_ppdet("core.workspace")
+    import_ppdet("engine")  # registers all that a file may name
     try:
         config = workspace.load_config(str(path))
     except (OSError, yaml.YAMLError, TypeError, AttributeError, AssertionError, RecursionError) as error:
