@@ -47,9 +47,14 @@ def parser() -> argparse.ArgumentParser:
 
 def run(arguments: argparse.Namespace) -> int:
     """Predict all images that can be read; returns the exit code."""
+    from ppeconv.data.found import images_of
+
     unreadable: list[str] = []
+    found = images_of(arguments.images)
+    if left_out := found.left_out():
+        print(f"ppeconv: left out: {left_out}", file=sys.stderr)
     with _folder(arguments) as folder:
-        for prediction in _predictions(folder, arguments, lambda error: unreadable.append(str(error))):
+        for prediction in _predictions(folder, found.paths, arguments, lambda error: unreadable.append(str(error))):
             if arguments.json:
                 print(json.dumps(asdict(prediction), ensure_ascii=False))
             else:
@@ -72,18 +77,15 @@ def _folder(arguments: argparse.Namespace) -> AbstractContextManager[str | Path]
             f"--budget-ms picks among the widths of an export, and {arguments.model} has none; make one of an "
             f"any-width network first: ppeconv export --run {arguments.model} --widths 0.25 0.5 1"
         )
-    from ppeconv.data.found import images_of
     from ppeconv.experiment.export import exported
 
-    images_of(arguments.images)  # a wrong name is told before the seconds that an export takes
     return exported(arguments.model, arguments.runtime)
 
 
 def _predictions(
-    folder: str | Path, arguments: argparse.Namespace, unreadable: Callable[[UserError], None]
+    folder: str | Path, images: list[Path], arguments: argparse.Namespace, unreadable: Callable[[UserError], None]
 ) -> Iterator[Prediction]:
     """By the exported network, or by that of the width which fits the budget."""
-    from ppeconv.data.found import images_of
     from ppeconv.deployment.predictor import Predictor
     from ppeconv.deployment.widths import AnyWidthPredictor, holds_widths
 
@@ -92,13 +94,10 @@ def _predictions(
     budget = arguments.budget_ms
     one_width = budget is None and not holds_widths(folder)
     predictor: Any = (Predictor if one_width else AnyWidthPredictor)(*where, keep_freed_pages=True)
-    found = images_of(arguments.images)
-    if left_out := found.left_out():
-        print(f"ppeconv: left out: {left_out}", file=sys.stderr)
     if budget is None:
-        return predictor.predict(found.paths, **options)
+        return predictor.predict(images, **options)
     width = predictor.width_for(budget)
     expected = predictor.expected_ms(width)
     late = f", above the budget of {budget:g} ms: no width is faster" if expected > budget else ""
     print(f"ppeconv: width {width:g}, measured {expected:.3f} ms an image{late}", file=sys.stderr)
-    return predictor.predict(found.paths, batch_size=1, budget_ms=budget, **options)
+    return predictor.predict(images, batch_size=1, budget_ms=budget, **options)

@@ -324,7 +324,7 @@ def test_a_checkpoint_of_another_format_is_refused(run, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--model", "nowhere", "x.png"], "nowhere is not an exported model"),
+        (["--model", "nowhere", "good.png"], "nowhere is not an exported model"),
         (["--model", "good.png", "good.png"], "good.png is not an exported model"),
         (["--model", "{run}", "good.png"], "it has no inference.yml; {model} is one"),
         (["--model", "x" * 300, "good.png"], "--model: should be a string, without a NUL character, with names of at"),
@@ -353,7 +353,8 @@ def test_predict_refuses(arguments, words, run, tmp_path, capsys):
     refused(capsys, words.format(**places), "predict", *[argument.format(**places) for argument in arguments])
 
 
-def test_predict_refuses_a_gpu_that_is_not_there(run, monkeypatch, capsys):
+def test_predict_refuses_a_gpu_that_is_not_there(run, tmp_path, monkeypatch, capsys):
+    (tmp_path / "x.png").touch()
     monkeypatch.setattr("ppeconv.engine.devices.has_gpu", lambda: False)
     refused(capsys, "sees no GPU", "predict", "--model", str(run.path / "inference"), "x.png", "--device", "gpu")
 
@@ -399,6 +400,7 @@ def test_wrong_options_are_sentences(arguments, words, capsys):
 )
 def test_home_is_expanded_in_path_options(arguments, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    (tmp_path / "x.png").touch()
     refused(capsys, str(tmp_path / "home" / "gone"), *arguments)
 
 
