@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
@@ -50,7 +51,12 @@ def read_facts(file: Path, schema: type[Kind], version: int, what: str, maker: s
         raise UserError(f"{file} is damaged; {again}")
     if facts["format"] != version:
         raise UserError(f"{file} has format {facts['format']}, and this ppeconv reads format {version}; {again}")
+    return checked(schema, {str(key): value for key, value in facts.items()}, file, maker)
+
+
+def checked(schema: type[Kind], facts: Mapping[str, Any], file: Path, maker: str) -> Kind:
+    """What a file was found to say, by a schema; raises UserError where that cannot be."""
     try:
-        return check(schema, {str(key): value for key, value in facts.items()})
+        return check(schema, facts)
     except UserError as error:
-        raise UserError(f"{file}: {error}; {again}") from None
+        raise UserError(f"{file}: {error}; make it again with {maker}") from None

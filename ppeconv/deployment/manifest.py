@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field
 
 from ppeconv import files
-from ppeconv.deployment.facts import Facts, read_facts
+from ppeconv.deployment.facts import Facts, checked, read_facts
 from ppeconv.errors import UserError
 from ppeconv.schema import check
 from ppeconv.schema.values import from_yaml, to_yaml
@@ -86,13 +86,14 @@ class ClassifierManifest(Manifest):
     @classmethod
     def read(cls, folder: Path) -> Self:
         """That of a folder; raises UserError where it is missing or wrong, or of another network."""
-        outputs = Manifest.read(folder).outputs or []
+        manifest = Manifest.read(folder)
+        outputs = manifest.outputs or []
         if len(outputs) > 1:
             raise UserError(
                 f"the network in {folder} gives {len(outputs)} outputs ({', '.join(outputs)}), and classes are "
                 "predicted from one; run it with ppeconv.deployment.runtimes.open_runtime"
             )
-        return super().read(folder)
+        return checked(cls, dict(manifest), folder / FILE, _MAKER)
 
 
 def _checksums(folder: Path) -> dict[str, str]:
