@@ -16,7 +16,10 @@ _MOST = 100_000
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML without code, in which 3e-4 is a number (YAML 1.1 wants 3.0e-4), a date is text and a key stands once."""
+    """YAML without code, in which a key stands once and numbers are decimal.
+
+    3e-4 is one (YAML 1.1 wants 3.0e-4); 0x10, 010 (8 in YAML 1.1), 1:30 (90) and dates are text.
+    """
 
     def __init__(self, text: str):
         super().__init__(text)
@@ -51,14 +54,21 @@ class _Dumper(yaml.SafeDumper):
     """Quotes the strings that `_Loader` would take for numbers."""
 
 
-for _flavour in (_Loader, _Dumper):
-    _flavour.add_implicit_resolver(
-        "tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
-    )
+_INTEGER, _FLOAT, _DATE = "tag:yaml.org,2002:int", "tag:yaml.org,2002:float", "tag:yaml.org,2002:timestamp"
+_NUMBERS = {
+    _INTEGER: re.compile(r"[-+]?(?:0|[1-9][0-9_]*)$"),
+    _FLOAT: re.compile(
+        r"[-+]?(?:[0-9][0-9_]*\.[0-9_]*(?:[eE][-+]?[0-9]+)?|[0-9]+[eE][-+]?[0-9]+"
+        r"|\.[0-9][0-9_]*(?:[eE][-+]?[0-9]+)?|\.(?:inf|Inf|INF))$|\.(?:nan|NaN|NAN)$"
+    ),
+}
 _Loader.yaml_implicit_resolvers = {
-    first: [entry for entry in resolvers if entry[0] != "tag:yaml.org,2002:timestamp"]
+    first: [entry for entry in resolvers if entry[0] not in (_INTEGER, _FLOAT, _DATE)]
     for first, resolvers in _Loader.yaml_implicit_resolvers.items()
 }
+for _flavour in (_Loader, _Dumper):
+    for _tag, _pattern in _NUMBERS.items():
+        _flavour.add_implicit_resolver(_tag, _pattern, list("-+.0123456789"))
 
 
 def from_yaml(text: str, where: str) -> Any:

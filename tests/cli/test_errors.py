@@ -379,6 +379,7 @@ def test_usage(capsys):
         (["predict", "x.png"], "required: --model"),
         (["predict", "--model", "a", "x.png", "--topk", "many"], "--topk: should be an integer from 1 to"),
         (["predict", "--model", "a", "x.png", "--budget-ms", "0"], "--budget-ms: should be a number above 0"),
+        (["slim", "--run", "a", "--budget", "0x1"], "--budget: should be a number above 0 and at most 1; got '0x1'"),
         (["benchmark", "-c", "lenet_conv_digits", "--rounds", "1.5"], "--rounds: should be an integer from 1 to"),
         (["list", "cats"], "invalid choice: 'cats'"),
     ],
