@@ -47,6 +47,7 @@ SOME, PAIR = Field(min_length=1), Field(min_length=2, max_length=2)
 FilePath = Annotated[
     str,
     AfterValidator(expanded),
+    _rule("not empty", bool),
     _rule("without a NUL character", lambda path: "\0" not in path),
     _rule("with names of at most 255 bytes, 4095 in all", lambda path: _has_short_names(os.fsencode(path))),
 ]

@@ -163,7 +163,7 @@ OWN = "_base_: [lenet_spconv_digits]\n"
         ("Global: {seed: !!int abc}", "line 2: 'abc' cannot be read as int"),
         (f"Global: {{seed: {'9' * 5000}}}", "line 2: '9{40}' cannot be read as int"),
         ("Global: !!timestamp x", "line 2: 'x' cannot be read as timestamp"),
-        ('Global: {output_dir: "a\\0b"}', "Global.output_dir should be a string, without a NUL"),
+        ('Global: {output_dir: "a\\0b"}', "Global.output_dir should be a string, not empty, without a NUL"),
         (f"Global: {{output_dir: {'卷' * 86}}}", "with names of at most 255 bytes"),
         ("[" * 5000, "not valid YAML|nested too deeply"),
         (f"Global: {'{a: ' * 5000}1{'}' * 5000}", "nested too deeply"),
