@@ -30,12 +30,17 @@ class Facts:
 
     def check(self) -> None:
         """Raise a UserError for what makes no sense."""
-        if self.kind not in KINDS:
-            raise UserError(f"there is no any-width network of kind {self.kind!r}{nearest(self.kind, KINDS)}")
+        require_kind(self.kind)
         for width in (*self.widths, self.min_width):
             require_width(width)
         if self.kind == "snet" and self.widths[0] != 1:
             raise UserError(f"the widths of an S-Net should hold 1, the whole network; got {list(self.widths)}")
+
+
+def require_kind(kind: object) -> None:
+    """Raise a UserError unless that is one of KINDS."""
+    if kind not in KINDS:
+        raise UserError(f"there is no any-width network of kind {kind!r}{nearest(str(kind), KINDS)}")
 
 
 class _Until:

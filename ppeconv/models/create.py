@@ -8,7 +8,7 @@ from typing import Any, Literal
 from paddle import nn
 
 from ppeconv.anywidth import make_anywidth
-from ppeconv.backbones.external import create_external, is_external
+from ppeconv.backbones.external import PADDLE_VISION, create_external, is_external
 from ppeconv.backbones.initial import Init, initialise
 from ppeconv.branches.change import change_branches
 from ppeconv.engine.log import logger
@@ -127,6 +127,7 @@ def create_model(
     """
     if not operator and (operator_args or rules):
         raise UserError(f"{name} gets operator_args or rules and no operator; name one as operator")
+    _require_known(pretrained, name)
     weights = None
     if pretrained and is_external(name):
         arguments["pretrained"] = pretrained
@@ -144,6 +145,15 @@ def create_model(
         complete = arguments["class_num"] == len(weights.class_names)
         logger.info(load_weights(model, weights, complete))
     return FeatureMaps(model) if features else model
+
+
+def _require_known(pretrained: object, name: str) -> None:
+    """Raise a UserError where `pretrained` of the network of that name is none of what it may be."""
+    files = name.startswith(PADDLE_VISION)  # which takes every text for True
+    if isinstance(pretrained, bool) or (isinstance(pretrained, str) and pretrained and not files):
+        return
+    names = "; weights of a file are put in with set_state_dict" if files else ", or the name of weights"
+    raise UserError(f"pretrained of {name} should be True or False{names}; got {pretrained!r}")
 
 
 def _weights(pretrained: bool | str, network: Network) -> Weights:

@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from ppeconv.anywidth.width import require_kind
 from ppeconv.backbones.external import is_external
 from ppeconv.registry import BACKBONES, BRANCHES, OPERATORS, RECALIBRATIONS, placed
 from ppeconv.schema import Section, check
@@ -55,6 +56,7 @@ class Network:
         if anywidth is not None:
             told = {key: value for key, value in anywidth.items() if key in _CONVERSION and value is not None}
             kind = anywidth.get("kind", "awn")
+            require_kind(kind)
             parts.append((f"any-width {kind}", _CONVERSION | told, _CONVERSION))
         self._parts: list[tuple[str, dict[str, Any], dict[str, Any]]] = parts
 

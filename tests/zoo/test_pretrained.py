@@ -161,6 +161,9 @@ def test_another_class_count_leaves_the_last_layer_as_initialised(own_shelf):
         ({"anywidth": {}}, "no weights of .*, any-width awn come"),
         ({"pretrained": "x" + "{name}"}, "no weights called 'x{name}' come with ppeconv; did you mean '{name}'?"),
         ({"pretrained": "{name}", "width": 0.7}, "the weights {name} are of {network}; got .*width=0.7"),
+        ({"anywidth": {"kind": "anw"}}, "no any-width network of kind 'anw'; did you mean 'awn'"),
+        ({"pretrained": [1]}, "True or False, or the name of weights; got \\[1\\]"),
+        ({"pretrained": ""}, "should be True or False, or the name of weights; got ''"),
         ({"operator": "nothing"}, "no operator, change of branches, recalibration block or head called 'nothing'"),
     ],
 )
@@ -219,6 +222,8 @@ def test_networks_of_paddle_take_pretrained_as_before(monkeypatch):
     monkeypatch.setattr("paddle.vision.models.LeNet", network)
     create_model("paddle.vision.LeNet", pretrained=True)
     create_model("paddle.vision.LeNet")
+    with pytest.raises(UserError, match=r"pretrained of paddle\.vision\.LeNet should be True or False; .*; got 'x'"):
+        create_model("paddle.vision.LeNet", pretrained="x")
     assert asked == [{"pretrained": True}, {}]
 
 
