@@ -22,6 +22,7 @@ from ppeconv.choosing.curves import draw_curves
 from ppeconv.choosing.pareto import draw, in_percent
 from ppeconv.choosing.plain_line import Standing, Verdict
 from ppeconv.pretrained.record import Record
+from ppeconv.pretrained.weights import FOLDER
 from ppeconv.registry import OPERATORS
 from ppeconv.zoo.rows import Job, read_jobs
 
@@ -40,6 +41,8 @@ CURVES = "source003", "side64"
 """Tables whose trainings are drawn epoch by epoch."""
 FIRST = "main"
 """The table of the first screen."""
+LINES = {"more": "main"}
+"""Table without plain networks -> the one whose rows are trained alike; the line of its plain ones stands in both."""
 
 
 @dataclass(frozen=True)
@@ -120,32 +123,26 @@ ENGLISH = Words(
 )
 
 
-def tables() -> dict[str, Comparison]:
+def tables(records: Path = FOLDER) -> dict[str, Comparison]:
     """Of each of the zoo's tables that has records, those rows that have, with their latencies."""
-    found = {}
+    found: dict[str, Comparison] = {}
     speeds, _ = latencies()
-    for table in dict.fromkeys(job.row.table for job in read_jobs()):
-        names = dict.fromkeys(job.row.name for job in jobs_with_records(table))
-        if names:
-            rows = [contender for name in names for contender in contenders([f"zoo:{name}"], tables=KEPT)]
-            own = [speed for speed in speeds if speed.network in names]
-            found[table] = Comparison(rows, own)
+    names: dict[str, dict[str, None]] = {}
+    for job in read_jobs():
+        if (records / job.folder / "record.json").is_file():
+            names.setdefault(job.row.table, {})[job.row.name] = None
+    for table, own in names.items():
+        rows = [contender for name in own for contender in contenders([f"zoo:{name}"], records, KEPT)]
+        if alike := found.get(LINES.get(table, "")):
+            rows = [*plain_widths(alike.reference, alike.contenders), *rows]
+        measured = {row.name for row in rows}
+        found[table] = Comparison(rows, [speed for speed in speeds if speed.network in measured])
     return found
 
 
 def latencies() -> tuple[list[InferenceSpeed], dict[str, str]]:
     """What was measured, and what it depends on; nothing where nothing was."""
     return kept_speeds(LATENCY) if LATENCY.is_file() else ([], {})
-
-
-def jobs_with_records(table: str) -> list[Job]:
-    """The runs of a table that are finished."""
-    return [job for job in read_jobs() if job.row.table == table and record_file(job).is_file()]
-
-
-def record_file(job: Job) -> Path:
-    """Of a run, whether it is there or not."""
-    return ROOT / "ppeconv" / "zoo" / job.folder / "record.json"
 
 
 def pages(compared: dict[str, Comparison]) -> dict[Path, str]:
@@ -220,14 +217,14 @@ def _section(table: str, comparison: Comparison) -> Iterator[str]:
         + ["同样 MACs" if cost.name == "MACs" else f"同样快，批 {cost.batch_size}" for cost in judged]
     )
     yield "|---|---|---|---|---:|---:|---|---:|---:|" + "---:|" * len(times) + "---|" * len(judged)
-    jobs = {job.row.name: job for job in jobs_with_records(table)}
+    jobs = {job.row.name: job for job in read_jobs()}
     for contender in comparison.contenders:
         yield _line(_cells(contender, jobs[contender.name], comparison, fastest, judged))
     yield ""
     if judged:
         yield from _plainly(comparison)
         yield ""
-    yield _made_by([Record.read(record_file(job).parent) for job in jobs_with_records(table)])
+    yield _made_by([run.record for contender in comparison.contenders for run in contender.runs if run.record])
 
 
 def _cells(

@@ -5,7 +5,7 @@ import pytest
 from ppeconv.benchmark.table import write_csv
 from ppeconv.choosing.comparison import Comparison, kept_speeds
 from ppeconv.choosing.plain_line import Verdict
-from tests.support.records import made_up_contenders, speed, write_records
+from tests.support.records import ROWS, made_up_contenders, speed, write_records
 from tests.support.scripts import script
 
 zoo_table = script("scripts/zoo_table.py")
@@ -60,6 +60,18 @@ def test_the_page_says_plainly_what_is_better_on_which_runtime(measured):
     assert "ResNet20 ×0.5、ResNet20；在它们之间" in text
     assert "批大小 1，b**：胜过窄的普通网络：无；相当：SPConv" in text
     assert "DepthwiseSeparableConv -1.50；不如：ResNet14。" in text
+
+
+def test_a_table_without_plain_networks_has_the_line_of_the_one_that_is_trained_alike(tmp_path, monkeypatch):
+    monkeypatch.setattr(zoo_table, "LATENCY", tmp_path / "none.csv")
+    more = zoo_table.tables(write_records(tmp_path, {**ROWS, "resnet20_fire": (0.84,)}))["more"]
+    assert [it.name for it in more.contenders] == ["resnet20_width05", "resnet20", "resnet20_fire"]
+    text = "\n".join(zoo_table._section("more", more))
+    assert "普通网络的线：ResNet20 ×0.5、ResNet20；" in text
+    assert cells(text.splitlines(), "FireConv")[-1] == "平 +1.50"
+    assert list(zoo_table.pictures("more", more)) == ["more_counts.svg"]
+    only = zoo_table.tables(write_records(tmp_path / "alone", {"resnet20_fire": (0.84,)}))["more"]
+    assert zoo_table.pictures("more", only) == {}
 
 
 @pytest.mark.parametrize("words", ["CHINESE", "ENGLISH"])
