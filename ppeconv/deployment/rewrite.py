@@ -111,9 +111,9 @@ def _bare(model: nn.Layer) -> Iterator[tuple[nn.Layer, str, float]]:
 
 
 def fusing_forms() -> dict[str, str]:
-    """For every operator with several forms the one for a runtime that fuses, as `deploy` takes it."""
-    kinds = {name: OPERATORS.get(name) for name in OPERATORS.names()}
-    return {name: kind.forms[0] for name, kind in kinds.items() if getattr(kind, "forms", ())}
+    """The form that operators have for a runtime that fuses, as `deploy` takes it."""
+    forms = {name: getattr(OPERATORS.get(name), "fusing_form", None) for name in OPERATORS.names()}
+    return {name: form for name, form in forms.items() if form}
 
 
 def rewritable(model: nn.Layer) -> dict[str, ConvOperator]:

@@ -77,11 +77,15 @@ def conv_of(geometry: ConvGeometry, weight: np.ndarray, bias: np.ndarray | None 
     return conv
 
 
+def bias_of(conv: nn.Conv2D) -> np.ndarray:
+    """A convolution's bias [C_out]; zeros where it has none."""
+    return np.zeros(conv.weight.shape[0]) if conv.bias is None else conv.bias.numpy()
+
+
 def folded(conv: nn.Conv2D, after: Affine) -> nn.Conv2D:
     """A new convolution that gives what `after` makes of the output of `conv`."""
     weight = conv.weight.numpy() * after.scale[:, None, None, None]
-    bias = after.shift if conv.bias is None else conv.bias.numpy() * after.scale + after.shift
-    return conv_of(ConvGeometry.of_layer(conv), weight, bias)
+    return conv_of(ConvGeometry.of_layer(conv), weight, bias_of(conv) * after.scale + after.shift)
 
 
 def folded_inside(layer: nn.Layer, conv: nn.Conv2D, after: Affine) -> nn.Layer:
@@ -99,5 +103,4 @@ def dense(spatial: nn.Conv2D, centre: nn.Conv2D | None = None) -> nn.Conv2D:
         weight[rows, columns] = spatial.weight.numpy()[rows]
     if centre is not None:
         weight[:, :, geometry.kernel_size[0] // 2, geometry.kernel_size[1] // 2] += centre.weight.numpy()[:, :, 0, 0]
-    biases = [conv.bias.numpy() for conv in (spatial, centre) if conv is not None and conv.bias is not None]
-    return conv_of(geometry, weight, sum(biases) if biases else None)
+    return conv_of(geometry, weight, bias_of(spatial) + (0 if centre is None else bias_of(centre)))

@@ -32,8 +32,10 @@ class ConvOperator(Declared, nn.Layer):
     limits: ClassVar[tuple[str, ...]] = ()
     """What the operator asks of every convolution: names from `LIMITS`."""
     forms: ClassVar[tuple[str, ...]] = ()
-    """The inference forms that `deployed` can be asked for where there are several; first the one for a runtime that
-    does sums, gates and activations inside the convolution before them."""
+    """The inference forms that `deployed` can be asked for where there are several."""
+    fusing_form: ClassVar[str | None] = None
+    """The one of them for a runtime that does sums, gates and activations inside the convolution before them, where it
+    is not the operator's own choice."""
     lighter: ClassVar[dict[str, Sequence[Any]]] = {}
     """Own argument -> values to try in turn where the operator would not save anything on a convolution."""
 

@@ -13,7 +13,7 @@ from paddle import Tensor, nn
 
 from ppeconv.domains import Channels, OddKernelSide
 from ppeconv.geometry import ConvGeometry
-from ppeconv.layers.folding import Affine, conv_of, folded
+from ppeconv.layers.folding import Affine, bias_of, conv_of, folded
 from ppeconv.operators.base import ConvOperator
 from ppeconv.operators.cost import Cost
 from ppeconv.operators.parts import Between, host_conv, with_norm_act
@@ -49,7 +49,7 @@ class GhostConv(ConvOperator):
     default_rules: ClassVar[dict[str, Any]] = {"min_kernel": 1}
     limits = ("dense",)
     lighter: ClassVar[dict[str, Sequence[Any]]] = {"ratio": (2, 4)}
-    forms: ClassVar[tuple[str, ...]] = ("merged_if_narrow", "separate", "merged")
+    forms: ClassVar[tuple[str, ...]] = ("separate", "merged")
 
     def build(self, geometry: ConvGeometry, own: Arguments) -> None:
         self.inner = own.inner
@@ -82,8 +82,8 @@ class GhostConv(ConvOperator):
         "separate" joins them as they are, the intrinsic channels multiplied by the scale of the map behind and shifted.
         "merged" joins nothing: the first convolution gives every channel, the intrinsic ones mapped and what each ghost
         is made of, and a depthwise one keeps those and makes the ghosts of these. That takes the MACs of the replaced
-        convolution, but no copy and no pass over the images; "merged_if_narrow", the usual form, does so up to 16
-        channels, one vector of numbers, of which a few filters leave lanes empty.
+        convolution, but no copy and no pass over the images, and is the usual form up to 16 channels, one vector of
+        numbers, of which a few filters leave lanes empty.
         """
         if self.inner == "bn_relu":
             return None
@@ -91,7 +91,7 @@ class GhostConv(ConvOperator):
             conv, norm = _conv_and_norm(self.primary)
             return folded(conv, norm.then(after))
         narrow = self.geometry.out_channels <= 16
-        merged = form == "merged" or (form != "separate" and narrow)
+        merged = narrow if form is None else form == "merged"
         return _merged(self, after) if merged else DeployedGhostConv(self, after)
 
     @classmethod
@@ -136,13 +136,13 @@ def _merged(operator: GhostConv, after: Affine) -> nn.Layer:
     every = conv_of(
         replace(ConvGeometry.of_layer(primary), out_channels=channels),
         np.concatenate([mapped.weight.numpy(), plain.weight.numpy()[sources]]),
-        np.concatenate([_bias(mapped), _bias(plain)[sources]]),
+        np.concatenate([bias_of(mapped), bias_of(plain)[sources]]),
     )
     kernels = np.zeros((channels, *cheap.weight.shape[1:]))
     kernels[:intrinsic, :, cheap.weight.shape[2] // 2, cheap.weight.shape[3] // 2] = 1
     kernels[intrinsic:] = cheap.weight.numpy()[ghosts]
     depthwise = replace(ConvGeometry.of_layer(cheap), in_channels=channels, out_channels=channels, groups=channels)
-    shifts = np.concatenate([np.zeros(intrinsic), _bias(cheap)[ghosts]])
+    shifts = np.concatenate([np.zeros(intrinsic), bias_of(cheap)[ghosts]])
     return nn.Sequential(every, conv_of(depthwise, kernels, shifts))
 
 
@@ -158,7 +158,3 @@ def _conv_and_norm(layer: nn.Layer) -> tuple[nn.Conv2D, Affine]:
     if isinstance(layer, nn.Sequential):
         return layer[0], Affine.of_norm(layer[1])
     return layer, Affine.identity(layer.weight.shape[0])
-
-
-def _bias(conv: nn.Conv2D) -> np.ndarray:
-    return np.zeros(conv.weight.shape[0]) if conv.bias is None else conv.bias.numpy()

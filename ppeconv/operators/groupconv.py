@@ -13,7 +13,7 @@ from paddle import Tensor, nn
 from ppeconv.domains import Channels
 from ppeconv.errors import Unsupported
 from ppeconv.geometry import ConvGeometry
-from ppeconv.layers.folding import Affine, conv_of, dense, folded
+from ppeconv.layers.folding import Affine, bias_of, conv_of, dense, folded
 from ppeconv.operators.base import ConvOperator
 from ppeconv.operators.cost import Cost
 from ppeconv.operators.parts import block_diagonal, host_conv, shuffle
@@ -72,8 +72,7 @@ class GroupConv(ConvOperator):
         grouped = folded(self.conv, after.of(np.argsort(order)))
         if form == "merged":
             whole = dense(grouped)
-            bias = None if whole.bias is None else whole.bias.numpy()[order]
-            return conv_of(ConvGeometry.of_layer(whole), whole.weight.numpy()[order], bias)
+            return conv_of(ConvGeometry.of_layer(whole), whole.weight.numpy()[order], bias_of(whole)[order])
         return nn.Sequential(grouped, nn.ChannelShuffle(self.shuffle_groups)) if self.shuffle_groups > 1 else grouped
 
     def inherit(self, conv: nn.Conv2D) -> bool:

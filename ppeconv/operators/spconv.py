@@ -15,7 +15,7 @@ from ppeconv.domains import Channels, Positive, Share
 from ppeconv.errors import Unsupported
 from ppeconv.geometry import ConvGeometry
 from ppeconv.layers import functional
-from ppeconv.layers.folding import Affine, conv_of, dense, folded
+from ppeconv.layers.folding import Affine, bias_of, conv_of, dense, folded
 from ppeconv.operators.base import ConvOperator
 from ppeconv.operators.cost import Cost
 from ppeconv.operators.parts import average_pool, centre_margin, crop_or_pad, host_conv
@@ -57,6 +57,7 @@ class SPConv(ConvOperator):
 
     limits = ("dense", "odd kernel", "fixed padding")
     forms: ClassVar[tuple[str, ...]] = ("gate_first", "separate", "merged")
+    fusing_form = "gate_first"
 
     @classmethod
     def refuse(cls, geometry: ConvGeometry, own: Arguments) -> None:
@@ -192,9 +193,9 @@ class GateFirstSPConv(DeployedSPConv):
         weight = np.zeros((geometry.out_channels, geometry.in_channels, height, width))
         weight[:, : self.representative] = spatial.weight.numpy()
         weight[:, self.representative :, height // 2, width // 2] = -self.redundant.weight.numpy()[:, :, 0, 0]
-        biases = [0.0 if conv.bias is None else conv.bias.numpy() for conv in (spatial, self.redundant)]
         valid = replace(geometry, padding=(0, 0, 0, 0), dilation=(1, 1))
-        return conv_of(valid, weight * unscaled[:, None, None, None], (biases[0] - biases[1]) * unscaled)
+        bias = bias_of(spatial) - bias_of(self.redundant)
+        return conv_of(valid, weight * unscaled[:, None, None, None], bias * unscaled)
 
     def forward(self, x: Tensor) -> Tensor:
         window, margins = self.geometry.output_size(*x.shape[2:]), self.geometry.margins

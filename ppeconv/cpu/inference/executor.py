@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -42,8 +43,9 @@ class Executor:
         graph, constants, threads = lower(prefix), Constants(), threads or openmp.threads()
         graph.set_data_type(_DATA_TYPES[precision])
         self._image = graph.image
-        self._together = _Line(graph, constants, threads)
-        self._alone = [_Line(graph, constants, 1) for _ in range(threads)]
+        parts = segments(graph)
+        self._together = _Line(graph, parts, constants, threads)
+        self._alone = [_Line(graph, parts, constants, 1) for _ in range(threads)]
         self._written = sum(step.output.item_size * math.prod(step.output.shape[1:]) for step in graph.steps)
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
@@ -73,15 +75,14 @@ class _Line:
     """The parts of the network in succession, each step run by a number of threads; the whole at once for few images,
     where what lies between the parts would only be copied."""
 
-    def __init__(self, graph: Graph, constants: Constants, threads: int):
-        parts = segments(graph)
+    def __init__(self, graph: Graph, parts: Sequence[Graph], constants: Constants, threads: int):
         self._threads = threads
         self.whole = _Part(graph, constants, threads, True, True)
         """For as many images as its largest result lets it take together."""
         self.parts = [_Part(it, constants, threads, it is parts[0], it is parts[-1]) for it in parts]
 
     def __call__(self, values: np.ndarray) -> np.ndarray:
-        few = len(values) <= self.whole.images_together
+        few = len(self.parts) == 1 or len(values) <= self.whole.images_together
         with openmp.using_threads(self._threads):
             for part in [self.whole] if few else self.parts:
                 values = part(values)

@@ -46,8 +46,8 @@ class Runtime(ABC):
     """Of one that rounds to few bits, with ranges from calibration images: the runtime whose network it rounds, and
     which is compared with the trained one in its place. None where results are exact."""
     fuses: ClassVar[bool] = False
-    """Whether sums, gates and activations are done inside the convolution before them: operators of several inference
-    forms then take the first, and not their usual one."""
+    """Whether sums, gates and activations are done inside the convolution before them: operators then
+    take their `fusing_form`."""
     package: ClassVar[str | None] = None
     """What is imported, besides Paddle."""
     extra: ClassVar[str | None] = None
