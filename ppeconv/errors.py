@@ -6,6 +6,8 @@ import difflib
 import re
 from collections.abc import Iterable
 
+from pydantic import ValidationError
+
 _UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 """Characters that change how a terminal shows others."""
 
@@ -38,5 +40,11 @@ def nearest(word: str, allowed: Iterable[str]) -> str:
 
 
 def first_line(error: Exception) -> str:
-    """The first line of a library's message that says something, its kind where there is none."""
+    """The first line of a library's message that says something, its kind where there is none.
+
+    Of what pydantic found wrong it is the first place and what is wrong there: "facts.network: Field required".
+    """
+    if isinstance(error, ValidationError):
+        problem = error.errors()[0]
+        return f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}"
     return next((line for line in str(error).strip().splitlines() if line.strip()), type(error).__name__)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from ppeconv import files
 from ppeconv.errors import UserError, first_line
@@ -120,10 +120,6 @@ class Measurements:
             return found
         except OSError as error:
             raise UserError(f"cannot read the measurements {file}: {error.strerror}") from None
-        except ValidationError as error:
-            problem = error.errors()[0]
-            place = ".".join(map(str, problem["loc"]))
-            raise UserError(f"{file} holds no measurements of slim ({place}: {problem['msg']})") from None
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             raise UserError(f"{file} holds no measurements of slim ({first_line(error)})") from None
 

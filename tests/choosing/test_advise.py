@@ -219,12 +219,20 @@ def test_measurements_are_kept_by_what_they_depend_on(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "damage", ["", "[]", "{", '{"format": 1}', '{"format": 1, "facts": {}, "sittings": [{}]}', "\0"]
+    ("damage", "words"),
+    [
+        ("", "Expecting value"),
+        ("[]", "list indices"),
+        ("{", "Expecting property name"),
+        ('{"format": 1}', "'facts'"),
+        ('{"format": 1, "facts": {}, "sittings": [{}]}', "0.measured: Field required"),
+        ("\0", "Expecting value"),
+    ],
 )
-def test_a_damaged_file_is_a_sentence_and_is_replaced(tmp_path, damage):
+def test_a_damaged_file_is_a_sentence_and_is_replaced(tmp_path, damage, words):
     kept = Kept({}, tmp_path)
     kept.file.write_text(damage, "utf-8")
-    with pytest.raises(UserError, match="are ignored"):
+    with pytest.raises(UserError, match=f"are ignored .*{words}"):
         kept.read()
     kept.write([])
     assert kept.read() == []

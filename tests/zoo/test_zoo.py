@@ -179,9 +179,12 @@ def test_every_table_has_a_title():
     assert set(script("scripts/zoo_table.py").TITLES) == {job.row.table for job in JOBS}
 
 
-def test_a_record_of_another_layout_is_refused(tmp_path):
-    (tmp_path / "record.json").write_text('{"format": 99}')
-    with pytest.raises(UserError, match="has format 99"):
+@pytest.mark.parametrize(
+    ("content", "words"), [('{"format": 99}', "has format 99"), ('{"format": 1}', r"\(row: Field required\)")]
+)
+def test_a_record_of_another_layout_is_refused(tmp_path, content, words):
+    (tmp_path / "record.json").write_text(content)
+    with pytest.raises(UserError, match=words):
         Record.read(tmp_path)
 
 
