@@ -31,7 +31,7 @@ LATENCY = KEPT / "latency.csv"
 TITLES = {
     "lenet": "LeNet，20 轮",
     "main": "ResNet20，12 轮",
-    "long": "ResNet20，30 轮",
+    "long": "ResNet20，30 轮，bf16",
     "more": "ResNet20，其余算子，12 轮",
     "wide": "ResNet20，两倍通道，5 轮",
     "source003": "ResNet18，64x64，一个公开的 SPConv 复现的做法，10 轮",
