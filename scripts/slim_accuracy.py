@@ -1,0 +1,186 @@
+"""Networks made by slim beside single operators and narrower plain ones: python scripts/slim_accuracy.py PART
+
+ResNet20 of twice the channels on CIFAR-10. For each seed a plain network is trained for 5 epochs: the start of slim,
+and everybody's teacher. slim makes it as fast as several budgets ask for and trains each result for 3 epochs; narrower
+plain networks and single operators, at several widths, are trained for 8 from the beginning.
+
+The parts: train makes all that slim does not, several processes may be at it at once; slim and table measure the
+runtime onednn on batches of 64, on an idle machine. What is done is passed over, and what was stopped goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+KEPT, PAGE = ROOT / "docs" / "results" / "slim.csv", ROOT / "docs" / "slim.md"
+EPOCHS, MORE = 5, 3
+BUDGETS = "0.7", "0.5", "0.35"
+PLAIN, SLIM = "plain", "slim"
+START = "resnet20_conv_cifar10", 2.0
+CURVES: dict[str, tuple[str, Sequence[float]]] = {
+    PLAIN: (START[0], (1.75, 1.5, 1.25, 1)),
+    "DepthwiseSeparableConv": ("resnet20_depthwiseseparableconv_cifar10", (2, 3, 4)),
+    "HetConv": ("resnet20_hetconv_cifar10", (1.5, 2)),
+    "SPConv": ("resnet20_spconv_cifar10", (2, 2.5)),
+}
+"""What slim is compared with: a config, and the widths at which it is trained."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A network of the comparison."""
+
+    curve: str
+    """A key of CURVES, or SLIM."""
+    size: str
+    """Width, or budget."""
+    seed: int
+    top1: float
+    latency_ms: float
+
+
+def main() -> None:
+    """Do one part."""
+    options = parser().parse_args()
+    os.environ.setdefault("OMP_NUM_THREADS", "1" if options.part == "train" else "2")
+    from ppeconv.engine.startup import import_paddle
+
+    import_paddle()
+    for seed in options.seeds if options.part != "table" else ():
+        (train if options.part == "train" else slim)(seed, options)
+    if options.part == "table":
+        write_table(options)
+
+
+def parser() -> argparse.ArgumentParser:
+    """Options."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("part", choices=("train", "slim", "table"))
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2], help="default: 1 2")
+    parser.add_argument("--runs", type=Path, default=ROOT / "output" / "slim_accuracy", help="folder of the runs")
+    parser.add_argument(
+        "-o", dest="overrides", nargs="+", default=[], help="for every training, such as AMP.use_amp=true"
+    )
+    return parser
+
+
+def train(seed: int, options: argparse.Namespace) -> None:
+    """The start and, once it is there, all that slim is compared with."""
+    start = options.runs / f"start_seed{seed}"
+    if not trained(start, *START, [f"Global.epochs={EPOCHS}"], seed, options):
+        return
+    teacher = f"{{DistillLoss: {{teacher: {start}, weight: 1.0, temperature: 4.0}}}}"
+    settings = [f"Global.epochs={EPOCHS + MORE}", f"Loss.Train=[{{CELoss: {{epsilon: 0.1}}}}, {teacher}]"]
+    for curve, (config, widths) in CURVES.items():
+        for width in widths:
+            trained(place(options, curve, width, seed), config, width, settings, seed, options)
+
+
+def trained(
+    folder: Path, config: str, width: float, settings: Sequence[str], seed: int, options: argparse.Namespace
+) -> bool:
+    """Train into a folder, unless another process is at it; whether all epochs are done."""
+    from ppeconv.engine.lock import Busy
+    from ppeconv.experiment import Experiment
+
+    own = [f"Arch.width={width:g}", f"Global.seed={seed}", "Global.use_visualdl=false", "Global.checkpoints=auto"]
+    base = {"_base_": [config, "_base_/schedules/cifar_onecycle_12e.yaml"]}
+    experiment = Experiment(base, [*own, *settings, *options.overrides], folder=folder)
+    if len(experiment.history) < experiment.config.Global.epochs:
+        try:
+            experiment.train()
+        except Busy as busy:
+            print(f"slim_accuracy: {busy}", flush=True)
+            return False
+    return True
+
+
+def slim(seed: int, options: argparse.Namespace) -> None:
+    """The start in every budget, trained further."""
+    command = [sys.executable, str(ROOT / "tools" / "slim.py"), "--run", str(options.runs / f"start_seed{seed}")]
+    command += ["--budget", *BUDGETS, "--runtime", "onednn", "--batch-size", "64", "--threads", "2"]
+    command += ["--finetune", str(MORE), "--output", str(options.runs / f"slim_seed{seed}")]
+    subprocess.run([*command, *(["-o", *options.overrides] if options.overrides else [])], check=True)
+
+
+def write_table(options: argparse.Namespace) -> None:
+    """Measure all in turns, keep what was found, and put the tables in their place on the page."""
+    from ppeconv.benchmark import machine
+    from ppeconv.benchmark.table import between, write_csv
+
+    found = measured(options)
+    write_csv(found, KEPT, {**machine.facts(), "runtime": "onednn", "batch_size": "64"})
+    PAGE.write_text(between(PAGE.read_text("utf-8"), "slim", "\n".join(tables(found)) + "\n"), "utf-8")
+    print(f"wrote {KEPT.relative_to(ROOT)} and {PAGE.relative_to(ROOT)}")
+
+
+def measured(options: argparse.Namespace) -> list[Trained]:
+    """All runs with their accuracy and latency; of networks that are the same one is measured."""
+    from ppeconv.choosing.comparison import measure
+    from ppeconv.choosing.contenders import contenders
+    from ppeconv.choosing.sittings import How
+
+    compared = []
+    for curve, size, seed, folder in runs(options):
+        (contender,) = contenders([str(folder)])
+        compared.append((curve, size, seed, replace(contender, name=f"{curve} {size}, seed {seed}")))
+    how = How(("onednn",), 64, 2, "deployed", 7)
+    times = {row.network: row.median_ms for row in measure([it for *_, it in compared], how, print)}
+    return [Trained(*which, it.top1 or 0.0, times[it.name] or 0.0) for *which, it in compared]
+
+
+def runs(options: argparse.Namespace) -> Iterator[tuple[str, str, int, Path]]:
+    """Curve, width or budget, seed and folder of every run but the starts."""
+    for seed in options.seeds:
+        for curve, (_, widths) in CURVES.items():
+            for width in widths:
+                yield curve, f"{width:g}", seed, place(options, curve, width, seed)
+        for budget in BUDGETS:
+            yield SLIM, budget, seed, options.runs / f"slim_seed{seed}" / budget / "config"
+
+
+def place(options: argparse.Namespace, curve: str, width: float, seed: int) -> Path:
+    """Folder of a run that slim does not make."""
+    return options.runs / f"{curve.lower()}_{width:g}_seed{seed}"
+
+
+def tables(found: Sequence[Trained]) -> Iterator[str]:
+    """What slim made beside what the others reach in the same time, and all networks."""
+    yield "| 预算 | 种子 | 毫秒 | top-1 | 同样快的窄普通网络 | 差 | 同样快的单个算子里最好的 | 差 |"
+    yield "|---|---:|---:|---:|---:|---:|---|---:|"
+    for made in (it for it in found if it.curve == SLIM):
+        plain = reached(found, PLAIN, made)
+        others = {curve: reached(found, curve, made) for curve in CURVES if curve != PLAIN}
+        best = max((curve for curve, top1 in others.items() if top1), key=lambda it: others[it] or 0, default=None)
+        cells = [f"{made.size}", f"{made.seed}", f"{made.latency_ms:.3g}", f"{made.top1:.2%}"]
+        cells += [f"{plain:.2%}", f"{100 * (made.top1 - plain):+.2f}"] if plain else ["—", "—"]
+        top1 = others.get(best) if best else None
+        cells += [f"{best} {top1:.2%}", f"{100 * (made.top1 - top1):+.2f}"] if top1 else ["—", "—"]
+        yield f"| {' | '.join(cells)} |"
+    yield ""
+    yield "| 网络 | 宽度或预算 | 种子 | 毫秒 | top-1 |"
+    yield "|---|---:|---:|---:|---:|"
+    for it in found:
+        yield f"| {it.curve} | {it.size} | {it.seed} | {it.latency_ms:.3g} | {it.top1:.2%} |"
+
+
+def reached(found: Sequence[Trained], curve: str, made: Trained) -> float | None:
+    """Top-1 of a curve at the latency of what slim made of the same seed, linear in between; None outside."""
+    import numpy as np
+
+    points = sorted((it.latency_ms, it.top1) for it in found if (it.curve, it.seed) == (curve, made.seed))
+    if not points or not points[0][0] <= made.latency_ms <= points[-1][0]:
+        return None
+    return float(np.interp(made.latency_ms, *zip(*points, strict=True)))
+
+
+if __name__ == "__main__":
+    main()
