@@ -5,12 +5,13 @@ and everybody's teacher. slim makes it as fast as several budgets ask for and tr
 plain networks and single operators, at several widths, are trained for 8 from the beginning.
 
 The parts: train makes all that slim does not, several processes may be at it at once; slim and table measure the
-runtime onednn on batches of 64, on an idle machine. What is done is passed over, and what was stopped goes on.
+runtime onednn on batches of 64, on an idle machine. train passes over what is done and goes on with what was stopped.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import subprocess
 import sys
@@ -74,11 +75,13 @@ def parser() -> argparse.ArgumentParser:
 
 def train(seed: int, options: argparse.Namespace) -> None:
     """The start and, once it is there, all that slim is compared with."""
+    from ppeconv.slimming.run import TEACHER
+
     start = options.runs / f"start_seed{seed}"
     if not trained(start, *START, [f"Global.epochs={EPOCHS}"], seed, options):
         return
-    teacher = f"{{DistillLoss: {{teacher: {start}, weight: 1.0, temperature: 4.0}}}}"
-    settings = [f"Global.epochs={EPOCHS + MORE}", f"Loss.Train=[{{CELoss: {{epsilon: 0.1}}}}, {teacher}]"]
+    losses = [{"CELoss": {"epsilon": 0.1}}, {"DistillLoss": {"teacher": str(start), **TEACHER}}]
+    settings = [f"Global.epochs={EPOCHS + MORE}", f"Loss.Train={json.dumps(losses)}"]
     for curve, (config, widths) in CURVES.items():
         for width in widths:
             trained(place(options, curve, width, seed), config, width, settings, seed, options)
@@ -158,11 +161,10 @@ def tables(found: Sequence[Trained]) -> Iterator[str]:
     yield "|---|---:|---:|---:|---:|---:|---|---:|"
     for made in (it for it in found if it.curve == SLIM):
         plain = reached(found, PLAIN, made)
-        others = {curve: reached(found, curve, made) for curve in CURVES if curve != PLAIN}
-        best = max((curve for curve, top1 in others.items() if top1), key=lambda it: others[it] or 0, default=None)
+        others = [(top1, curve) for curve in CURVES if curve != PLAIN and (top1 := reached(found, curve, made))]
+        top1, best = max(others, default=(None, ""))
         cells = [f"{made.size}", f"{made.seed}", f"{made.latency_ms:.3g}", f"{made.top1:.2%}"]
         cells += [f"{plain:.2%}", f"{100 * (made.top1 - plain):+.2f}"] if plain else ["—", "—"]
-        top1 = others.get(best) if best else None
         cells += [f"{best} {top1:.2%}", f"{100 * (made.top1 - top1):+.2f}"] if top1 else ["—", "—"]
         yield f"| {' | '.join(cells)} |"
     yield ""
