@@ -7,7 +7,7 @@ python tools/compare.py zoo:main zoo:long zoo:wide zoo:more --csv docs/results/l
 
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,6 +43,9 @@ FIRST = "main"
 """The table of the first screen."""
 LINES = {"more": "main"}
 """Table without plain networks -> the one whose rows are trained alike; the line of its plain ones stands in both."""
+
+SHORT: dict[Standing, str] = {"better": "胜", "level": "平", "worse": "负", "outside": "比不出"}
+"""In a narrow cell."""
 
 
 @dataclass(frozen=True)
@@ -254,31 +257,81 @@ def _plainly(comparison: Comparison) -> Iterator[str]:
         + (f"。差别不超过 {noise:.2f} 点的算平。" if noise else "。")
     )
     yield f"- 普通网络的线：{'、'.join(it.title for it in line)}；在它们之间按代价的对数插值，不外推。"
-    for cost in comparison.costs:
-        groups: dict[Standing, list[str]] = {"better": [], "level": [], "worse": [], "outside": []}
-        for contender in comparison.contenders:
-            verdict = comparison.verdict(contender, cost)
-            if verdict:
-                margin = "" if verdict.margin is None else f" {100 * verdict.margin:+.2f}"
-                groups[verdict.standing].append(comparison.titles[contender.name] + margin)
-        if any(groups.values()):
-            yield (
-                f"- **{_where(cost)}**：胜过窄的普通网络：{_listed(groups['better'])}；"
-                f"相当：{_listed(groups['level'])}；不如：{_listed(groups['worse'])}"
-                + (f"；比不出（超出了线的两头）：{_listed(groups['outside'])}" if groups["outside"] else "")
-                + "。"
-            )
-    if not comparison.speeds:
+    for cost in comparison.costs[:2]:
+        yield from _at_equal_counts(comparison, cost)
+    if comparison.speeds:
+        yield from _at_equal_latency(comparison)
+    else:
         yield "- 延迟还没有量。"
-    elif machine := _machine():
-        yield f"- 延迟：{machine}。"
 
 
-def _where(cost: Cost) -> str:
-    if cost.batch_size is None:
-        return "同样多的参数" if cost.name == "parameters" else "同样的 MACs"
-    runtime = "各用最快的运行时" if cost.runtime == FASTEST else cost.runtime
-    return f"同样的延迟，批大小 {cost.batch_size}，{runtime}"
+def _at_equal_counts(comparison: Comparison, cost: Cost) -> Iterator[str]:
+    """Who is better than a narrower plain network of as many parameters or MACs, by how much, and who is not."""
+    groups: dict[Standing, list[str]] = {"better": [], "level": [], "worse": [], "outside": []}
+    for contender in comparison.contenders:
+        if verdict := comparison.verdict(contender, cost):
+            margin = "" if verdict.margin is None else f" {100 * verdict.margin:+.2f}"
+            groups[verdict.standing].append(comparison.titles[contender.name] + margin)
+    if any(groups.values()):
+        yield (
+            f"- **{'同样多的参数' if cost.name == 'parameters' else '同样的 MACs'}**："
+            f"胜过窄的普通网络：{_listed(groups['better'])}；"
+            f"相当：{_listed(groups['level'])}；不如：{_listed(groups['worse'])}"
+            + (f"；比不出（超出了线的两头）：{_listed(groups['outside'])}" if groups["outside"] else "")
+            + "。"
+        )
+
+
+def _at_equal_latency(comparison: Comparison) -> Iterator[str]:
+    """On which runtimes and at which batch sizes each is better than a narrower plain network as fast."""
+    places = [cost for cost in comparison.costs if cost.batch_size and cost.runtime != FASTEST]
+    everywhere, somewhere, nowhere, rows = [], [], [], []
+    for contender in comparison.contenders:
+        verdicts = [comparison.verdict(contender, cost) for cost in places]
+        if not any(verdicts):
+            continue
+        title = comparison.titles[contender.name]
+        better = [cost for cost, it in zip(places, verdicts, strict=True) if it and it.standing == "better"]
+        if len(better) == sum(it is not None for it in verdicts):
+            everywhere.append(title)
+        elif better:
+            somewhere.append(f"{title}（{_places(better, places)}）")
+        else:
+            nowhere.append(title)
+        rows.append(_line([_name(contender, ""), *map(_in_short, verdicts)]))
+    yield (
+        f"- **同样快**（{_places(places)}；{_machine()}）：处处胜过窄的普通网络：{_listed(everywhere)}；"
+        f"有的地方胜过：{_listed(somewhere)}；处处不胜：{_listed(nowhere)}。逐项："
+    )
+    yield ""
+    yield _line(["与同样快的窄普通网络比", *(f"批 {cost.batch_size}，{cost.runtime}" for cost in places)])
+    yield "|---|" + "---:|" * len(places)
+    yield from rows
+    yield ""
+    yield (
+        "表里的数字是 top-1 高出的百分点，粗体是胜。没有数字的：「胜」是窄的普通网络更费而不更准，"
+        "「负」是更省而不更差，「比不出」是超出了线的两头。"
+    )
+
+
+def _places(costs: list[Cost], of: Sequence[Cost] = ()) -> str:
+    """Batch sizes, and on which runtimes at each; "全部" where these are all of those given."""
+
+    def runtimes(some: Sequence[Cost], batch: int | None) -> str:
+        return "、".join(str(cost.runtime) for cost in some if cost.batch_size == batch)
+
+    batches = dict.fromkeys(cost.batch_size for cost in costs)
+    named = {batch: (runtimes(costs, batch), runtimes(of, batch)) for batch in batches}
+    return "；".join(f"批 {batch}：{'全部' if own == every else own}" for batch, (own, every) in named.items())
+
+
+def _in_short(verdict: Verdict | None) -> str:
+    if verdict is None:
+        return "—"
+    margin = "" if verdict.margin is None else f"{100 * verdict.margin:+.2f}"
+    if verdict.standing == "better":
+        return f"**{margin or SHORT['better']}**"
+    return f"{SHORT['level']} {margin}" if verdict.standing == "level" else margin or SHORT[verdict.standing]
 
 
 def _fastest(comparison: Comparison) -> list[Cost]:

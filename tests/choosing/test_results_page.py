@@ -58,8 +58,29 @@ def test_the_page_says_plainly_what_is_better_on_which_runtime(measured):
     text = "\n".join(zoo_table._plainly(measured))
     assert "ResNet20 2 个（相差 2.00 点）、SPConv 3 个（相差 0.20 点）；其余只有一个" in text
     assert "ResNet20 ×0.5、ResNet20；在它们之间" in text
-    assert "批大小 1，b**：胜过窄的普通网络：无；相当：SPConv" in text
-    assert "DepthwiseSeparableConv -1.50；不如：ResNet14。" in text
+    assert (
+        "同样快**（批 1：a、b；a CPU, 2 threads）：处处胜过窄的普通网络：无；有的地方胜过：无；处处不胜：SPConv" in text
+    )
+    assert cells(text.splitlines(), "DepthwiseSeparableConv")[1:] == ["平 -1.50", "平 -1.50"]
+    assert cells(text.splitlines(), "ResNet14")[1:] == ["负", "负"]
+
+
+def test_the_page_names_the_runtimes_on_which_a_network_is_better(five):
+    """SPConv (82.5 %) is as fast as the narrowest plain one (80 %) on one runtime, as the widest (85 %) on another."""
+    times = {
+        "resnet20": (4, 4),
+        "resnet20_width05": (1, 1),
+        "resnet20_spconv": (1, 4),
+        "resnet20_separable": (0.5, 0.5),
+    }
+    speeds = [
+        speed(name, 8, runtime, ms) for name, both in times.items() for runtime, ms in zip("ab", both, strict=True)
+    ]
+    text = "\n".join(zoo_table._plainly(Comparison(five, speeds)))
+    assert "处处胜过窄的普通网络：无；有的地方胜过：SPConv（批 8：a）；处处不胜：DepthwiseSeparableConv。" in text
+    assert cells(text.splitlines(), "SPConv")[1:] == ["**+2.50**", "-2.50"]
+    assert cells(text.splitlines(), "DepthwiseSeparableConv")[1:] == ["比不出", "比不出"]
+    assert "| 与同样快的窄普通网络比 | 批 8，a | 批 8，b |" in text
 
 
 def test_a_table_without_plain_networks_has_the_line_of_the_one_that_is_trained_alike(tmp_path, monkeypatch):
