@@ -84,6 +84,14 @@ def command_parser(name: str, description: str) -> argparse.ArgumentParser:
     return parser
 
 
+def apart(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The overrides that say what becomes of a run that its folder holds already, and the others."""
+    found: tuple[list[str], list[str]] = [], []
+    for setting in overrides:
+        found[setting.partition("=")[0].strip() not in ("Global.checkpoints", "Global.overwrite")].append(setting)
+    return found
+
+
 def add_import(parser: argparse.ArgumentParser) -> None:
     """--import: what is registered outside of ppeconv."""
     parser.add_argument(

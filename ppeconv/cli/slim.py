@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ppeconv.cli.options import ZOO, add_search, add_turns, command_parser, each, of, path
+from ppeconv.cli.options import ZOO, add_search, add_turns, apart, command_parser, each, of, path
 from ppeconv.domains import Count, Positive, ShareOrAll
+from ppeconv.engine.interrupt import Stopped
 from ppeconv.errors import UserError
+
+if TYPE_CHECKING:
+    from ppeconv.slimming.run import SlimRun
 
 
 def parser() -> argparse.ArgumentParser:
@@ -55,12 +62,12 @@ def parser() -> argparse.ArgumentParser:
 
 def run(arguments: argparse.Namespace) -> None:
     """Measure, choose, write, train."""
-    from ppeconv.experiment import Experiment
     from ppeconv.slimming.run import SlimRun
 
+    of_the_training, overrides = apart(arguments.override)
     job = SlimRun(
         arguments.run,
-        arguments.override,
+        overrides,
         folder=arguments.output,
         runtime=arguments.runtime,
         batch_size=arguments.batch_size,
@@ -73,19 +80,38 @@ def run(arguments: argparse.Namespace) -> None:
         held_out=arguments.held_out,
         measurements=arguments.measurements,
     )
-    with job.alone():
-        measured = job.measurements()
-        budgets = [(f"{share:.12g}", share * measured.plain_ms) for share in arguments.budget or ()]
-        budgets += [(f"{value:.12g}ms", value) for value in arguments.budget_ms or ()]
-        results, refusals = [], []
-        for label, value in budgets:
-            try:
-                results.append(job.result(measured, value, label, arguments.finetune))
-            except UserError as error:
-                refusals.append(f"budget {label}: {error}")
-        for found in results:
-            print(f"\n{found.folder}: {found.slimmed}\n{found.folder / 'report.md'}")
-            if arguments.finetune:
-                Experiment(str(found.folder / "config.yaml")).train()
+    try:
+        with job.alone():
+            _slim(job, arguments, of_the_training)
+    except Stopped as stopped:
+        stopped.advice = stopped.advice or "the same command goes on"
+        raise
+
+
+def _slim(job: SlimRun, arguments: argparse.Namespace, of_the_training: Sequence[str]) -> None:
+    """Make a network for each budget, and train it where that is asked for."""
+    measured = job.measurements()
+    budgets = [(f"{share:.12g}", share * measured.plain_ms) for share in arguments.budget or ()]
+    budgets += [(f"{value:.12g}ms", value) for value in arguments.budget_ms or ()]
+    results, refusals = [], []
+    for label, value in budgets:
+        try:
+            results.append(job.result(measured, value, label, arguments.finetune))
+        except UserError as error:
+            refusals.append(f"budget {label}: {error}")
+    for found in results:
+        print(f"\n{found.folder}: {found.slimmed}\n{found.folder / 'report.md'}")
+        if arguments.finetune:
+            _train(found.folder / "config.yaml", of_the_training)
     if refusals:
         raise UserError("; ".join(refusals))
+
+
+def _train(config: Path, of_the_training: Sequence[str]) -> None:
+    from ppeconv.experiment import Experiment
+
+    try:
+        Experiment(str(config), of_the_training).train()
+    except Stopped as stopped:
+        stopped.advice = "the same command goes on with -o Global.checkpoints=auto"
+        raise

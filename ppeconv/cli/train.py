@@ -7,7 +7,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from ppeconv.cli.options import command_parser, path
+from ppeconv.cli.options import apart, command_parser, path
 from ppeconv.engine.interrupt import Stopped
 
 
@@ -36,9 +36,5 @@ def _again(arguments: argparse.Namespace) -> str:
     """The command line that goes on with the run."""
     program = "ppeconv train" if Path(sys.argv[0]).name == "ppeconv" else "python tools/train.py"
     modules = [word for module in arguments.modules for word in ("--import", module)]
-    kept = [
-        setting
-        for setting in arguments.override
-        if setting.partition("=")[0].strip() not in ("Global.checkpoints", "Global.overwrite")
-    ]
+    _, kept = apart(arguments.override)
     return f"{program} {shlex.join(['-c', arguments.config, *modules, '-o', *kept, 'Global.checkpoints=auto'])}"

@@ -178,6 +178,7 @@ class SlimRun:
             "Global.output_dir": str(folder),
             "Global.epochs": epochs,
             "Global.checkpoints": None,
+            "Global.overwrite": False,
             "Loss.Train": [*losses, teacher],
             "Optimizer.lr": {"name": lr.name, **rates},
         }

@@ -152,7 +152,6 @@ def started(tmp_path, workers, *more):
         stderr=subprocess.PIPE,
         text=True,
         cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import signal
 
 import numpy as np
 import paddle
@@ -14,7 +15,9 @@ import ppeconv
 from ppeconv.benchmark.inference import InferenceSpeed
 from ppeconv.choosing.sittings import How
 from ppeconv.cli.main import main
+from ppeconv.engine.interrupt import Stopped
 from ppeconv.engine.lock import Lock
+from ppeconv.engine.trainer import Trainer
 from ppeconv.errors import UserError
 from ppeconv.experiment import Experiment
 from ppeconv.slimming import learning
@@ -323,6 +326,34 @@ def test_a_run_gives_folders_that_train_and_are_what_was_made(digits_run, made_u
     overrides = ["-o", "Global.max_steps=2", "Global.use_visualdl=false"]
     assert main(["train", "-c", str(out / "0.7" / "config.yaml"), *overrides]) == 0, capsys.readouterr().err
     assert (out / "0.7" / "config" / "best_model.pdparams").is_file()
+
+
+def test_further_training_that_was_stopped_goes_on(digits_run, made_up_times, tmp_path, capsys, monkeypatch):
+    out = tmp_path / "slim"
+    command = ["slim", "--run", str(digits_run.path), "--output", str(out), "--images", "32", "--held-out", "32"]
+    command += ["--operators", "GroupConv", "--budget", "0.9", "0.7", "--finetune", "2"]
+    command += ["-o", "Global.max_steps=null", "Global.use_visualdl=false"]
+
+    closed = []
+    close = Trainer._close_epoch
+
+    def stop_after_the_third(trainer):
+        close(trainer)
+        closed.append(trainer)
+        if len(closed) == 3:
+            raise Stopped(signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_close_epoch", stop_after_the_third)
+        assert main(command) == 128 + signal.SIGINT
+    assert "the same command goes on with -o Global.checkpoints=auto" in capsys.readouterr().err
+    assert main(command) == 2
+    assert "already holds a run; resume it with -o Global.checkpoints=auto" in capsys.readouterr().err
+    assert main([*command, "-o", "Global.checkpoints=auto"]) == 0, capsys.readouterr().err
+    for label in ("0.9", "0.7"):
+        trained = Experiment(str(out / label / "config.yaml"))
+        assert [row["epoch"] for row in trained.history] == [1, 2]
+        assert (trained.config.Global.checkpoints, trained.config.Global.overwrite) == (None, False)
 
 
 @pytest.mark.full
