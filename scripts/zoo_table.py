@@ -285,23 +285,26 @@ def _at_equal_counts(comparison: Comparison, cost: Cost) -> Iterator[str]:
 def _at_equal_latency(comparison: Comparison) -> Iterator[str]:
     """On which runtimes and at which batch sizes each is better than a narrower plain network as fast."""
     places = [cost for cost in comparison.costs if cost.batch_size and cost.runtime != FASTEST]
-    everywhere, somewhere, nowhere, rows = [], [], [], []
+    groups: dict[str, list[str]] = {"都胜过": [], "有的地方胜过": [], "都不胜过": [], "比不出（超出了线的两头）": []}
+    rows = []
     for contender in comparison.contenders:
         verdicts = [comparison.verdict(contender, cost) for cost in places]
         if not any(verdicts):
             continue
-        title = comparison.titles[contender.name]
+        told = [cost for cost, it in zip(places, verdicts, strict=True) if it and it.standing != "outside"]
         better = [cost for cost, it in zip(places, verdicts, strict=True) if it and it.standing == "better"]
-        if len(better) == sum(it is not None for it in verdicts):
-            everywhere.append(title)
-        elif better:
-            somewhere.append(f"{title}（{_places(better, places)}）")
+        title = comparison.titles[contender.name]
+        if not told:
+            groups["比不出（超出了线的两头）"].append(title)
+        elif better and better != told:
+            groups["有的地方胜过"].append(f"{title}（{_places(better, places)}）")
         else:
-            nowhere.append(title)
+            groups["都胜过" if better else "都不胜过"].append(title)
         rows.append(_line([_name(contender, ""), *map(_in_short, verdicts)]))
     yield (
-        f"- **同样快**（{_places(places)}；{_machine()}）：处处胜过窄的普通网络：{_listed(everywhere)}；"
-        f"有的地方胜过：{_listed(somewhere)}；处处不胜：{_listed(nowhere)}。逐项："
+        f"- **同样快**（{_places(places)}；{_machine()}），凡能与窄的普通网络比的地方："
+        + "；".join(f"{group}：{_listed(titles)}" for group, titles in groups.items())
+        + "。逐项："
     )
     yield ""
     yield _line(["与同样快的窄普通网络比", *(f"批 {cost.batch_size}，{cost.runtime}" for cost in places)])

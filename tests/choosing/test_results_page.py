@@ -59,8 +59,9 @@ def test_the_page_says_plainly_what_is_better_on_which_runtime(measured):
     assert "ResNet20 2 个（相差 2.00 点）、SPConv 3 个（相差 0.20 点）；其余只有一个" in text
     assert "ResNet20 ×0.5、ResNet20；在它们之间" in text
     assert (
-        "同样快**（批 1：a、b；a CPU, 2 threads）：处处胜过窄的普通网络：无；有的地方胜过：无；处处不胜：SPConv" in text
+        "同样快**（批 1：a、b；a CPU, 2 threads），凡能与窄的普通网络比的地方：都胜过：无；有的地方胜过：无；" in text
     )
+    assert "都不胜过：SPConv、DepthwiseSeparableConv、ResNet14；比不出（超出了线的两头）：无。" in text
     assert cells(text.splitlines(), "DepthwiseSeparableConv")[1:] == ["平 -1.50", "平 -1.50"]
     assert cells(text.splitlines(), "ResNet14")[1:] == ["负", "负"]
 
@@ -77,7 +78,8 @@ def test_the_page_names_the_runtimes_on_which_a_network_is_better(five):
         speed(name, 8, runtime, ms) for name, both in times.items() for runtime, ms in zip("ab", both, strict=True)
     ]
     text = "\n".join(zoo_table._plainly(Comparison(five, speeds)))
-    assert "处处胜过窄的普通网络：无；有的地方胜过：SPConv（批 8：a）；处处不胜：DepthwiseSeparableConv。" in text
+    assert "都胜过：无；有的地方胜过：SPConv（批 8：a）；都不胜过：无；比不出" in text
+    assert "比不出（超出了线的两头）：DepthwiseSeparableConv。" in text
     assert cells(text.splitlines(), "SPConv")[1:] == ["**+2.50**", "-2.50"]
     assert cells(text.splitlines(), "DepthwiseSeparableConv")[1:] == ["比不出", "比不出"]
     assert "| 与同样快的窄普通网络比 | 批 8，a | 批 8，b |" in text
