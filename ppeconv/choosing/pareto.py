@@ -83,6 +83,9 @@ def figure_of(panels: Mapping[str, Sequence[Point]], score: str) -> Figure:
     for axes, (cost, points) in zip(places, panels.items(), strict=True):
         _marks(axes, points)
         axes.set(xlabel=cost, ylabel=score if axes is places[0] else "")
+    marks = [axes.get_legend_handles_labels() for axes in places]
+    named = {label: mark for handles, labels in marks for mark, label in zip(handles, labels, strict=True)}
+    figure.legend(named.values(), named, loc="outside lower center", ncols=len(named), fontsize=8)
     canvas.draw()  # before this no place in the picture is known
     figure.set_layout_engine("none")
     for axes, points in zip(places, panels.values(), strict=True):
@@ -113,7 +116,6 @@ def _marks(axes: Any, points: Sequence[Point]) -> None:
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.margins(0.12)
     axes.grid(alpha=0.25)
-    axes.legend(loc="lower right", fontsize=8)
 
 
 _DPI = 120
@@ -134,10 +136,8 @@ def _short(value: float, position: int) -> str:
 def _name(axes: Any, points: Sequence[Point], renderer: Any) -> None:
     """Put the names beside the marks, where they cover no mark, no other name and not the line."""
     pixels = {point: axes.transData.transform((point.cost, point.score)) for point in points}
-    legend = axes.get_legend().get_window_extent(renderer)
     taken = [_box(x - 5, y - 5, 10, 10) for x, y in pixels.values()]
     taken += [_box(x - 1, y - 1, 2, 2) for x, y in _along(points, pixels)]
-    taken.append(_box(legend.x0, legend.y0, legend.width, legend.height))
     frame = _box(axes.bbox.x0, axes.bbox.y0, axes.bbox.width, axes.bbox.height)
     for point in sorted(points, key=lambda point: (point.is_plain, -point.score)):
         text = axes.annotate(

@@ -76,3 +76,6 @@ def test_names_cover_neither_each_other_nor_the_marks():
     for number, box in enumerate(boxes):
         assert not box.count_overlaps(boxes[number + 1 :])
         assert not any(box.contains(*axes.transData.transform((point.cost, point.score))) for point in points)
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()][:2] == ["plain, at several widths", "others"]
+    assert not legend.get_window_extent(renderer).overlaps(axes.bbox)
