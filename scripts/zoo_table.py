@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -148,15 +149,42 @@ def latencies() -> tuple[list[InferenceSpeed], dict[str, str]]:
     return kept_speeds(LATENCY) if LATENCY.is_file() else ([], {})
 
 
-def pages(compared: dict[str, Comparison]) -> dict[Path, str]:
-    """What stands between the marks on each page."""
+def pages(compared: dict[str, Comparison]) -> dict[tuple[Path, str], str]:
+    """What stands between which marks on which page."""
+    results = ROOT / "docs" / "results.md"
+    sections = ("\n".join(_section(table, comparison)) + "\n" for table, comparison in compared.items())
     return {
-        ROOT / "docs" / "results.md": "\n".join(
-            "\n".join(_section(table, comparison)) + "\n" for table, comparison in compared.items()
-        ),
-        ROOT / "README_cn.md": "\n".join(first_screen(compared[FIRST], CHINESE)) + "\n",
-        ROOT / "README.md": "\n".join(first_screen(compared[FIRST], ENGLISH)) + "\n",
+        (results, "zoo"): "\n".join(sections),
+        (results, "spconv"): "\n".join(learnt("SPConv", compared)) + "\n",
+        (ROOT / "README_cn.md", "zoo"): "\n".join(first_screen(compared[FIRST], CHINESE)) + "\n",
+        (ROOT / "README.md", "zoo"): "\n".join(first_screen(compared[FIRST], ENGLISH)) + "\n",
     }
+
+
+def learnt(operator: str, compared: dict[str, Comparison]) -> Iterator[str]:
+    """What networks with an operator have learnt of the training images, beside the plain network trained alike."""
+    yield _line(["网络", "轮数", "种子", "训练图片，第 1 轮", "训练图片，最后一轮", "测试图片，最后一轮", "比普通网络"])
+    yield "|---|---:|---:|---:|---:|---:|---:|"
+    for comparison in compared.values():
+        plain = comparison.reference
+        own = [it for it in comparison.contenders if any(section.name == operator for section in it.config.operators)]
+        if "ResNet" not in plain.title or not own:
+            continue
+        for contender in [plain, *own]:
+            first, last = (fmean(run.epochs[epoch]["train_top1"] or 0.0 for run in contender.runs) for epoch in (0, -1))
+            gap = "—" if contender is plain else f"{100 * ((contender.top1 or 0) - (plain.top1 or 0)):+.2f}"
+            seeds, epochs = len(contender.runs), contender.config.Global.epochs
+            yield _line(
+                [
+                    _name(contender, ""),
+                    f"{epochs}",
+                    f"{seeds}",
+                    f"{first:.2%}",
+                    f"{last:.2%}",
+                    CHINESE.top1(contender),
+                    gap,
+                ]
+            )
 
 
 def pictures(table: str, comparison: Comparison) -> dict[str, list[Cost]]:
@@ -384,8 +412,8 @@ def _line(cells: Iterable[str]) -> str:
 def main() -> None:
     """Put tables and pictures in their place."""
     compared = tables()
-    for page, text in pages(compared).items():
-        page.write_text(between(page.read_text("utf-8"), "zoo", text), "utf-8")
+    for (page, mark), text in pages(compared).items():
+        page.write_text(between(page.read_text("utf-8"), mark, text), "utf-8")
         print(f"wrote {page.relative_to(ROOT)}")
     for table, comparison in compared.items():
         for name, costs in pictures(table, comparison).items():
