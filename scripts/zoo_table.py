@@ -168,23 +168,14 @@ def learnt(operator: str, compared: dict[str, Comparison]) -> Iterator[str]:
     for comparison in compared.values():
         plain = comparison.reference
         own = [it for it in comparison.contenders if any(section.name == operator for section in it.config.operators)]
-        if "ResNet" not in plain.title or not own:
+        if not own or len({it.data for it in comparison.contenders}) > 1:
             continue
         for contender in [plain, *own]:
-            first, last = (fmean(run.epochs[epoch]["train_top1"] or 0.0 for run in contender.runs) for epoch in (0, -1))
+            learning = [fmean(run.epochs[epoch]["train_top1"] or 0.0 for run in contender.runs) for epoch in (0, -1)]
             gap = "—" if contender is plain else f"{100 * ((contender.top1 or 0) - (plain.top1 or 0)):+.2f}"
-            seeds, epochs = len(contender.runs), contender.config.Global.epochs
-            yield _line(
-                [
-                    _name(contender, ""),
-                    f"{epochs}",
-                    f"{seeds}",
-                    f"{first:.2%}",
-                    f"{last:.2%}",
-                    CHINESE.top1(contender),
-                    gap,
-                ]
-            )
+            seeds, epochs = str(len(contender.runs)), str(contender.config.Global.epochs)
+            trained = [f"{top1:.2%}" for top1 in learning]
+            yield _line([_name(contender, ""), epochs, seeds, *trained, CHINESE.top1(contender), gap])
 
 
 def pictures(table: str, comparison: Comparison) -> dict[str, list[Cost]]:

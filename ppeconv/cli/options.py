@@ -86,10 +86,9 @@ def command_parser(name: str, description: str) -> argparse.ArgumentParser:
 
 def apart(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
     """The overrides that say what becomes of a run that its folder holds already, and the others."""
-    found: tuple[list[str], list[str]] = [], []
-    for setting in overrides:
-        found[setting.partition("=")[0].strip() not in ("Global.checkpoints", "Global.overwrite")].append(setting)
-    return found
+    keys = ("Global.checkpoints", "Global.overwrite")
+    of_the_folder = [setting for setting in overrides if setting.partition("=")[0].strip() in keys]
+    return of_the_folder, [setting for setting in overrides if setting not in of_the_folder]
 
 
 def add_import(parser: argparse.ArgumentParser) -> None:

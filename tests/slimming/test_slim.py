@@ -333,9 +333,7 @@ def test_further_training_that_was_stopped_goes_on(digits_run, made_up_times, tm
     command = ["slim", "--run", str(digits_run.path), "--output", str(out), "--images", "32", "--held-out", "32"]
     command += ["--operators", "GroupConv", "--budget", "0.9", "0.7", "--finetune", "2"]
     command += ["-o", "Global.max_steps=null", "Global.use_visualdl=false"]
-
-    closed = []
-    close = Trainer._close_epoch
+    closed, close = [], Trainer._close_epoch
 
     def stop_after_the_third(trainer):
         close(trainer)
