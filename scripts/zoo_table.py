@@ -45,8 +45,8 @@ FIRST = "main"
 LINES = {"more": "main"}
 """Table without plain networks -> the one whose rows are trained alike; the line of its plain ones stands in both."""
 
-SHORT: dict[Standing, str] = {"better": "胜", "level": "平", "worse": "负", "outside": "比不出"}
-"""In a narrow cell."""
+OUTSIDE = "比不出（超出了线的两头）"
+"""What those are that no plain network can be compared with."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class Words:
             return "—"
         if verdict.margin is None:
             return self.beyond[verdict.standing]
-        return f"{self.standing[verdict.standing]} {100 * verdict.margin:+.2f}"
+        return f"{self.standing[verdict.standing]} {_margin(verdict)}"
 
     def top1(self, contender: Contender) -> str:
         """The mean, and of several seeds the range."""
@@ -276,8 +276,9 @@ def _plainly(comparison: Comparison) -> Iterator[str]:
         + (f"。差别不超过 {noise:.2f} 点的算平。" if noise else "。")
     )
     yield f"- 普通网络的线：{'、'.join(it.title for it in line)}；在它们之间按代价的对数插值，不外推。"
-    for cost in comparison.costs[:2]:
-        yield from _at_equal_counts(comparison, cost)
+    for cost in comparison.costs:
+        if not cost.batch_size:
+            yield from _at_equal_counts(comparison, cost)
     if comparison.speeds:
         yield from _at_equal_latency(comparison)
     else:
@@ -289,14 +290,13 @@ def _at_equal_counts(comparison: Comparison, cost: Cost) -> Iterator[str]:
     groups: dict[Standing, list[str]] = {"better": [], "level": [], "worse": [], "outside": []}
     for contender in comparison.contenders:
         if verdict := comparison.verdict(contender, cost):
-            margin = "" if verdict.margin is None else f" {100 * verdict.margin:+.2f}"
-            groups[verdict.standing].append(comparison.titles[contender.name] + margin)
+            groups[verdict.standing].append(f"{comparison.titles[contender.name]} {_margin(verdict)}".rstrip())
     if any(groups.values()):
         yield (
             f"- **{'同样多的参数' if cost.name == 'parameters' else '同样的 MACs'}**："
             f"胜过窄的普通网络：{_listed(groups['better'])}；"
             f"相当：{_listed(groups['level'])}；不如：{_listed(groups['worse'])}"
-            + (f"；比不出（超出了线的两头）：{_listed(groups['outside'])}" if groups["outside"] else "")
+            + (f"；{OUTSIDE}：{_listed(groups['outside'])}" if groups["outside"] else "")
             + "。"
         )
 
@@ -304,18 +304,18 @@ def _at_equal_counts(comparison: Comparison, cost: Cost) -> Iterator[str]:
 def _at_equal_latency(comparison: Comparison) -> Iterator[str]:
     """On which runtimes and at which batch sizes each is better than a narrower plain network as fast."""
     places = [cost for cost in comparison.costs if cost.batch_size and cost.runtime != FASTEST]
-    groups: dict[str, list[str]] = {"都胜过": [], "有的地方胜过": [], "都不胜过": [], "比不出（超出了线的两头）": []}
+    groups: dict[str, list[str]] = {"都胜过": [], "有的地方胜过": [], "都不胜过": [], OUTSIDE: []}
     rows = []
     for contender in comparison.contenders:
         verdicts = [comparison.verdict(contender, cost) for cost in places]
         if not any(verdicts):
             continue
-        told = [cost for cost, it in zip(places, verdicts, strict=True) if it and it.standing != "outside"]
-        better = [cost for cost, it in zip(places, verdicts, strict=True) if it and it.standing == "better"]
+        told = [(cost, it) for cost, it in zip(places, verdicts, strict=True) if it and it.standing != "outside"]
+        better = [cost for cost, it in told if it.standing == "better"]
         title = comparison.titles[contender.name]
         if not told:
-            groups["比不出（超出了线的两头）"].append(title)
-        elif better and better != told:
+            groups[OUTSIDE].append(title)
+        elif 0 < len(better) < len(told):
             groups["有的地方胜过"].append(f"{title}（{_places(better, places)}）")
         else:
             groups["都胜过" if better else "都不胜过"].append(title)
@@ -348,12 +348,18 @@ def _places(costs: list[Cost], of: Sequence[Cost] = ()) -> str:
 
 
 def _in_short(verdict: Verdict | None) -> str:
+    """A narrow cell: the margin alone, bold where it is better; a word where there is none."""
     if verdict is None:
         return "—"
-    margin = "" if verdict.margin is None else f"{100 * verdict.margin:+.2f}"
-    if verdict.standing == "better":
-        return f"**{margin or SHORT['better']}**"
-    return f"{SHORT['level']} {margin}" if verdict.standing == "level" else margin or SHORT[verdict.standing]
+    word, margin = {**CHINESE.beyond, **CHINESE.standing}[verdict.standing], _margin(verdict)
+    if not margin:
+        return word
+    return {"better": f"**{margin}**", "level": f"{word} {margin}"}.get(verdict.standing, margin)
+
+
+def _margin(verdict: Verdict) -> str:
+    """In points; empty where there is none."""
+    return "" if verdict.margin is None else f"{100 * verdict.margin:+.2f}"
 
 
 def _fastest(comparison: Comparison) -> list[Cost]:
