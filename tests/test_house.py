@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from ppeconv.backbones.protocol import Backbone
+from tests.support.processes import python
 
 ROOT = Path(__file__).parent.parent
 LEVELS = [
@@ -119,17 +120,6 @@ def test_any_width_knows_no_network():
         and (node.module or "").startswith(("ppeconv.backbones", "ppeconv.networks"))
     }
     assert named <= {"ppeconv.backbones.protocol", "ppeconv.backbones.width"}
-
-
-def python(code, **environment):
-    return subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", code],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT), **environment},
-        check=False,
-    )
 
 
 def test_importing_ppeconv_does_not_import_paddle():

@@ -25,6 +25,18 @@ from ppeconv.errors import UserError
 ROOT = Path(__file__).parents[2]
 
 
+def python(code, *arguments, **environment):
+    """What a fresh interpreter makes of this code, with hardly anything of this one's environment."""
+    return subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT), **environment},
+        check=False,
+    )
+
+
 def launch(program, *arguments, log, options=("--nproc_per_node", "2")):
     """The launcher at work on a program; its output is that of the first process."""
     command = [sys.executable, "-W", "ignore", "-m", "paddle.distributed.launch", *options, "--log_dir", log]
