@@ -35,8 +35,8 @@ TITLES = {
     "long": "ResNet20，30 轮，bf16",
     "more": "ResNet20，其余算子，12 轮",
     "wide": "ResNet20，两倍通道，5 轮",
-    "source003": "ResNet18，64x64，一个公开的 SPConv 复现的做法，10 轮",
-    "side64": "ResNet18，64x64，其余各表的训练方法，10 轮",
+    "source003": "ResNet18，64x64，一个公开的 SPConv 复现的做法，10 轮，bf16",
+    "side64": "ResNet18，64x64，其余各表的训练方法，10 轮，bf16",
 }
 CURVES = "source003", "side64"
 """Tables whose trainings are drawn epoch by epoch."""
