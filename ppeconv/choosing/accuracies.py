@@ -27,6 +27,10 @@ class Accuracy:
     seeds: tuple[int, ...]
 
 
+_OF_THE_TRAINING = "epochs", "max_steps", "early_stop", "update_freq", "auto_scale_lr", "ema"
+"""Keys of the section Global on which accuracies depend."""
+
+
 def accuracies(host: Host, candidates: Sequence[Candidate], folder: Path = FOLDER) -> dict[Candidate, Accuracy]:
     """Those of the candidates that have records, all trained alike, as others cannot be compared.
 
@@ -65,9 +69,20 @@ def _task(config: Mapping[str, Any]) -> tuple[Any, ...]:
 
 def recipe(config: Mapping[str, Any]) -> str:
     """The same for two configs by which networks are trained alike; else accuracies say nothing of the network."""
-    length = [config["Global"][key] for key in ("epochs", "max_steps")]
-    parts = {section: config[section] for section in ("Optimizer", "Loss", "DataLoader")}
-    return json.dumps([*length, parts], sort_keys=True, default=str)
+    settings, arch, operators = config["Global"], config["Arch"], config["Operator"] or []
+    inits = {operator.get("init") for operator in (operators if isinstance(operators, list) else [operators])}
+    parts: dict[str, Any] = {section: config[section] for section in ("Optimizer", "Loss")}
+    parts |= {key: settings[key] for key in _OF_THE_TRAINING}
+    parts["data"] = {"image_size": config["DataLoader"]["image_size"], **_sides(config)}
+    parts["start"] = [bool(settings["pretrained_model"]), bool(arch["pretrained"]), arch["init"], "from_dense" in inits]
+    parts["frozen"], parts["precision"] = arch["freeze"], config["AMP"]["use_amp"] and config["AMP"]
+    return json.dumps(parts, sort_keys=True, default=str)
+
+
+def _sides(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Both sides of the data, whoever prepares the batches."""
+    sides = {side: config["DataLoader"][side] for side in ("Train", "Eval")}
+    return {side: {key: value for key, value in of.items() if key != "loader"} for side, of in sides.items()}
 
 
 def _recipe(record: Record) -> str:

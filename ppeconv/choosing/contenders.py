@@ -17,18 +17,19 @@ from ppeconv.benchmark.networks import Network
 from ppeconv.choosing.accuracies import recipe
 from ppeconv.choosing.candidates import network_facts
 from ppeconv.config import Config
+from ppeconv.data.datasets import FileSet
+from ppeconv.engine import checkpoint
 from ppeconv.engine.results import read_results
 from ppeconv.engine.run import Run
+from ppeconv.engine.trainer import Progress
 from ppeconv.errors import UserError, nearest
 from ppeconv.experiment import speed
 from ppeconv.experiment.parts import Parts
 from ppeconv.pretrained.record import Record
 from ppeconv.pretrained.weights import FOLDER, PREFIX, is_zoo, record_folders
+from ppeconv.registry import DATASETS
 from ppeconv.schema.values import on_one_line
-from ppeconv.zoo.rows import Job, read_jobs
-
-ALL = "all"
-"""In place of the name of a row of the zoo, or of a table: every row."""
+from ppeconv.zoo.rows import Job, named_images, read_jobs
 
 Epochs = list[dict[str, float | None]]
 
@@ -67,7 +68,7 @@ class Contender:
     config: Config
     """That of the first run, image shape and classes filled in."""
     data: str | None
-    """The evaluation images, told by their checksum; None of run folders, which have none."""
+    """The evaluation images, told by their checksum; None of files, and of what is not on this machine."""
     runs: tuple[Trained, ...]
     """None of a row that is not trained yet."""
 
@@ -137,6 +138,17 @@ class Contender:
         """The same for two that were trained alike; with another recipe accuracies say nothing of the network."""
         return recipe(self.config.model_dump())
 
+    @property
+    def is_of_folder(self) -> bool:
+        """Whether it is a run folder, not a row of the zoo."""
+        return any(run.folder for run in self.runs)
+
+    @cached_property
+    def training(self) -> tuple[Any, ...]:
+        """All but the seed on which the weights of a run depend: network, recipe, start, epochs so far."""
+        start = self.config.Global.pretrained_model, self.config.Arch.pretrained
+        return self.facts, self.recipe, start, [len(run.epochs) for run in self.runs]
+
     @cached_property
     def network(self) -> Network:
         """To be counted and measured, with trained weights where there are any.
@@ -166,24 +178,21 @@ class Contender:
     @property
     def images(self) -> str:
         """The data set that it was evaluated on, as the config says."""
-        dataset = self.config.DataLoader.Eval.dataset
-        own = {key: dataset.arguments[key] for key in ("image_root", "val_ratio") if dataset.arguments.get(key)}
-        return _with(dataset.name, own)
+        dataset, root = self.config.DataLoader.Eval.dataset, self.config.Global.data_root
+        of_files = issubclass(DATASETS.get(dataset.name), FileSet)
+        return _with(dataset.name, {**dataset.arguments, **({"data_root": root} if of_files and root else {})})
 
     @property
     def unfinished(self) -> list[Trained]:
-        """Runs with fewer epochs than the config says, unless it lets them end early."""
-        settings = self.config.Global
-        if settings.max_steps or settings.early_stop:
-            return []
-        return [run for run in self.runs if run.folder and len(run.epochs) < settings.epochs]
+        """Runs that have not come to the end that the config sets them."""
+        return [run for run in self.runs if run.folder and not _is_finished(run.folder, run.epochs, self.config)]
 
 
 def contenders(sources: Sequence[str], records: Path = FOLDER, tables: Path | None = None) -> list[Contender]:
     """What is to be compared, in the order given; runs that differ in their seed alone are one.
 
     Args:
-        sources: run folders; "zoo:" and the name of a row or a table of the zoo, or "zoo:all".
+        sources: run folders; "zoo:" and the name of a row or a table of the zoo.
         records: folder of the zoo's records.
         tables: folder of the zoo's tables of epochs, `<row>_seed<N>.csv`; without it a record has no epochs but the
             last.
@@ -242,9 +251,9 @@ def _require_same_images(found: Sequence[Contender]) -> None:
 
 def _of_zoo(name: str, records: Path, tables: Path | None) -> list[Contender]:
     jobs = read_jobs()
-    chosen = [job for job in jobs if name in (ALL, job.row.name, job.row.table)]
+    chosen = [job for job in jobs if name in (job.row.name, job.row.table)]
     if not chosen:
-        known = [ALL, *(job.row.table for job in jobs), *(job.row.name for job in jobs)]
+        known = [*(job.row.table for job in jobs), *(job.row.name for job in jobs)]
         raise UserError(f"the zoo has neither a row nor a table {name!r}{nearest(name, dict.fromkeys(known))}")
     rows: dict[str, list[Job]] = {}
     for job in chosen:
@@ -288,9 +297,37 @@ def _epochs(record: Record, table: Path | None) -> Epochs:
 
 def _of_run(folder: str) -> Contender:
     run = Run(folder)
-    config = configs.load(run.saved_config())
-    trained = Trained(config.Global.seed, read_results(run.path / "results.csv"), run.path)
-    return Contender(run.path.resolve().name, config, None, (trained,))
+    parts = Parts.of_run(run)
+    trained = Trained(parts.config.Global.seed, read_results(run.path / "results.csv"), run.path)
+    return Contender(run.path.resolve().name, parts.config, _evaluation_images(parts), (trained,))
+
+
+def _evaluation_images(parts: Parts) -> str | None:
+    """Their name by their checksum, where they are on this machine and no files of their own."""
+    try:
+        digest = parts.images_digest("test")
+    except UserError:
+        return None
+    return digest and named_images(digest, parts.config.DataLoader.Eval.dataset.name)
+
+
+def _is_finished(folder: Path, epochs: Epochs, config: Config) -> bool:
+    """Whether a run has all its epochs, or ended before as its config lets it."""
+    settings = config.Global
+    if len(epochs) >= settings.epochs:
+        return True
+    known = [epoch["eval_top1"] for epoch in epochs if epoch["eval_top1"] is not None]
+    if settings.early_stop and known and len(known) - 1 - known.index(max(known)) >= settings.early_stop:
+        return True
+    return settings.max_steps is not None and (_steps(folder) or settings.max_steps) >= settings.max_steps
+
+
+def _steps(folder: Path) -> int | None:
+    """Updates until the newest checkpoint of a run, where it can be read."""
+    try:
+        return Progress.of(checkpoint.read(Run(folder).latest.with_suffix(".pdstates"))["progress"]).step
+    except (UserError, LookupError, TypeError, ValueError, AttributeError):
+        return None
 
 
 def _place(contender: Contender) -> str:
@@ -300,17 +337,27 @@ def _place(contender: Contender) -> str:
 
 def _joined(found: Sequence[Contender]) -> list[Contender]:
     """Runs that differ in their seed alone as one, and names that differ from each other."""
-    alike: dict[Any, list[Contender]] = {}
+    groups: list[list[Contender]] = []
     for contender in found:
-        of_zoo = not any(run.folder for run in contender.runs)
-        key = contender.name if of_zoo else (contender.facts, contender.recipe)
-        alike.setdefault(key, []).append(contender)
+        alike = next((group for group in groups if _is_another_seed(contender, group)), None)
+        if alike is None:
+            groups.append([contender])
+        else:
+            alike.append(contender)
     joined = [
         replace(group[0], name=_shared([it.name for it in group]), runs=tuple(run for it in group for run in it.runs))
-        for group in alike.values()
+        for group in groups
     ]
     times = Counter(contender.name for contender in joined)
     return [it if times[it.name] == 1 else replace(it, name=_place(it)) for it in joined]
+
+
+def _is_another_seed(contender: Contender, group: Sequence[Contender]) -> bool:
+    """Whether a run folder holds what those of a group do, trained alike as far, with a seed that none of them has."""
+    if not (contender.is_of_folder and group[0].is_of_folder):
+        return False
+    seeds = {it.runs[0].seed for it in group}
+    return contender.runs[0].seed not in seeds and contender.training == group[0].training
 
 
 def _shared(names: Sequence[str]) -> str:

@@ -42,7 +42,7 @@ def parser() -> argparse.ArgumentParser:
         type=path,
         metavar="RUN",
         help="run folders (those of one network with several seeds become one row); zoo:NAME for a row or a table of "
-        "the zoo, such as zoo:resnet20_spconv or zoo:main, and zoo:all for every row",
+        "the zoo, such as zoo:resnet20_spconv or zoo:main",
     )
     add_sitting(parser, rounds=5)
     add_batch_sizes(parser, "1 and 64")
@@ -83,12 +83,12 @@ def run(arguments: argparse.Namespace) -> None:
     comparison = Comparison(compared, [] if arguments.no_latency else _speeds(compared, arguments))
     table = [_cells(comparison, contender) for contender in comparison.contenders]
     names, rows = list(table[0]), [list(cells.values()) for cells in table]
+    print(aligned(names, rows))
+    print(*_explained(comparison), sep="\n")
     if arguments.csv:
         write_to(arguments.csv, lambda file: write_csv(comparison.rows(), file, facts))
     if arguments.markdown:
         write_to(arguments.markdown, lambda file: _write_text(file, as_markdown(names, rows)))
-    print(aligned(names, rows))
-    print(*_explained(comparison), sep="\n")
     if arguments.plots:
         write_to(arguments.plots, lambda folder: _draw(comparison, Path(folder)))
     if arguments.curves:
@@ -103,7 +103,16 @@ def _notes(compared: Sequence[Contender]) -> Iterator[str]:
         for run in contender.unfinished:
             yield f"{run.folder} is unfinished: {len(run.epochs)} of {contender.config.Global.epochs} epochs"
     if len({contender.recipe for contender in compared if contender.top1 is not None}) > 1:
-        yield "these were not all trained alike (epochs, optimizer, loss or data), which accuracies depend on, too"
+        yield (
+            "these were not all trained alike (epochs, optimizer, loss, data, precision or starting weights), which "
+            "accuracies depend on, too"
+        )
+    unknown = [contender.name for contender in compared if contender.is_of_folder and contender.data is None]
+    if unknown and any(contender.data for contender in compared):
+        yield (
+            f"the evaluation images of {', '.join(unknown)} are not on this machine; whether they are those of the "
+            "others is not known"
+        )
 
 
 def _speeds(compared: Sequence[Contender], arguments: argparse.Namespace) -> list[InferenceSpeed]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping
 from copy import copy
 from dataclasses import dataclass, field, replace
@@ -15,7 +16,7 @@ from ppeconv.config import Config, load, with_values
 from ppeconv.config.sections import SplitSection
 from ppeconv.data.batches import Batches, Pipeline
 from ppeconv.data.classes import check_labels, class_names, match_classes
-from ppeconv.data.datasets import DataSet, data_root
+from ppeconv.data.datasets import ArraySet, DataSet, data_root
 from ppeconv.data.transforms import Operation, sized
 from ppeconv.deployment.images import BATCH, plain_batches
 from ppeconv.engine import distributed
@@ -98,6 +99,11 @@ class DataParts:
         if names:
             match_classes(dataset, names, "training" if split == "train" else "evaluation")
         return dataset
+
+    def images_digest(self, split: str) -> str | None:
+        """SHA-256 of the pixels of "train" or "test"; None of images that are files of their own."""
+        dataset = self._as_it_is(split)
+        return hashlib.sha256(dataset.arrays[0].tobytes()).hexdigest() if isinstance(dataset, ArraySet) else None
 
     def transforms(self, split: str) -> list[Operation]:
         """The transforms of "train" or "test", each with its size."""

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import importlib.metadata
 import platform
 import shutil
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import paddle
@@ -22,7 +20,7 @@ from ppeconv.engine.run import Run
 from ppeconv.engine.weights import load_weights, write_weights
 from ppeconv.experiment.parts import Parts
 from ppeconv.pretrained.record import Record
-from ppeconv.zoo.rows import Job, known_images
+from ppeconv.zoo.rows import Job, named_images
 
 WIDTHS = 10
 """At how many widths an any-width network is evaluated."""
@@ -54,8 +52,7 @@ def _record(job: Job, run: Run, parts: Parts, model: paddle.nn.Layer, source: st
     best = max(epochs, key=lambda epoch: float(epoch["eval_top1"] or 0))
     counts = count(model, [1, *config.Infer.image_shape])
     states = checkpoint.read(run.latest.with_name("latest.pdstates"))
-    evaluated: Any = parts.dataset("test")  # one that is in memory
-    images = hashlib.sha256(evaluated.arrays[0].tobytes()).hexdigest()
+    images = str(parts.images_digest("test"))  # the zoo's data sets are in memory
     return Record(
         job.row.name,
         job.row.table,
@@ -67,7 +64,7 @@ def _record(job: Job, run: Run, parts: Parts, model: paddle.nn.Layer, source: st
         counts.params,
         counts.macs,
         round(sum(float(epoch["seconds"]) for epoch in epochs), 1),
-        known_images().get(images, f"{config.DataLoader.Eval.dataset.name} (unknown images)"),
+        named_images(images, config.DataLoader.Eval.dataset.name),
         images,
         source,
         versions(),

@@ -77,9 +77,9 @@ def chosen(jobs: Sequence[Job], names: Sequence[str]) -> list[Job]:
     return [job for job in jobs if not names or {job.row.name, job.name} & set(names)]
 
 
-def known_images(file: Path = ROWS) -> dict[str, str]:
-    """Checksums of evaluation images that are not the published ones, with their names."""
-    return _content(file)["images"]
+def named_images(digest: str, dataset: str, file: Path = ROWS) -> str:
+    """What evaluation images of a checksum are called: some are known to be, or not to be, the published ones."""
+    return _content(file)["images"].get(digest, f"{dataset} (unknown images, {digest[:12]})")
 
 
 def _content(file: Path) -> dict[str, Any]:

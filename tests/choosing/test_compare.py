@@ -1,6 +1,7 @@
 """Trained networks compared: what they are made of, how they are judged, and the command."""
 
 import csv
+import shutil
 from dataclasses import asdict
 
 import pytest
@@ -10,6 +11,7 @@ from ppeconv.choosing import comparison
 from ppeconv.choosing.comparison import Comparison
 from ppeconv.choosing.contenders import contenders, plain_widths, reference
 from ppeconv.choosing.sittings import How
+from ppeconv.data.datasets import Digits
 from tests.support.records import COSTS, made_up_contenders, speed, write_records
 from tests.support.runs import call, trained_run
 
@@ -162,14 +164,88 @@ def test_runs_that_differ_in_the_seed_are_one(runs):
     assert split.network.name == "split"
 
 
+def copied(run, folder, *changes):
+    """A run's folder once more, with other words in its config."""
+    shutil.copytree(run, folder)
+    text = (folder / "config.yaml").read_text("utf-8")
+    for before, after in changes:
+        assert before in text
+        text = text.replace(before, after)
+    (folder / "config.yaml").write_text(text, "utf-8")
+    return folder
+
+
+def test_runs_that_differ_in_more_than_the_seed_are_not_one(runs, tmp_path):
+    tuned = "pretrained_model: null", "pretrained_model: weights.pdparams"
+    sources = [
+        runs[0],
+        copied(runs[0], tmp_path / "copy"),
+        copied(runs[1], tmp_path / "tuned", tuned),
+        copied(runs[1], tmp_path / "averaged", ("ema: null", "ema: 0.9")),
+        copied(runs[1], tmp_path / "frozen", ("freeze: []", "freeze: [conv1.*]")),
+        copied(runs[1], tmp_path / "paddle", ("init: reference", "init: paddle")),
+        copied(runs[1], tmp_path / "bf16", ("use_amp: false", "use_amp: true")),
+        copied(runs[1], tmp_path / "half", ("max_steps: 2", "max_steps: null"), ("epochs: 1", "epochs: 9")),
+        copied(runs[1], tmp_path / "workers", ("num_workers: 0", "num_workers: 2")),
+    ]
+    found = contenders(list(map(str, sources)))
+    assert [len(it.runs) for it in found] == [2, 1, 1, 1, 1, 1, 1, 1]  # the one with workers is the other seed
+    assert {it.recipe == found[0].recipe for it in found[2:]} == {False}
+    assert found[1].recipe == found[0].recipe
+
+
+def test_what_let_a_run_end_early_finishes_it(runs, tmp_path):
+    def unfinished(name, *changes):
+        (found,) = contenders([str(copied(runs[2], tmp_path / name, ("epochs: 1", "epochs: 9"), *changes))])
+        return bool(found.unfinished)
+
+    assert not unfinished("all_steps")
+    assert unfinished("fewer_steps", ("max_steps: 2", "max_steps: 3"))
+    assert unfinished("patient", ("max_steps: 2", "max_steps: null"), ("early_stop: null", "early_stop: 1"))
+    table = tmp_path / "patient" / "results.csv"
+    head, row = table.read_text("utf-8").splitlines()
+    worse = dict(zip(head.split(","), row.split(","), strict=True)) | {"epoch": "2", "eval_top1": "0"}
+    table.write_text("\n".join([head, row, ",".join(worse.values())]), "utf-8")
+    (found,) = contenders([str(tmp_path / "patient")])
+    assert not found.unfinished
+
+
 def test_a_run_named_twice_is_refused(runs):
     with pytest.raises(UserError, match="split_seed1 is named twice"):
         contenders([str(runs[0]), f"{runs[0]}/../split_seed1"])
 
 
 def test_other_images_are_refused(runs, records):
-    with pytest.raises(UserError, match=r"different evaluation images cannot be compared \(Digits: plain; Made up: re"):
+    words = r"different evaluation images cannot be compared \(Digits \(unknown images, \w+\): plain; Made up: re"
+    with pytest.raises(UserError, match=words):
         contenders([str(runs[2]), "zoo:resnet20"], records)
+
+
+def test_other_images_under_the_same_name_are_refused(runs, tmp_path, monkeypatch):
+    load = Digits.load
+
+    def others(dataset):
+        images, labels = load(dataset)
+        return (16 - images if dataset.root.name == "others" else images), labels
+
+    monkeypatch.setattr(Digits, "load", others)
+    elsewhere = copied(runs[2], tmp_path / "elsewhere", ("data_root: null", f"data_root: {tmp_path / 'others'}"))
+    with pytest.raises(UserError, match="different evaluation images"):
+        contenders([str(runs[0]), str(elsewhere)])
+
+
+def test_images_that_are_not_here_are_told(runs, tmp_path, capsys, monkeypatch):
+    load = Digits.load
+
+    def here_or_not(dataset):
+        if dataset.root.name == "away":
+            raise UserError("it is not here")
+        return load(dataset)
+
+    monkeypatch.setattr(Digits, "load", here_or_not)
+    away = copied(runs[2], tmp_path / "gone", ("data_root: null", f"data_root: {tmp_path / 'away'}"))
+    code, _, errors = call(capsys, "compare", runs[0], away, "--no-latency")
+    assert (code, "the evaluation images of gone are not on this machine" in errors) == (0, True), errors
 
 
 def test_an_unfinished_run_is_told(runs, tmp_path, capsys):
