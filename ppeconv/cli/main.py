@@ -1,11 +1,12 @@
 """Dispatch to the commands.
 
 Exit codes: 0, done; 1, done but for images that cannot be read, which are named at the end; 2, bad input, said in one
-sentence; 130, 143, 129, stopped by Ctrl-C, SIGTERM, SIGHUP.
+sentence; 130, 143, 129, stopped by Ctrl-C, SIGTERM, SIGHUP; 141, ended as nobody reads the output any more.
 """
 
 from __future__ import annotations
 
+import errno
 import importlib
 import io
 import os
@@ -43,7 +44,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             import_paddle()
             for module in getattr(options, "modules", []):
                 _import_module(module)
-            return command.run(options) or 0
+            code = command.run(options) or 0
+            print(end="", flush=True)
+            return code
     except Stopped as stopped:
         print(f"ppeconv: {stopped}", file=sys.stderr)
         return stopped.exit_code
@@ -57,9 +60,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 2
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader, such as head, has seen enough
-    return 0
+    except BrokenPipeError:  # the reader, such as head, has seen enough
+        _drop_output()
+        return 128 + 13  # SIGPIPE, as for any program
+    except OSError as error:
+        if error.filename is not None or error.errno != errno.ENOSPC:
+            raise
+        _drop_output()
+        print(f"ppeconv: error: cannot write the output: {error.strerror}", file=sys.stderr)
+        return 2
+
+
+def _drop_output() -> None:
+    """Let nothing that is still to be written fail once more when the interpreter ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _write_any_text() -> None:

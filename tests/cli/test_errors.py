@@ -3,6 +3,7 @@
 import io
 import os
 import pickle
+import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -417,6 +418,18 @@ def test_a_console_that_is_not_utf8(monkeypatch):
     output, errors = (stream.buffer.getvalue() for stream in console.values() if not stream.flush())
     assert b"\\u8f93\\u51fa/lenet_spconv_digits holds best_model" in output
     assert b"there is no config \\u732b.yaml" in errors
+
+
+@pytest.mark.parametrize(
+    ("reader", "code", "words"),
+    [("| true", 141, b""), ("> /dev/full", 2, b"cannot write the output: No space left on device")],
+)
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
+def test_an_output_that_takes_no_more(reader, code, words):
+    tool = Path(__file__).parents[2] / "tools" / "list.py"
+    line = f"'{sys.executable}' -W ignore '{tool}' operators {reader}; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", line], capture_output=True, check=False)
+    assert (done.returncode, words in done.stderr, b"Traceback" in done.stderr) == (code, True, False), done.stderr
 
 
 def test_too_little_memory_is_a_sentence(capsys, monkeypatch):
