@@ -10,9 +10,10 @@ from types import BuiltinFunctionType, ModuleType
 from typing import Any
 
 import paddle
-from paddle import nn
+from paddle import Tensor, nn
 
 from ppeconv import backend
+from ppeconv.errors import UserError
 
 ARITHMETIC = {
     **{f"__{prefix}{name}__": name for name in ("add", "sub", "mul", "truediv") for prefix in ("", "r")},
@@ -96,6 +97,27 @@ def input_shapes(model: nn.Layer, some: Iterable[nn.Layer], image_shape: Sequenc
         with stock(model), paddle.no_grad():
             model(paddle.zeros([1, *image_shape]))
     return shapes
+
+
+def require_fit(model: nn.Layer, shape: Sequence[int], name: str | None = None) -> Any:
+    """What a network in eval mode gives for one black image of a shape [C, H, W].
+
+    Raises:
+        UserError: the network, which is called `name` or by its class, does not take such images.
+    """
+    what = f"{name or type(model).__name__} does not take images of {list(shape)}"
+    paths = {id(layer): path for path, layer in model.named_sublayers(include_self=True)}
+
+    def refuse_empty(layer: nn.Layer, output: Any) -> None:
+        if isinstance(output, Tensor) and 0 in output.shape:
+            raise UserError(f"{what}: they are too small, nothing is left of them behind its layer {paths[id(layer)]}")
+
+    try:
+        with evaluating(model), layers(model, lambda layer: None, refuse_empty), paddle.no_grad():
+            return model(paddle.zeros([1, *shape]))
+    except (ValueError, OSError, RuntimeError, ArithmeticError) as error:  # what Paddle's kernels raise
+        reason = str(error).strip().partition("\n")[0].removeprefix("(InvalidArgument) ")
+        raise UserError(f"{what}: {reason}") from None
 
 
 @contextmanager

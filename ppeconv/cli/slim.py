@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ppeconv.cli.options import ZOO, add_search, add_turns, apart, command_parser, each, of, path
 from ppeconv.domains import Count, Positive, ShareOrAll
-from ppeconv.engine.interrupt import Stopped
+from ppeconv.engine.interrupt import advising
 from ppeconv.errors import UserError
 
 if TYPE_CHECKING:
@@ -27,13 +27,19 @@ def parser() -> argparse.ArgumentParser:
     budget = parser.add_mutually_exclusive_group(required=True)
     budget.add_argument(
         "--budget",
+        action="extend",
         nargs="+",
         type=of(ShareOrAll),
         metavar="SHARE",
         help="latency that there is, as a share of the network's own, such as 0.5; several make a folder each",
     )
     budget.add_argument(
-        "--budget-ms", nargs="+", type=of(Positive), metavar="MS", help="latency that there is, in milliseconds"
+        "--budget-ms",
+        action="extend",
+        nargs="+",
+        type=of(Positive),
+        metavar="MS",
+        help="latency that there is, in milliseconds",
     )
     parser.add_argument("--output", type=path, metavar="DIR", help="folder (default: <Global.output_dir>/<name>_slim)")
     parser.add_argument("--runtime", default="paddle", metavar="RUNTIME", help="what it will run on (default paddle)")
@@ -79,22 +85,19 @@ def run(arguments: argparse.Namespace) -> None:
         images=arguments.images,
         held_out=arguments.held_out,
         measurements=arguments.measurements,
+        overwrite=_overwrites(of_the_training),
     )
-    try:
-        with job.alone():
-            _slim(job, arguments, of_the_training)
-    except Stopped as stopped:
-        stopped.advice = stopped.advice or "the same command goes on"
-        raise
+    with advising("the same command goes on"), job.alone():
+        _slim(job, arguments, of_the_training)
 
 
 def _slim(job: SlimRun, arguments: argparse.Namespace, of_the_training: Sequence[str]) -> None:
     """Make a network for each budget, and train it where that is asked for."""
     measured = job.measurements()
-    budgets = [(f"{share:.12g}", share * measured.plain_ms) for share in arguments.budget or ()]
-    budgets += [(f"{value:.12g}ms", value) for value in arguments.budget_ms or ()]
+    budgets = {f"{share:.12g}": share * measured.plain_ms for share in arguments.budget or ()}
+    budgets |= {f"{value:.12g}ms": value for value in arguments.budget_ms or ()}
     results, refusals = [], []
-    for label, value in budgets:
+    for label, value in budgets.items():
         try:
             results.append(job.result(measured, value, label, arguments.finetune))
         except UserError as error:
@@ -102,16 +105,25 @@ def _slim(job: SlimRun, arguments: argparse.Namespace, of_the_training: Sequence
     for found in results:
         print(f"\n{found.folder}: {found.slimmed}\n{found.folder / 'report.md'}")
         if arguments.finetune:
-            _train(found.folder / "config.yaml", of_the_training)
+            try:
+                _train(found.folder / "config.yaml", of_the_training)
+            except UserError as error:
+                refusals.append(str(error))
     if refusals:
         raise UserError("; ".join(refusals))
+
+
+def _overwrites(settings: Sequence[str]) -> bool:
+    """Whether overrides ask for it."""
+    from ppeconv.config.overrides import override
+
+    values: dict[str, Any] = {}
+    override(values, settings)
+    return bool(values.get("Global", {}).get("overwrite"))
 
 
 def _train(config: Path, of_the_training: Sequence[str]) -> None:
     from ppeconv.experiment import Experiment
 
-    try:
+    with advising("the same command goes on with -o Global.checkpoints=auto"):
         Experiment(str(config), of_the_training).train()
-    except Stopped as stopped:
-        stopped.advice = "the same command goes on with -o Global.checkpoints=auto"
-        raise

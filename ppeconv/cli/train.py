@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from ppeconv.cli.options import apart, command_parser, path
-from ppeconv.engine.interrupt import Stopped
+from ppeconv.engine.interrupt import advising
 
 
 def parser() -> argparse.ArgumentParser:
@@ -25,11 +25,8 @@ def run(arguments: argparse.Namespace) -> None:
     from ppeconv.experiment import Experiment
 
     experiment = Experiment(arguments.config, arguments.override)
-    try:
+    with advising(f"go on with: {_again(arguments)}"):
         experiment.train()
-    except Stopped as stopped:
-        stopped.advice = f"go on with: {_again(arguments)}"
-        raise
 
 
 def _again(arguments: argparse.Namespace) -> str:

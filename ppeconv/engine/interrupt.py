@@ -71,14 +71,34 @@ def listening() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        spoken = isinstance(error, UserError) and not isinstance(error, WorkersLost)
-        if _Asked.number and not spoken:  # Paddle's C++ code gives an error of its own for what was raised through it
-            raise Stopped(_Asked.number) from error
+        if stopped := _behind(error):
+            raise stopped from error
         raise
     finally:
         _Asked.number = 0
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _behind(error: Exception) -> Stopped | None:
+    """The signal for which Paddle's C++ code has an error of its own, as it was raised through it."""
+    spoken = isinstance(error, UserError) and not isinstance(error, WorkersLost)
+    return Stopped(_Asked.number) if _Asked.number and not spoken else None
+
+
+@contextmanager
+def advising(advice: str) -> Iterator[None]:
+    """Who stops this process meanwhile is told what to do then, unless what is stopped knows better."""
+    try:
+        yield
+    except Stopped as stopped:
+        stopped.advice = stopped.advice or advice
+        raise
+    except Exception as error:
+        if signalled := _behind(error):
+            signalled.advice = advice
+            raise signalled from error
+        raise
 
 
 @contextmanager

@@ -10,8 +10,8 @@ import paddle.nn.functional as F
 from paddle import Tensor, nn
 
 from ppeconv.domains import FilePath, Positive, ShareOrNone, Temperature
-from ppeconv.engine.fit import require_fit
 from ppeconv.errors import UserError
+from ppeconv.observe import require_fit
 from ppeconv.registry import LOSSES
 
 

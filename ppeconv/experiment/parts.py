@@ -19,7 +19,6 @@ from ppeconv.engine.anywidth import AnyWidthStep, calibrate_on
 from ppeconv.engine.average import WeightAverage
 from ppeconv.engine.evaluator import Evaluation, evaluate
 from ppeconv.engine.finetune import imagenet_weights
-from ppeconv.engine.fit import require_fit
 from ppeconv.engine.listener import Listener
 from ppeconv.engine.log import LogLines, ProgressBar, logger
 from ppeconv.engine.losses import CombinedLoss, Teacher
@@ -38,6 +37,7 @@ from ppeconv.experiment.data import FITTING_IMAGES, DataParts
 from ppeconv.experiment.trained import of_trained
 from ppeconv.extras import installed
 from ppeconv.models.create import apply_operator, create_backbone
+from ppeconv.observe import require_fit
 from ppeconv.pretrained.network import Network
 from ppeconv.pretrained.weights import ANY, Weights, is_zoo, trained_in
 from ppeconv.registry import LOSSES, OPTIMIZERS, SCHEDULES

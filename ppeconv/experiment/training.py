@@ -10,7 +10,6 @@ from ppeconv.counting import count
 from ppeconv.data.check import look_at
 from ppeconv.engine import distributed
 from ppeconv.engine.finetune import freeze
-from ppeconv.engine.fit import require_fit
 from ppeconv.engine.lock import Lock
 from ppeconv.engine.log import log_to, logger
 from ppeconv.engine.resume import bring_best, find_start, paddle_threads, resume
@@ -19,6 +18,7 @@ from ppeconv.engine.setup import select_backend, select_device
 from ppeconv.experiment.changed import changed_settings
 from ppeconv.experiment.parts import Parts
 from ppeconv.extras import installed, left_out
+from ppeconv.observe import require_fit
 
 
 def train(parts: Parts, run: Run) -> None:

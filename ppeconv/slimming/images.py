@@ -11,12 +11,21 @@ import numpy as np
 import paddle
 from paddle import Tensor
 
+from ppeconv.domains import Count
 from ppeconv.errors import UserError
+from ppeconv.schema import Section, check
 
 FITTING, HELD_OUT = 512, 1024
 """How many images of each."""
 _BATCHES = 32, 128
 """Images of each that run at once."""
+
+
+class _Counts(Section):
+    """How many images are asked for."""
+
+    images: Count
+    held_out: Count
 
 
 @dataclass(frozen=True)
@@ -39,6 +48,7 @@ class Images:
         Raises:
             UserError: there are fewer than three images, or something else comes.
         """
+        check(_Counts, {"images": fitting, "held_out": held_out})
         images, labels = [], []
         for batch in loader:
             pair = _pair(batch)

@@ -11,6 +11,7 @@ import paddle.nn.functional as F
 from paddle import Tensor, nn
 
 from ppeconv import observe
+from ppeconv.errors import UserError
 from ppeconv.layers.statistics import measure_statistics
 from ppeconv.slimming.images import Images
 from ppeconv.slimming.kept import Kept
@@ -107,6 +108,9 @@ def score(model: nn.Layer, images: Images, loss: Loss | None = None) -> Score:
 
 def cross_entropy(output: Tensor, labels: Tensor) -> Tensor:
     """Of scores [N, classes] and labels [N, 1], the mean."""
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or high >= output.shape[1]:
+        raise UserError(f"labels are from 0 to {output.shape[1] - 1} for this network; got some from {low} to {high}")
     return F.cross_entropy(output, labels)
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 
 from paddle import nn
 
@@ -44,8 +45,8 @@ def positions(model: nn.Layer, image_shape: Sequence[int], keep: Sequence[str] =
     """Those of a network in the order of registration, so that a block is followed by what is in it.
 
     Left out are the convolution that reads the image, subclasses of `nn.Conv2D`, what the network does not run, and
-    layers whose paths match a pattern of `keep`, with the blocks around them. A UserError names a pattern that matches
-    no layer.
+    layers whose paths match a pattern of `keep`, with what is in them and the blocks around them. A UserError names a
+    pattern that matches no layer.
     """
     size = [1, *image_shape]
     blocks = {block.path: block for block in residual_blocks(model, size)}
@@ -61,7 +62,7 @@ def positions(model: nn.Layer, image_shape: Sequence[int], keep: Sequence[str] =
     for it in found:
         if it.block:
             it.inside = [other.path for other in found if other.path.startswith(f"{it.path}.")]
-    kept = {it.path for it in found if matches(it.path, keep)}
+    kept = {it.path for it in found if any(matches(path, keep) for path in _with_parents(it.path))}
     found = [it for it in found if it.path not in kept and not kept & set(it.inside)]
     named: dict[str, str] = {}
     for it in found:
@@ -77,6 +78,11 @@ def groups(found: Sequence[Position]) -> dict[str, list[Position]]:
     for it in found:
         together.setdefault(it.geometry, []).append(it)
     return together
+
+
+def _with_parents(path: str) -> Iterator[str]:
+    """Of "a.b.c": "a", "a.b", "a.b.c"."""
+    return accumulate(path.split("."), "{}.{}".format)
 
 
 def _of_block(block: ResidualBlock) -> ConvGeometry:

@@ -17,6 +17,7 @@ from ppeconv.config import Config, dump, with_values
 from ppeconv.engine.evaluator import evaluate
 from ppeconv.engine.lock import Lock
 from ppeconv.engine.log import log_to
+from ppeconv.engine.run import Run
 from ppeconv.engine.schedules import scaled
 from ppeconv.engine.setup import select_backend, select_device
 from ppeconv.engine.weights import write_weights
@@ -27,7 +28,7 @@ from ppeconv.layers.parameters import parameter_count
 from ppeconv.registry import placed
 from ppeconv.slimming.images import FITTING, HELD_OUT, Images
 from ppeconv.slimming.kept import alone
-from ppeconv.slimming.measurements import Measurements
+from ppeconv.slimming.measurements import Facts, Measurements
 from ppeconv.slimming.options import check_names
 from ppeconv.slimming.pictures import draw_budget, draw_depth
 from ppeconv.slimming.report import page
@@ -61,6 +62,7 @@ class SlimRun:
         operators, keep: see `slim`.
         images, held_out: how many training images to fit on, and how many others to judge by.
         measurements: a file of measurements, in place of measuring.
+        overwrite: make results anew where a network was trained of another choice.
     """
 
     def __init__(
@@ -79,6 +81,7 @@ class SlimRun:
         images: int = FITTING,
         held_out: int = HELD_OUT,
         measurements: str | None = None,
+        overwrite: bool = False,
     ):
         check_names(operators or ())
         how = how_of(runtime, batch_size, threads, rounds)
@@ -108,7 +111,7 @@ class SlimRun:
             say=self.say,
             again=again,
         )
-        self._given = measurements and Path(measurements)
+        self._given, self._threads, self._overwrite = measurements and Path(measurements), threads, overwrite
 
     def alone(self) -> Lock:
         """Nobody else works in the folder inside a `with` block; raises UserError for a folder that is not of slim."""
@@ -124,6 +127,7 @@ class SlimRun:
         """Made, and kept in the folder; or those of the file that was given."""
         if self._given:
             found = Measurements.read(self._given)
+            self._require_same_latency(found.facts)
             if found.facts.network != self.search.stopwatch.facts["network"]:
                 raise UserError(f"the measurements {self._given} are of another network than {self.name}")
             if found.facts.weights not in (None, self.search.weights):
@@ -133,6 +137,16 @@ class SlimRun:
         found = self.search.measurements()
         found.write(self.folder / "measurements.json")
         return found
+
+    def _require_same_latency(self, facts: Facts) -> None:
+        """Raise a UserError where another latency is asked for than a file has."""
+        how = self.search.how
+        threads = str(self._threads or facts.threads)
+        if (facts.runtime, facts.batch_size, facts.threads) != (how.runtimes[0], how.batch_size, threads):
+            raise UserError(
+                f"the measurements {self._given} are of the runtime {facts.runtime}, batch size {facts.batch_size}, "
+                f"threads {facts.threads}; asked for are {how.runtimes[0]}, {how.batch_size}, {threads}"
+            )
 
     def result(self, measurements: Measurements, budget_ms: float, label: str, epochs: int | None = None) -> Result:
         """The network for a budget, in a folder of its own.
@@ -146,10 +160,11 @@ class SlimRun:
         made = slimmed(self.search, measurements, budget_ms, measure=not self._given)
         self.say(f"{label}: {made}")
         folder = self.folder / label
+        config = dump(self._config(folder, made, epochs)).encode()
+        self._require_same_choice(folder, config)
         folder.mkdir(parents=True, exist_ok=True)
         write_weights(made.model, folder / "init.safetensors")
-        config = self._config(folder, made, epochs)
-        files.write_whole(folder / "config.yaml", dump(config).encode())
+        files.write_whole(folder / "config.yaml", config)
         measurements.write(folder / "measurements.json")
         top1 = self._top1(made)
         pictures = self._draw(measurements, made, folder)
@@ -159,6 +174,15 @@ class SlimRun:
         text = page(title, measurements, made, params, top1, self.search.seconds, commands, pictures)
         files.write_whole(folder / "report.md", text.encode())
         return Result(folder, made, top1)
+
+    def _require_same_choice(self, folder: Path, config: bytes) -> None:
+        """Raise a UserError where a network was trained in a budget's folder that this config does not make."""
+        trained, start = folder / "config", folder / "config.yaml"
+        if Run(trained).exists and not self._overwrite and (not start.is_file() or start.read_bytes() != config):
+            raise UserError(
+                f"{trained} holds a network that was trained of another choice than this one; give another --output, "
+                "or lose it with -o Global.overwrite=true"
+            )
 
     def _config(self, folder: Path, made: Slimmed, epochs: int | None) -> Config:
         """That of the start, with what was chosen, from the fitted weights, with the start as teacher."""
@@ -174,9 +198,12 @@ class SlimRun:
         values: Mapping[str, Any] = {
             "Operator": [*own, *made.operators] or None,
             "Arch.pretrained": False,
+            "Arch.freeze": [],
             "Global.pretrained_model": str(folder / "init.safetensors"),
             "Global.output_dir": str(folder),
             "Global.epochs": epochs,
+            "Global.max_steps": None,
+            "Global.early_stop": None,
             "Global.checkpoints": None,
             "Global.overwrite": False,
             "Loss.Train": [*losses, teacher],

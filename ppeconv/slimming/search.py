@@ -12,6 +12,7 @@ from pathlib import Path
 
 from paddle import nn
 
+from ppeconv import observe
 from ppeconv.choosing.sittings import How
 from ppeconv.counting import count
 from ppeconv.engine.progress import worked_off
@@ -63,6 +64,7 @@ class Search:
 
     def __post_init__(self) -> None:
         shape = self.images.shape
+        observe.require_fit(self.model, shape)
         self.positions = positions(self.model, shape, self.keep)
         if not self.positions:
             raise UserError(f"{type(self.model).__name__} has nothing that could be replaced")

@@ -13,10 +13,12 @@ from paddle import nn
 
 from ppeconv.benchmark import machine
 from ppeconv.choosing.sittings import How, runtimes_of
+from ppeconv.domains import Positive, ShareOrAll
 from ppeconv.engine.setup import select_backend, select_device
 from ppeconv.errors import UserError
 from ppeconv.extras import present
 from ppeconv.layers.walk import exchange
+from ppeconv.schema import Section, check
 from ppeconv.slimming.entries import entries
 from ppeconv.slimming.images import FITTING, HELD_OUT, Images
 from ppeconv.slimming.kept import alone
@@ -30,6 +32,13 @@ from ppeconv.surgery.warm_start import warm_start
 ROUNDS = 9
 TRIES = 3
 """How often a choice that takes longer than the budget when it is measured as a whole is made anew for less."""
+
+
+class _Budget(Section):
+    """What one of them may be."""
+
+    budget: ShareOrAll = 1.0
+    budget_ms: Positive = 1.0
 
 
 @dataclass(frozen=True)
@@ -103,11 +112,12 @@ def slim(
         say: gets lines on what is done.
 
     Raises:
-        UserError: a name is wrong, there is not one budget, another call is at work in the folder, or nothing is fast
-            enough.
+        UserError: a name or a number is wrong, there is not one budget, another call is at work in the folder, or
+            nothing is fast enough.
     """
     if (budget is None) == (budget_ms is None):
         raise UserError("give one budget: a share of the network's own latency, such as 0.5, or milliseconds")
+    check(_Budget, {"budget": budget} if budget_ms is None else {"budget_ms": budget_ms})
     how = how_of(runtime, batch_size, threads, rounds)
     check_names(operators or ())
     select_backend("auto", select_device("auto"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import paddle
@@ -42,6 +42,7 @@ def warm_start(model: nn.Layer, places: Sequence[tuple[Site, nn.Layer]], images:
     batches = as_batches(images)
     if float_type(model) != paddle.float32:
         raise UserError(f"init='from_dense' fits networks in float32; this one is in {float_type(model)}")
+    observe.require_fit(model, batches[0].shape[1:])
     fits: list[Fit | None] = [None] * len(places)
     changed: list[nn.Layer] = []
     with standing(model, places) as (network, sites), observe.evaluating(network):
@@ -65,8 +66,15 @@ def as_batches(images: Images) -> list[Tensor]:
     given = list(images)
     if not given:
         raise UserError("init='from_dense' fits the new layers on images, and there is none among those given")
-    batches = [paddle.to_tensor(batch, "float32") for batch in given]
-    wrong = next((batch for batch in batches if batch.ndim != 4), None)
-    if wrong is not None:
-        raise UserError(f"images are [N, C, H, W] or batches of such; got one of shape {list(wrong.shape)}")
-    return batches
+    return [_as_batch(batch) for batch in given]
+
+
+def _as_batch(batch: Any) -> Tensor:
+    if not isinstance(batch, (Tensor, np.ndarray)):
+        raise UserError(f"images are an array [N, C, H, W] or batches of such, without labels; got {batch!r:.60}")
+    if batch.ndim != 4:
+        raise UserError(f"images are [N, C, H, W] or batches of such; got one of shape {list(batch.shape)}")
+    tensor = paddle.to_tensor(batch, "float32")
+    if not bool(paddle.isfinite(tensor).all()):
+        raise UserError("images have finite numbers; among those given are NaN or infinite ones")
+    return tensor

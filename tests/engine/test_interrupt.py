@@ -106,6 +106,17 @@ def test_an_error_that_stands_for_a_signal_is_taken_for_it():
     with pytest.raises(interrupt.Stopped) as stopped, interrupt.listening():
         fail()
     assert stopped.value.exit_code == 143
+    with pytest.raises(interrupt.Stopped) as stopped, interrupt.listening(), interrupt.advising("go on"):
+        fail()
+    assert str(stopped.value) == "stopped by SIGTERM; go on"
+
+
+def test_the_innermost_advice_counts():
+    with pytest.raises(interrupt.Stopped) as stopped, interrupt.advising("outer"), interrupt.advising("inner"):
+        raise interrupt.Stopped(signal.SIGINT)
+    assert str(stopped.value) == "stopped by Ctrl-C; inner"
+    with pytest.raises(UserError, match="as it was"), interrupt.advising("outer"):
+        raise UserError("as it was")
 
 
 def test_a_refusal_stays_a_refusal():

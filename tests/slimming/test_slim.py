@@ -105,6 +105,7 @@ def test_positions_of_a_network():
     found = positions(Own(), [3, 12, 12], keep=["body.1.a"])
     assert [it.path for it in found] == ["body.0", "body.0.a", "body.0.b", "body.1.b"]
     assert found[0].inside == ["body.0.a", "body.0.b"]
+    assert [it.path for it in positions(Own(), [3, 12, 12], keep=["body.0"])] == ["body.1", "body.1.a", "body.1.b"]
     assert {name: len(group) for name, group in groups(found).items()} == {
         "Block 8->8 (8 inside) on 6x6": 1,
         "3x3 8->8 on 6x6": 3,
@@ -254,11 +255,29 @@ def test_a_fit_without_numbers_is_left_out(made_up_times, monkeypatch, tmp_path)
         ({"budget": 0.5, "operators": ["SE"]}, "SE stands in place of no convolution"),
         ({"budget": 0.5, "keep": ["*"]}, "Own has nothing that could be replaced"),
         ({"budget": 0.5, "runtime": "padle"}, "did you mean 'paddle'"),
+        ({"budget": 50}, "budget should be a number above 0 and at most 1; got 50"),
+        ({"budget": float("nan")}, "budget should be a number above 0"),
+        ({"budget": "0.5"}, "budget should be a number above 0"),
+        ({"budget_ms": -1.0}, "budget_ms should be a number above 0"),
+        ({"budget": 0.5, "batch_size": 0}, "batch_size should be an integer from 1"),
+        ({"budget": 0.5, "threads": -1}, "threads should be an integer from 1 to 1,024; got -1"),
+        ({"budget": 0.5, "rounds": 0}, "rounds should be an integer from 1"),
+        ({"budget": 0.5, "images": 0}, "images should be an integer from 1"),
+        ({"budget": 0.5, "held_out": 0}, "held_out should be an integer from 1"),
     ],
 )
 def test_mistakes_are_sentences(arguments, words, made_up_times):
     with pytest.raises(UserError, match=words):
-        ppeconv.slim(Own(), loader(), **arguments, **SMALL)
+        ppeconv.slim(Own(), loader(), **SMALL | arguments)
+
+
+def test_images_and_labels_of_another_network_are_sentences(made_up_times):
+    grey = [(images[:, :1], labels) for images, labels in loader()]
+    with pytest.raises(UserError, match=r"Own does not take images of \[1, 12, 12\]"):
+        ppeconv.slim(Own(), grey, budget=0.5, **SMALL)
+    shifted = [(images, labels + 2) for images, labels in loader()]
+    with pytest.raises(UserError, match="labels are from 0 to 3 for this network; got some from 2 to 5"):
+        ppeconv.slim(Own(), shifted, budget=0.5, **SMALL)
 
 
 def test_images_of_a_loader():
@@ -311,6 +330,8 @@ def test_a_run_gives_folders_that_train_and_are_what_was_made(digits_run, made_u
     (tmp_path / "others.json").write_text(json.dumps(others))
     assert main([*common, "--measurements", str(tmp_path / "others.json"), "--budget", "0.7"]) == 2
     assert "are of other weights than those of" in capsys.readouterr().err
+    assert main([*again, "--batch-size", "64"]) == 2
+    assert "batch size 1, threads" in capsys.readouterr().err
     with Lock(out / "fits" / "slim.lock", "", "") as other:
         other.take()
         assert main(again) == 2
@@ -352,6 +373,26 @@ def test_further_training_that_was_stopped_goes_on(digits_run, made_up_times, tm
         trained = Experiment(str(out / label / "config.yaml"))
         assert [row["epoch"] for row in trained.history] == [1, 2]
         assert (trained.config.Global.checkpoints, trained.config.Global.overwrite) == (None, False)
+
+
+def test_a_trained_result_is_not_replaced_by_another_choice(digits_run, made_up_times, tmp_path, capsys):
+    out = tmp_path / "slim"
+    command = ["slim", "--run", str(digits_run.path), "--output", str(out), "--images", "32", "--held-out", "32"]
+    command += ["-o", "Global.use_visualdl=false", "--finetune", "1"]
+    assert main([*command, "--operators", "GroupConv", "--budget", "0.8", "--budget", "0.8", "0.9"]) == 0
+    assert {folder.name for folder in out.iterdir() if (folder / "config.yaml").is_file()} == {"0.8", "0.9"}
+    trained = Experiment(str(out / "0.8" / "config.yaml"))
+    assert [row["epoch"] for row in trained.history] == [1]
+    assert trained.config.Global.max_steps is None  # the start had 20, of which the training is to know nothing
+    before = {file: file.read_bytes() for file in (out / "0.8").iterdir() if file.is_file()}
+    capsys.readouterr()
+    others = [*command, "--operators", "SPConv", "--budget", "0.8", "0.7"]
+    assert main(others) == 2
+    assert "holds a network that was trained of another choice than this one" in capsys.readouterr().err
+    assert {file: file.read_bytes() for file in before} == before
+    assert (out / "0.7" / "config" / "best_model.pdparams").is_file()
+    assert main([*others[:-3], "--budget", "0.8", "-o", "Global.overwrite=true"]) == 0, capsys.readouterr().err
+    assert (out / "0.8" / "config.yaml").read_bytes() != before[out / "0.8" / "config.yaml"]
 
 
 @pytest.mark.full

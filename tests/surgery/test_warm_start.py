@@ -221,6 +221,9 @@ def test_pairs_are_fitted_as_one():
             {"init": "from_dense", "images": images(2)[0]},
             "images are .N, C, H, W. or batches of such; got one of shape",
         ),
+        ({"init": "from_dense", "images": images(2) / 0.0}, "among those given are NaN or infinite ones"),
+        ({"init": "from_dense", "images": [(images(2), paddle.zeros([2]))]}, "batches of such, without labels"),
+        ({"init": "from_dense", "images": ["a.png"]}, "without labels; got 'a.png'"),
     ],
 )
 def test_what_cannot_be(arguments, sentence):
@@ -245,7 +248,7 @@ def test_flowing_octaves_are_refused():
 def test_a_network_that_fails_is_as_before():
     model = network()
     before = state(model)
-    with pytest.raises(ValueError, match="channel"):
+    with pytest.raises(UserError, match=r"does not take images of \[5, 6, 6\]: .*channel"):
         replace_conv(model, "SPConv", init="from_dense", images=images(2, channels=5))
     assert_same(state(model), before)
     assert type(model[3]) is nn.Conv2D
