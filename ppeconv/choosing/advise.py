@@ -16,8 +16,17 @@ from ppeconv.choosing.candidates import PLAIN, Candidate, Host, network_facts
 from ppeconv.choosing.kept import Kept, depends_on, measured_or_kept
 from ppeconv.choosing.sittings import How, Sitting
 from ppeconv.deployment.export import Form
+from ppeconv.domains import Positive
 from ppeconv.errors import UserError
 from ppeconv.pretrained.weights import FOLDER
+from ppeconv.schema import Section, check
+
+
+class _Budget(Section):
+    """What one of them may be."""
+
+    budget: Positive = 1.0
+    budget_ms: Positive = 1.0
 
 
 @dataclass(frozen=True)
@@ -92,11 +101,12 @@ def advise(
         say: gets lines on what is done.
 
     Raises:
-        UserError: a name is wrong, there is not one budget, or the plain network runs on no runtime.
+        UserError: a name or a number is wrong, there is not one budget, or the plain network runs on no runtime.
     """
     host = _host(arch, config, overrides)
     if (budget is None) == (budget_ms is None):
         raise UserError("give one budget: a share of the plain network's latency, such as 0.5, or milliseconds")
+    check(_Budget, {"budget": budget} if budget_ms is None else {"budget_ms": budget_ms})
     how = How(tuple(sittings.runtimes_of(runtimes)), batch_size, threads or machine.threads(), form, rounds)
     options = measured_options(host, how, operators, measure_again=measure_again, records=records, cache=cache, say=say)
     limit = budget_ms if budget_ms is not None else (budget or 0.0) * plain_latency(options)

@@ -14,9 +14,11 @@ from ppeconv.benchmark.machine import available_mib
 from ppeconv.benchmark.networks import Network
 from ppeconv.deployment.export import Form
 from ppeconv.deployment.runtimes import by_preference
+from ppeconv.domains import Count, Threads
 from ppeconv.errors import UserError, nearest
 from ppeconv.extras import installed
 from ppeconv.registry import RUNTIMES
+from ppeconv.schema import Section, check
 
 Named = TypeVar("Named")
 """Of which str() is the name of its network."""
@@ -33,6 +35,15 @@ _UNKNOWN_MIB = 1024
 """What a contestant is taken to need where the system does not tell."""
 
 
+class _Numbers(Section):
+    """What `How` may be asked for."""
+
+    batch_size: Count
+    threads: Threads
+    form: Form
+    rounds: Count
+
+
 @dataclass(frozen=True)
 class How:
     """How is measured; see `inference_speed`."""
@@ -42,6 +53,10 @@ class How:
     threads: int
     form: Form
     rounds: int
+
+    def __post_init__(self) -> None:
+        numbers = {name: getattr(self, name) for name in _Numbers.model_fields}
+        check(_Numbers, numbers)
 
     def measure(self, networks: Sequence[Network], times: int = FIRST) -> list[InferenceSpeed]:
         """All in turns, with so many timed runs in each."""
@@ -77,7 +92,10 @@ def runtimes_of(names: Sequence[str] | None) -> list[str]:
         if not RUNTIMES.knows(name):
             raise UserError(f"there is no runtime {name!r}{nearest(name, kinds)}")
         if RUNTIMES.get(name).quantizes:
-            raise UserError(f"{name} rounds trained weights, and what is measured here is not trained; leave it out")
+            raise UserError(
+                f"{name} rounds weights and activations by calibration images, which is not done here; leave it out, "
+                "and measure trained runs with ppeconv benchmark"
+            )
     return [RUNTIMES.canonical(name) for name in dict.fromkeys(names)]
 
 

@@ -86,14 +86,14 @@ def run(arguments: argparse.Namespace) -> None:
         measure_again=arguments.measure_again,
         say=lambda line: print(line, flush=True),
     )
-    if arguments.csv:
-        write_to(arguments.csv, lambda file: write_csv(advice.options, file, {**machine, **advice.shared}))
-    if arguments.plot:
-        write_to(arguments.plot, lambda file: draw(advice.options, file))
     print(as_text([_line(option, advice.budget_ms) for option in fastest(advice.options)]))
     for line in not_measured((it.runtime, it.reason, str(it.candidate)) for it in advice.options if it.reason):
         print(line)
     print(f"\n{advice.sentence}\n{advice.command}")
+    if arguments.csv:
+        write_to(arguments.csv, lambda file: write_csv(advice.options, file, {**machine, **advice.shared}))
+    if arguments.plot:
+        write_to(arguments.plot, lambda file: draw(advice.options, file))
     if arguments.check:
         print(check(advice))
 

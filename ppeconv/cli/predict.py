@@ -74,8 +74,8 @@ def _folder(arguments: argparse.Namespace) -> AbstractContextManager[str | Path]
         return nullcontext(arguments.model)
     if arguments.budget_ms is not None:
         raise UserError(
-            f"--budget-ms picks among the widths of an export, and {arguments.model} has none; make one of an "
-            f"any-width network first: ppeconv export --run {arguments.model} --widths 0.25 0.5 1"
+            f"--budget-ms picks among the widths that an any-width network was exported in, and {arguments.model} has "
+            "one width; leave it out"
         )
     from ppeconv.experiment.export import exported
 

@@ -416,6 +416,11 @@ def test_advice_from_python_and_from_the_cache(tmp_path, monkeypatch):
     assert "were measured before" in said[-1]
     monkeypatch.setattr(How, "measure", measured)
     ppeconv.advise(budget=0.5, rounds=10, **settings)
+    for wrong in ({"budget": -1.0}, {"budget_ms": float("nan")}, {"budget": "0.5"}):
+        with pytest.raises(UserError, match="should be a number above 0"):
+            ppeconv.advise(**wrong, **settings)
+    with pytest.raises(UserError, match="rounds should be an integer from 1"):
+        ppeconv.advise(budget=0.5, rounds=0, **settings)
     (file,) = tmp_path.glob("*.json")
     rounds = [sitting["rounds"] for sitting in json.loads(file.read_text("utf-8"))["sittings"]]
     assert set(rounds) == {9, 10}
@@ -439,7 +444,7 @@ def test_options_survive_their_csv(tmp_path):
         (["--arch", "ResNet20"], "one of the arguments --budget --budget-ms is required"),
         (["--arch", "ResNet20", "--budget", "0"], "--budget: should be a number above 0"),
         (["--budget", "0.5"], "one of the arguments --arch -c/--config is required"),
-        (["--arch", "LeNet", "--budget", "1", "--runtime", "int8"], "rounds trained weights"),
+        (["--arch", "LeNet", "--budget", "1", "--runtime", "int8"], "rounds weights and activations"),
         (["--arch", "LeNet", "--budget", "1", "--runtime", "onx"], "'onnx'"),
         (["--arch", "LeNet", "--budget", "1", "--operators", "SPCon"], "did you mean 'SPConv'"),
         (["--arch", "LeNet", "--budget", "1", "-o", "Arch.widht=2"], "widht"),
