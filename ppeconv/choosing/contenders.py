@@ -312,14 +312,17 @@ def _evaluation_images(parts: Parts) -> str | None:
 
 
 def _is_finished(folder: Path, epochs: Epochs, config: Config) -> bool:
-    """Whether a run has all its epochs, or ended before as its config lets it."""
+    """Whether a run has all its epochs, or ended before as its config lets it; so it is taken where nothing tells."""
     settings = config.Global
     if len(epochs) >= settings.epochs:
         return True
     known = [epoch["eval_top1"] for epoch in epochs if epoch["eval_top1"] is not None]
     if settings.early_stop and known and len(known) - 1 - known.index(max(known)) >= settings.early_stop:
         return True
-    return settings.max_steps is not None and (_steps(folder) or settings.max_steps) >= settings.max_steps
+    if settings.max_steps is None:
+        return False
+    steps = _steps(folder)
+    return steps is None or steps >= settings.max_steps
 
 
 def _steps(folder: Path) -> int | None:
