@@ -13,7 +13,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from ppeconv.engine.interrupt import Stopped, listening
+from ppeconv.engine.interrupt import PIPE, Stopped, listening
 from ppeconv.engine.startup import import_paddle
 from ppeconv.errors import UserError
 
@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if not arguments or arguments[0] not in COMMANDS:
         return _usage(arguments)
-    _write_any_text()
+    _prepare_console()
     try:
         with listening():
             command = importlib.import_module(f"ppeconv.cli.{arguments[0]}")
@@ -49,6 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return code
     except Stopped as stopped:
         print(f"ppeconv: {stopped}", file=sys.stderr)
+        if stopped.number == PIPE:
+            _drop_output()
         return stopped.exit_code
     except UserError as error:
         print(f"ppeconv: error: {error}", file=sys.stderr)
@@ -62,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     except BrokenPipeError:  # the reader, such as head, has seen enough
         _drop_output()
-        return 128 + 13  # SIGPIPE, as for any program
+        return Stopped(PIPE).exit_code
     except OSError as error:
         if error.filename is not None or error.errno != errno.ENOSPC:
             raise
@@ -76,11 +78,11 @@ def _drop_output() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _write_any_text() -> None:
-    """A console that is not UTF-8 shows the characters that it lacks as their codes."""
+def _prepare_console() -> None:
+    """Lines arrive one by one in a pipe too; a console that is not UTF-8 shows what it lacks as its code."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+            stream.reconfigure(errors="backslashreplace", line_buffering=True)
 
 
 def _usage(arguments: Sequence[str]) -> int:

@@ -11,6 +11,8 @@ from types import FrameType
 
 from ppeconv.errors import UserError, WorkersLost
 
+PIPE = getattr(signal, "SIGPIPE", signal.SIGTERM)
+"""What ends a program whose output nobody reads any more."""
 SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
@@ -109,6 +111,13 @@ def waiting() -> Iterator[None]:
         yield
     finally:
         _Asked.waits = before
+
+
+def ask(number: int) -> None:
+    """What a signal of that number does: end at once, or within `waiting` at the next `check`."""
+    if not _Asked.waits:
+        raise Stopped(number)
+    _Asked.number = _Asked.number or number
 
 
 def asked() -> int:

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ppeconv.engine import distributed
+from ppeconv.engine import distributed, interrupt
 from ppeconv.engine.listener import EpochRecord, Listener, StepRecord
 from ppeconv.engine.progress import clock, shows_bars
 from ppeconv.engine.trainer import Trainer
@@ -36,8 +36,12 @@ class _Screen(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         from tqdm import tqdm
 
-        if not (getattr(record, "in_bar", False) and shows_bars()):
+        if getattr(record, "in_bar", False) and shows_bars():
+            return
+        try:
             tqdm.write(self.format(record), file=sys.stdout)
+        except BrokenPipeError:
+            interrupt.ask(interrupt.PIPE)
 
 
 class LogLines(Listener):

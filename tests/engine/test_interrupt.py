@@ -145,6 +145,19 @@ def test_handlers_are_put_back():
     assert not interrupt.asked()
 
 
+def test_a_training_whose_output_nobody_reads_any_more_saves_and_says_so(tmp_path):
+    overrides = f"Global.output_dir={tmp_path} Global.epochs=3 Global.print_batch_step=1"
+    line = f"'{sys.executable}' -W ignore tools/train.py -c {NAME} -o {overrides} | sed -u '/Iter: 3/q'"
+    done = subprocess.run(
+        ["bash", "-c", f"{line}; exit ${{PIPESTATUS[0]}}"], capture_output=True, text=True, cwd=ROOT, check=False
+    )
+    assert done.returncode == 141, done.stderr
+    assert done.stderr.startswith(f"ppeconv: stopped by SIGPIPE; go on with: python tools/train.py -c {NAME}")
+    assert len(done.stderr.splitlines()) == 1
+    states = checkpoint.read(tmp_path / NAME / "latest.pdstates")
+    assert states["progress"]["step"] >= 3
+
+
 def test_what_the_process_was_started_to_ignore_stays_ignored():
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
