@@ -16,8 +16,8 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from ppeconv.benchmark.inference import InferenceSpeed
-from ppeconv.benchmark.table import between
-from ppeconv.choosing.comparison import FASTEST, Comparison, Cost, kept_speeds
+from ppeconv.benchmark.table import between, read_csv, write_csv
+from ppeconv.choosing.comparison import FASTEST, Comparison, Cost, Row, kept_speeds
 from ppeconv.choosing.contenders import Contender, contenders, plain_widths
 from ppeconv.choosing.curves import draw_curves
 from ppeconv.choosing.pareto import draw, in_percent
@@ -147,6 +147,13 @@ def tables(records: Path = FOLDER) -> dict[str, Comparison]:
 def latencies() -> tuple[list[InferenceSpeed], dict[str, str]]:
     """What was measured, and what it depends on; nothing where nothing was."""
     return kept_speeds(LATENCY) if LATENCY.is_file() else ([], {})
+
+
+def refresh_latencies(compared: dict[str, Comparison]) -> None:
+    """Give the kept latencies the accuracies that the records have now."""
+    known = {(row.name, row.batch_size, row.runtime): row for it in compared.values() for row in it.rows()}
+    rows, facts = read_csv(LATENCY, Row)
+    write_csv([known.get((row.name, row.batch_size, row.runtime), row) for row in rows], LATENCY, facts)
 
 
 def pages(compared: dict[str, Comparison]) -> dict[tuple[Path, str], str]:
@@ -409,6 +416,9 @@ def _line(cells: Iterable[str]) -> str:
 def main() -> None:
     """Put tables and pictures in their place."""
     compared = tables()
+    if LATENCY.is_file():
+        refresh_latencies(compared)
+        print(f"wrote {LATENCY.relative_to(ROOT)}")
     for (page, mark), text in pages(compared).items():
         page.write_text(between(page.read_text("utf-8"), mark, text), "utf-8")
         print(f"wrote {page.relative_to(ROOT)}")

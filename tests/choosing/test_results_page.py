@@ -1,9 +1,11 @@
 """The tables and sentences of the zoo's results, from made-up records and latencies."""
 
+from dataclasses import replace
+
 import pytest
 
-from ppeconv.benchmark.table import write_csv
-from ppeconv.choosing.comparison import Comparison, kept_speeds
+from ppeconv.benchmark.table import read_csv, write_csv
+from ppeconv.choosing.comparison import Comparison, Row, kept_speeds
 from ppeconv.choosing.plain_line import Verdict
 from tests.support.records import ROWS, made_up_contenders, speed, write_records
 from tests.support.scripts import script
@@ -29,6 +31,21 @@ def measured(five, tmp_path, monkeypatch):
         (row.network, row.runtime): row.median_ms for row in speeds
     }
     return Comparison(five, kept)
+
+
+def test_kept_latencies_get_the_accuracies_of_new_records(measured, five):
+    before, facts = read_csv(zoo_table.LATENCY, Row)
+    one_seed = [replace(it, runs=it.runs[:1]) for it in five if it.name != "resnet14"]
+    zoo_table.refresh_latencies({"main": Comparison(one_seed, measured.speeds)})
+    after, still = read_csv(zoo_table.LATENCY, Row)
+    assert (still, len(after)) == (facts, len(before))
+    for old, new in zip(before, after, strict=True):
+        assert (old.name, old.median_ms, old.time_ratio, old.params) == (
+            new.name, new.median_ms, new.time_ratio, new.params,
+        )  # fmt: skip
+    seeds = {row.name: (row.seeds, row.top1) for row in after}
+    assert seeds["resnet20"] == ("1", one_seed[0].runs[0].top1) != (before[0].seeds, before[0].top1)
+    assert {row for row in after if row.name == "resnet14"} == {row for row in before if row.name == "resnet14"}
 
 
 def cells(lines, network):
