@@ -299,7 +299,7 @@ def test_predict_classifies_out_of_the_box_and_leaves_nothing(own_shelf, tmp_pat
     assert said["scores"] == pytest.approx(expected.scores, abs=1e-5)
     assert sorted(tmp_path.iterdir()) == before
     code, _, errors = call(capsys, "predict", "--model", f"zoo:{OPERATOR.name}", "photo.png", "--budget-ms", 3)
-    assert (code, "ppeconv export --run zoo:" in errors) == (2, True)
+    assert (code, "one width; leave it out" in errors) == (2, True)
 
 
 def test_the_list_names_all_with_what_is_known_of_them(capsys):
