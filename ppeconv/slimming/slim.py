@@ -63,6 +63,7 @@ class Slimmed:
     def __str__(self) -> str:
         chosen = self.chosen
         measured = "" if self.measured_ms is None else f", measured {self.measured_ms:.3g} ms ({self.error:+.1%})"
+        measured += ", over the budget" if (self.measured_ms or 0.0) > chosen.budget_ms else ""
         return (
             f"{len(chosen.options)} layers changed: {chosen.predicted_ms:.3g} ms predicted for {chosen.budget_ms:.3g} "
             f"ms{measured}; loss {chosen.predicted_loss:.3f} predicted, {self.score.loss:.3f} found, "

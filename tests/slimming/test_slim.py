@@ -29,7 +29,7 @@ from ppeconv.slimming.pictures import draw_budget
 from ppeconv.slimming.positions import groups, positions
 from ppeconv.slimming.run import SHARE_OF_RATE
 from ppeconv.slimming.shortlist import Outline, thinned
-from ppeconv.slimming.slim import _target
+from ppeconv.slimming.slim import Slimmed, _target
 from ppeconv.surgery import fitting
 from tests.support.measurements import FACTS
 from tests.support.runs import trained_run
@@ -416,6 +416,15 @@ def test_gains_that_sum_to_more_than_the_whole_are_drawn(tmp_path):
     assert measured.fastest_ms == -6.0
     draw_budget(measured, measured.choose(5.0), tmp_path / "budget.png")
     assert (tmp_path / "budget.png").is_file()
+
+
+def test_a_network_that_takes_longer_than_the_budget_says_so():
+    def said(measured_ms):
+        chosen = Chosen(5.0, {}, 4.0, 0.1, 10)
+        return str(Slimmed(Own(), [], chosen, measured_ms, learning.Score(0.1, 0.9)))
+
+    assert "measured 5.1 ms (+27.5%), over the budget;" in said(5.1)
+    assert all("over the budget" not in said(measured_ms) for measured_ms in (5.0, None))
 
 
 def test_a_choice_that_gains_half_of_what_was_predicted_is_made_for_twice_the_gain():
