@@ -26,19 +26,19 @@ def main() -> int:
     """Train what is left; returns the exit code."""
     options = parser().parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", str(options.threads))
-    from ppeconv.engine.interrupt import Stopped, listening
+    from ppeconv.engine.interrupt import Stopped, advising, listening
     from ppeconv.engine.startup import import_paddle
     from ppeconv.errors import UserError
 
     try:
-        with listening():
+        with listening(), advising("the same command goes on"):
             import_paddle()
             return train_all(options)
     except UserError as error:
         print(f"train_zoo: error: {error}", file=sys.stderr)
         return 2
     except Stopped as stopped:
-        print(f"train_zoo: {stopped}; the same command goes on", file=sys.stderr)
+        print(f"train_zoo: {stopped}", file=sys.stderr)
         return stopped.exit_code
 
 

@@ -201,11 +201,12 @@ def contenders(sources: Sequence[str], records: Path = FOLDER, tables: Path | No
         UserError: something is neither, is named twice or evaluated on other images, or a folder holds no run.
     """
     found: list[Contender] = []
+    images: dict[str, str | None] = {}
     for source in sources:
         if is_zoo(source):
             found += _of_zoo(source.removeprefix(PREFIX), records, tables)
         else:
-            found.append(_of_run(source))
+            found.append(_of_run(source, images))
     doubled = [name for name, times in Counter(map(_place, found)).items() if times > 1]
     if doubled:
         raise UserError(f"{doubled[0]} is named twice; give each once")
@@ -295,11 +296,16 @@ def _epochs(record: Record, table: Path | None) -> Epochs:
     return (read_results(table) if table else []) or [last]
 
 
-def _of_run(folder: str) -> Contender:
+def _of_run(folder: str, images: dict[str, str | None]) -> Contender:
+    """Of a run folder; `images` has the names of evaluation images that were looked at before, which takes seconds."""
     run = Run(folder)
     parts = Parts.of_run(run)
-    trained = Trained(parts.config.Global.seed, read_results(run.path / "results.csv"), run.path)
-    return Contender(run.path.resolve().name, parts.config, _evaluation_images(parts), (trained,))
+    config = parts.config
+    source = json.dumps([config.Global.data_root, config.DataLoader.Eval.dataset.model_dump()], default=str)
+    if source not in images:
+        images[source] = _evaluation_images(parts)
+    trained = Trained(config.Global.seed, read_results(run.path / "results.csv"), run.path)
+    return Contender(run.path.resolve().name, config, images[source], (trained,))
 
 
 def _evaluation_images(parts: Parts) -> str | None:

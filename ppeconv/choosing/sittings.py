@@ -55,8 +55,7 @@ class How:
     rounds: int
 
     def __post_init__(self) -> None:
-        numbers = {name: getattr(self, name) for name in _Numbers.model_fields}
-        check(_Numbers, numbers)
+        check(_Numbers, {name: getattr(self, name) for name in _Numbers.model_fields})
 
     def measure(self, networks: Sequence[Network], times: int = FIRST) -> list[InferenceSpeed]:
         """All in turns, with so many timed runs in each."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from ppeconv.cli.options import add_trained, command_parser, name_unreadable, of, trained
+from ppeconv.cli.options import add_several, add_trained, command_parser, name_unreadable, of, trained
 from ppeconv.domains import ShareOrAll, Threads
 
 
@@ -12,14 +12,8 @@ def parser() -> argparse.ArgumentParser:
     """Options of the command."""
     parser = command_parser("eval", "Evaluate a trained network on its evaluation data.")
     add_trained(parser)
-    parser.add_argument(
-        "--widths",
-        action="extend",
-        nargs="+",
-        type=of(ShareOrAll),
-        metavar="W",
-        help="widths at which an any-width network is evaluated; ten from AnyWidth.min_width to 1 when not given",
-    )
+    words = "widths at which an any-width network is evaluated; ten from AnyWidth.min_width to 1 when not given"
+    add_several(parser, "--widths", of(ShareOrAll), "W", words)
     parser.add_argument(
         "--threads", type=of(Threads), default=1, help="CPU threads of the latency of each width (default 1)"
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from ppeconv.cli.options import add_trained, command_parser, each, listed, of, path, trained
+from ppeconv.cli.options import add_several, add_trained, command_parser, each, listed, of, path, trained
 from ppeconv.deployment.runtimes import by_preference
 from ppeconv.domains import Count, ShareOrAll, Threads
 from ppeconv.errors import UserError
@@ -38,15 +38,11 @@ def parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="write the weights alone, as .safetensors or .pdparams, and nothing else",
     )
-    parser.add_argument(
-        "--widths",
-        action="extend",
-        nargs="+",
-        type=of(ShareOrAll),
-        metavar="W",
-        help="widths of an any-width network: one is exported as the network, several into a folder each, with a "
-        "table of their latencies from which tools/predict.py --budget-ms picks",
+    words = (
+        "widths of an any-width network: one is exported as the network, several into a folder each, with a table of "
+        "their latencies from which tools/predict.py --budget-ms picks"
     )
+    add_several(parser, "--widths", of(ShareOrAll), "W", words)
     parser.add_argument(
         "--tune",
         action="store_true",

@@ -162,17 +162,15 @@ def add_precision(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_several(parser: Any, name: str, kind: Callable[[str], Any], metavar: str, words: str, **more: Any) -> None:
+    """An option with one value or several, which add up where it is repeated."""
+    parser.add_argument(name, action="extend", nargs="+", type=kind, metavar=metavar, help=words, **more)
+
+
 def add_batch_sizes(parser: argparse.ArgumentParser, default: str) -> None:
     """--batch-size with one number or several."""
-    parser.add_argument(
-        "--batch-size",
-        dest="batch_sizes",
-        action="extend",
-        nargs="+",
-        type=of(Count),
-        metavar="N",
-        help=f"images in a batch, one number or several (default: {default})",
-    )
+    words = f"images in a batch, one number or several (default: {default})"
+    add_several(parser, "--batch-size", of(Count), "N", words, dest="batch_sizes")
 
 
 def not_measured(refusals: Iterable[tuple[str, str, str]]) -> Iterator[str]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ppeconv.cli.options import ZOO, add_search, add_turns, apart, command_parser, each, of, path
+from ppeconv.cli.options import ZOO, add_search, add_several, add_turns, apart, command_parser, each, of, path
 from ppeconv.domains import Count, Positive, ShareOrAll
 from ppeconv.engine.interrupt import advising
 from ppeconv.errors import UserError
@@ -25,29 +25,14 @@ def parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--run", required=True, type=path, metavar="DIR", help=f"run folder, or {ZOO}")
     budget = parser.add_mutually_exclusive_group(required=True)
-    budget.add_argument(
-        "--budget",
-        action="extend",
-        nargs="+",
-        type=of(ShareOrAll),
-        metavar="SHARE",
-        help="latency that there is, as a share of the network's own, such as 0.5; several make a folder each",
-    )
-    budget.add_argument(
-        "--budget-ms",
-        action="extend",
-        nargs="+",
-        type=of(Positive),
-        metavar="MS",
-        help="latency that there is, in milliseconds",
-    )
+    words = "latency that there is, as a share of the network's own, such as 0.5; several make a folder each"
+    add_several(budget, "--budget", of(ShareOrAll), "SHARE", words)
+    add_several(budget, "--budget-ms", of(Positive), "MS", "latency that there is, in milliseconds")
     parser.add_argument("--output", type=path, metavar="DIR", help="folder (default: <Global.output_dir>/<name>_slim)")
     parser.add_argument("--runtime", default="paddle", metavar="RUNTIME", help="what it will run on (default paddle)")
     add_turns(parser, rounds=9)
     add_search(parser, " operators and changes of branches")
-    parser.add_argument(
-        "--keep", action="extend", nargs="+", default=[], metavar="PATTERN", help="layers that stay, such as layer1.*"
-    )
+    add_several(parser, "--keep", str, "PATTERN", "layers that stay, such as layer1.*", default=[])
     parser.add_argument(
         "--images", type=of(Count), default=512, metavar="N", help="training images to fit on (default 512)"
     )
