@@ -65,12 +65,15 @@ def parser() -> argparse.ArgumentParser:
 
 def run(arguments: argparse.Namespace) -> None:
     """Train, evaluate, export or draw."""
+    from ppeconv.config.files import find
+
     pictures = _pictures(arguments) if arguments.part == "infer" else []
+    file = find(arguments.config, "detection")
 
     from ppeconv.engine.log import log_to
     from ppeconv.integrations.ppdet import detector, settings
 
-    config = settings.load(arguments.config, arguments.opt)
+    config = settings.load(str(file), arguments.opt)
     log_to()
     if arguments.part == "train":
         print(f"ppeconv: trained {detector.train(config, arguments.eval, arguments.resume)}")
