@@ -12,7 +12,7 @@ configs=()
 for name in "$@"; do configs+=(-c "$name"); done
 mkdir -p docs/speed/runtimes
 cpu=$(${PYTHON:-python} -c 'from ppeconv.benchmark.machine import facts; print(facts()["cpu"])')
-file=$(tr '[:upper:] ' '[:lower:]_' <<< "${cpu//[^[:alnum:] -]/}")
+file=$(tr '[:upper:] ' '[:lower:]_' <<< "${cpu//(R)/}" | tr -cd '[:alnum:]_-')
 ${PYTHON:-python} tools/benchmark.py "${configs[@]}" --runtime onednn,onnx,openvino --rounds "${ROUNDS:-7}" \
   --csv "docs/speed/runtimes/$file.csv"
 ${PYTHON:-python} scripts/speed_table.py
