@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import paddle
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,13 +13,10 @@ from ppeconv.cpu.library import onednn, openmp
 from ppeconv.cpu.library.threads import Pieces, in_shares
 from ppeconv.cpu.library.window import Geometry
 from ppeconv.cpu.training import conv, direct, winograd
-from tests.support.precision import LARGEST_ERROR, assert_accurate, normal, relative_error, results
+from tests.support.precision import assert_accurate, normal, results
+from tests.support.steps import check_steps
 
 pytestmark = pytest.mark.skipif(not backend.available()[0], reason=backend.available()[1])
-
-
-def rows_of(array):
-    return np.ascontiguousarray(array.transpose(0, 2, 3, 1))
 
 
 @st.composite
@@ -42,33 +38,6 @@ def test_any_geometry(geometry):
 @given(geometries(fewest_channels=1))
 def test_any_geometry_directly(geometry):
     check_steps(direct.Steps(geometry), geometry)
-
-
-def check_steps(steps, geometry):
-    """Result and gradients are float64's up to float32's rounding."""
-    shapes = geometry.image, geometry.weight, geometry.weight[:1], geometry.result
-    image, weight, bias, result = (normal(*it) for it in shapes)
-    tensors = [paddle.to_tensor(it.astype("float64")) for it in (image, weight, bias)]
-    for tensor in tensors:
-        tensor.stop_gradient = False
-    operands = tensors if geometry.biased else [*tensors[:2], None]
-    expected = F.conv2d(*operands, padding=list(geometry.padding), groups=geometry.groups)
-    (expected * paddle.to_tensor(result.astype("float64"))).sum().backward()
-
-    given_arrays = [rows_of(image), weight, bias, rows_of(result)]
-    found = [np.full_like(it, np.nan) for it in given_arrays]
-    image, weight, bias, gradient = (it.ctypes.data for it in given_arrays)
-    to_image, to_weight, to_bias, to_result = (it.ctypes.data for it in found)
-    biased = geometry.biased
-    steps.forward(image, weight, *[bias] * biased, to_result)
-    steps.image_gradient(gradient, weight, to_image)
-    steps.weight_gradient(image, gradient, to_weight, *[to_bias] * biased)
-    to_images, to_weights, to_biases = (it.grad for it in tensors)
-    assert relative_error(found[0], rows_of(to_images.numpy())) <= LARGEST_ERROR
-    assert relative_error(found[1], to_weights.numpy()) <= LARGEST_ERROR
-    assert relative_error(found[3], rows_of(expected.numpy())) <= LARGEST_ERROR
-    if biased:
-        assert relative_error(found[2], to_biases.numpy()) <= LARGEST_ERROR
 
 
 @pytest.mark.parametrize(

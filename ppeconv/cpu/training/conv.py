@@ -7,9 +7,11 @@ from collections.abc import Callable
 
 from ppeconv.cpu.library import onednn
 from ppeconv.cpu.library.window import Geometry
-from ppeconv.cpu.training import direct, layout, pointwise, winograd
+from ppeconv.cpu.training import direct, layout, pointwise, side_by_side, winograd
 from ppeconv.cpu.training.fan import Layer
 from ppeconv.cpu.training.rounding import rounded
+
+_Steps = direct.Steps | side_by_side.Steps | winograd.Steps
 
 
 class _Plan:
@@ -18,9 +20,13 @@ class _Plan:
     def __init__(self, geometry: Geometry):
         n, m, height, width = geometry.result
         self.output, self.data_type = [n, height, width, m], geometry.data_type
-        self._filters: direct.Steps | winograd.Steps = direct.Steps(geometry)
-        self._gradient: direct.Steps | winograd.Steps | pointwise.Steps = self._filters
+        self._filters: _Steps = (own := direct.Steps(geometry))
+        self._gradient: _Steps | pointwise.Steps = own
         if geometry.data_type != onednn.FLOAT32:
+            if side_by_side.pays_in_weight_gradient(geometry, own):
+                self._gradient = beside = side_by_side.Steps(geometry)
+                if side_by_side.pays_in_filtering(geometry):
+                    self._filters = beside
             return
         if winograd.pays_in_weight_gradient(geometry):
             self._gradient = steps = winograd.Steps(geometry)

@@ -59,6 +59,11 @@ class Steps:
         if self._recipe.implementation.startswith("ref"):
             raise onednn.Unsupported("oneDNN has no fast convolution for this shape")
 
+    @property
+    def uses_amx(self) -> bool:
+        """Whether oneDNN has chosen kernels for AMX."""
+        return self._recipe.implementation.endswith("amx")
+
     @functools.cached_property
     def forward(self) -> Primitive:
         """(image, weight, [bias], result)"""
@@ -82,10 +87,12 @@ class Steps:
     @functools.cached_property
     def weight_gradient(self) -> _WeightGradient | Primitive:
         """(image, gradient of the result, gradient of the weight, [gradient of the bias])"""
-        return _WeightGradient(self._geometry) if self._geometry.data_type == onednn.FLOAT32 else self._weight_gradient
+        if self._geometry.data_type == onednn.FLOAT32:
+            return _WeightGradient(self._geometry)
+        return self.weight_gradient_at_once
 
     @functools.cached_property
-    def _weight_gradient(self) -> Primitive:
+    def weight_gradient_at_once(self) -> Primitive:
         """The same by one primitive, whose long sums lose fewer digits than bfloat16 has."""
         recipe = self.weight_recipe(onednn.Layout(self.weight.shape, None), self._bias)
         gradients = {onednn.DIFF_WEIGHTS: self.weight}
