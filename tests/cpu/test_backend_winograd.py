@@ -84,7 +84,7 @@ def geometry(**changes):
     ("changes", "filtering", "of_weight"),
     [
         ({}, True, True),
-        ({"weight": (128, 64, 3, 3), "groups": 2}, False, True),
+        ({"image": (8, 256, 8, 8), "weight": (256, 128, 3, 3), "groups": 2}, False, True),
         ({"image": (8, 32, 8, 8), "weight": (128, 32, 3, 3)}, False, False),
         ({"stride": (2, 1)}, False, False),
         ({"dilation": (1, 2)}, False, False),
@@ -100,12 +100,16 @@ def test_what_is_taken_follows_from_shapes(changes, filtering, of_weight):
     assert isinstance(plan.weight_gradient, type(winograd.Steps(geometry()).weight_gradient)) is of_weight
 
 
-@pytest.mark.parametrize(("fewest", "filtering"), [(64, True), (128, False)])
-def test_64_channels_are_filtered_as_the_instruction_set_says(fewest, filtering, monkeypatch):
-    monkeypatch.setattr(winograd, "_FEWEST_TO_FILTER", fewest)
+@pytest.mark.parametrize(
+    ("fewest_to_filter", "fewest", "filtering", "of_weight"),
+    [(64, 64, True, True), (128, 64, False, True), (128, 128, False, False)],
+)
+def test_64_channels_are_taken_as_the_cpu_says(fewest_to_filter, fewest, filtering, of_weight, monkeypatch):
+    monkeypatch.setattr(winograd, "_FEWEST_TO_FILTER", fewest_to_filter)
+    monkeypatch.setattr(winograd, "_FEWEST_CHANNELS", fewest)
     narrow = geometry(image=(8, 64, 8, 8), weight=(64, 64, 3, 3))
     assert winograd.pays_in_filtering(narrow) is filtering
-    assert winograd.pays_in_weight_gradient(narrow)
+    assert winograd.pays_in_weight_gradient(narrow) is of_weight
 
 
 def test_a_thread_count_changes_rounding_alone():

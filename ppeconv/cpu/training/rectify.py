@@ -29,12 +29,12 @@ def relu(original: Callable) -> Callable:
         rows = layout.remembered_rows(x)
         if rows is None:
             return original(x)
-        is_float = layout.data_type(rows) == onednn.FLOAT32
         made = layout.origin(rows)
         if made is None:
+            is_float = layout.data_type(rows) == onednn.FLOAT32
             return layout.image(original(rows) if is_float else function.Applied.apply(rows, flat.RELU))
         layout.bypass(rows)
-        return layout.image(made.rectified(rows, original if is_float else _relu))
+        return layout.image(made.rectified(rows))
 
     return stand_in
 
@@ -48,7 +48,7 @@ class _Norm(NamedTuple):
     table: norm.Table
     steps: norm.Plan
 
-    def rectified(self, _result: Tensor, _relu: Callable) -> Tensor:
+    def rectified(self, _result: Tensor) -> Tensor:
         return norm.RectifiedBatchNorm.apply(*self)
 
 
@@ -58,13 +58,13 @@ class _Sum(NamedTuple):
     first: Tensor
     second: Tensor
 
-    def rectified(self, total: Tensor, relu: Callable) -> Tensor:
+    def rectified(self, total: Tensor) -> Tensor:
         for term, other in (self, self[::-1]):
             normalisation = layout.origin(term)
             if isinstance(normalisation, _Norm):
                 layout.bypass(term)
-                return _RectifiedNormAndSum.apply(*normalisation, other, total.detach(), relu)
-        return _RectifiedSum.apply(*self, total.detach(), relu)
+                return _RectifiedNormAndSum.apply(*normalisation, other, total.detach())
+        return _RectifiedSum.apply(*self, total.detach())
 
 
 def describe_sum(total: Tensor, first: Tensor, second: Tensor) -> None:
@@ -88,16 +88,12 @@ def _masked(result: Tensor, gradient: Tensor) -> Tensor:
     return function.gradient(flat.RELU, result, layout.incoming(gradient))
 
 
-def _relu(x: Tensor) -> Tensor:
-    return function.of(flat.RELU, x)
-
-
 class _RectifiedSum(Layer):
     """ReLU of a sum."""
 
     @staticmethod
-    def forward(ctx, first, second, total, relu):
-        result = relu(total)
+    def forward(ctx, first, second, total):
+        result = function.of(flat.RELU, total)
         ctx.save_for_backward(result)
         ctx.wanted = not first.stop_gradient, not second.stop_gradient
         return result
@@ -112,8 +108,8 @@ class _RectifiedNormAndSum(Layer):
     """ReLU of the sum of normalised rows and others."""
 
     @staticmethod
-    def forward(ctx, rows, scale, shift, table, steps, other, total, relu):
-        result = relu(total)
+    def forward(ctx, rows, scale, shift, table, steps, other, total):
+        result = function.of(flat.RELU, total)
         norm.remember(ctx, steps, (rows, scale, shift), table, True, result)
         ctx.wants_other = not other.stop_gradient
         return result

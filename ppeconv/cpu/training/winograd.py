@@ -32,11 +32,11 @@ _TURNED_KERNEL = np.ascontiguousarray(_KERNEL[:, ::-1])
 _TOGETHER = 256
 # Channels summed up in one go: more lose more digits.
 _CHAIN = 128
-# Below these the transforms cost more than they save.
-_FEWEST_CHANNELS, _FEWEST_TILES = 64, 32
-# The same for the result and the gradient of the image: with AVX-512 a direct convolution of 64 channels takes 0.8 to 1
-# of this one's time. docs/cpu_training.md has the measurements.
-_FEWEST_TO_FILTER = 128 if "avx512f" in cpu_flags() else _FEWEST_CHANNELS
+# Below these the transforms cost more than they save: of 64 channels with AVX-512 in the result and the gradient of the
+# image, on CPUs with AMX in that of the weight too. docs/cpu_training.md has the measurements.
+_FEWEST_CHANNELS = 128 if "amx_tile" in cpu_flags() else 64
+_FEWEST_TO_FILTER = 128 if "avx512f" in cpu_flags() else 64
+_FEWEST_TILES = 32
 
 
 class _Products:
