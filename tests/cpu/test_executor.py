@@ -8,9 +8,11 @@ from paddle import nn
 
 import ppeconv
 from ppeconv import UserError, backend, create_model, create_operator, list_operators
+from ppeconv.cpu.inference import executor
 from ppeconv.cpu.inference.executor import Executor
 from ppeconv.cpu.inference.fuse import fused
 from ppeconv.cpu.library import openmp
+from ppeconv.cpu.library.cpuinfo import second_level_cache
 from ppeconv.deployment.rewrite import fusing_forms
 from ppeconv.layers.shuffle import in_one_operation
 from tests.deployment.test_deploy import used
@@ -207,6 +209,25 @@ def test_few_images_go_through_the_network_as_a_whole(tmp_path):
     few, many = run(images[:3]), run(images)
     assert used_parts == [line.whole, *line.parts]
     np.testing.assert_allclose(few, many[:3], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("text", "cache"), [("2048K\n", 2 << 20), ("512K", 512 << 10), ("48M", 0), ("K", 0), (None, 0)]
+)
+def test_the_second_level_cache(text, cache, tmp_path):
+    file = tmp_path / "size"
+    if text:
+        file.write_text(text, "utf-8")
+    assert second_level_cache(file) == cache
+
+
+@pytest.mark.parametrize(
+    ("cache", "channels", "images"), [(1 << 20, 16, 16), (2 << 20, 16, 32), (4 << 20, 16, 32), (4 << 20, 256, 1)]
+)
+def test_a_large_cache_takes_more_images_where_weights_are_few(cache, channels, images, tmp_path, monkeypatch):
+    monkeypatch.setattr(executor, "second_level_cache", lambda: cache)
+    run = executor_of(nn.Conv2D(channels, channels, 3, padding=1), tmp_path, [channels, 32, 32], threads=1)
+    assert run._together.whole.images_together == images
 
 
 def test_a_result_that_is_read_twice_is_kept(tmp_path):

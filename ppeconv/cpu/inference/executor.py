@@ -11,8 +11,9 @@ import numpy as np
 from ppeconv.cpu.inference.graph import Graph
 from ppeconv.cpu.inference.lower import lower
 from ppeconv.cpu.inference.plan import Constants, Plan
-from ppeconv.cpu.inference.segments import largest, segments
+from ppeconv.cpu.inference.segments import largest, largest_weight, segments
 from ppeconv.cpu.library import onednn, openmp
+from ppeconv.cpu.library.cpuinfo import second_level_cache
 from ppeconv.cpu.library.scratch import exclusive
 from ppeconv.cpu.library.threads import in_shares
 from ppeconv.errors import UserError
@@ -20,6 +21,8 @@ from ppeconv.errors import UserError
 _DATA_TYPES = {"float32": onednn.FLOAT32, "bf16": onednn.BFLOAT16}
 _CACHED = 1 << 20
 """Bytes, for each thread, of the largest result for which images are taken together: more would leave its cache."""
+_MOST_CACHED, _FEW_WEIGHTS = 2 << 20, 256 << 10
+"""The same where a core's own cache is as large and no weight takes more than so many bytes of it."""
 _WORTH_SHARING = 8 << 20
 """Bytes of results, for each thread, that make it worth while to wake threads which then do not wait for each other."""
 
@@ -96,7 +99,9 @@ class _Part:
         self._graph, self._constants, self._ends = graph, constants, (is_first, is_last)
         self._plans: dict[int, Plan] = {}
         self._given = np.dtype(np.float32) if is_last else np.dtype(f"V{graph.result.item_size}")
-        self.images_together = max(1, _CACHED * threads // largest(graph.steps))
+        has_room = largest_weight(graph.steps) <= _FEW_WEIGHTS and second_level_cache() >= _MOST_CACHED
+        cached = _MOST_CACHED if has_room else _CACHED
+        self.images_together = max(1, cached * threads // largest(graph.steps))
 
     def __call__(self, values: np.ndarray) -> np.ndarray:
         results = np.empty(self._graph.result.sized(len(values)), self._given)

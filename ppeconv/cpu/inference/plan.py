@@ -17,6 +17,10 @@ from ppeconv.cpu.library import onednn
 from ppeconv.cpu.library.execution import Execution, reorder
 from ppeconv.cpu.library.scratch import aligned
 
+# Bytes left free behind each result, so that few lie whole pages apart: a processor takes a store for one that a load
+# has to wait for where the addresses differ in their higher bits alone.
+_STAGGERED = 576
+
 
 class Constants:
     """Weights in the formats that primitives prefer, each kept once for all threads."""
@@ -113,7 +117,7 @@ def _placed(graph: Graph, steps: Sequence[Step], batch: int) -> tuple[dict[Value
 
     def place(value: Value) -> None:
         nonlocal end
-        size, start = aligned(value.item_size * math.prod(value.sized(batch))), 0
+        size, start = aligned(value.item_size * math.prod(value.sized(batch))) + _STAGGERED, 0
         for begin, behind, _ in sorted(taken, key=lambda it: it[0]):
             if begin - start >= size:
                 break

@@ -36,6 +36,14 @@ def largest(steps: Sequence[Step]) -> int:
     return max(value.item_size * math.prod(value.shape[1:]) for value in values)
 
 
+def largest_weight(steps: Sequence[Step]) -> int:
+    """Bytes of the largest constant that the steps read, as float32."""
+    return max(
+        (4 * math.prod(value.shape) for step in steps for value in step.operands if value.constant is not None),
+        default=0,
+    )
+
+
 def _crossing(before: Sequence[Step], after: Sequence[Step], start: Value, result: Value) -> set[Value]:
     """What the later steps read of what is there before them."""
     there = {start, *(step.output for step in before)}

@@ -35,6 +35,15 @@ def cpu_flags(file: Path = Path("/proc/cpuinfo")) -> set[str]:
     return set(cpu_facts(file).get("flags", []))
 
 
+def second_level_cache(file: Path = Path("/sys/devices/system/cpu/cpu0/cache/index2/size")) -> int:
+    """Bytes of it that the first core has; 0 where the operating system does not tell."""
+    try:
+        text = file.read_text().strip()
+    except OSError:
+        return 0
+    return int(text[:-1]) << 10 if text.endswith("K") and text[:-1].isdecimal() else 0
+
+
 def lack_of_bf16(file: Path = Path("/proc/cpuinfo")) -> str | None:
     """Why oneDNN would imitate bfloat16 on this CPU, which is slower than float32; None where it computes in it."""
     cap = os.environ.get("ONEDNN_MAX_CPU_ISA", "")
