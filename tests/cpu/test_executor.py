@@ -230,6 +230,18 @@ def test_a_large_cache_takes_more_images_where_weights_are_few(cache, channels, 
     assert run._together.whole.images_together == images
 
 
+@pytest.mark.parametrize(("batch", "alone"), [(1, True), (2, False)])
+def test_one_thread_alone_where_steps_are_short(batch, alone, tmp_path, monkeypatch):
+    model, shape = nn.Sequential(nn.Conv2D(8, 8, 3, padding=1), nn.Flatten(), nn.Linear(2048, 4)), [8, 16, 16]
+    run = executor_of(model, tmp_path, shape, threads=2)
+    monkeypatch.setattr(executor, "_WORTH_WAKING", (9 * 8 * 8 * 256 + 2048 * 4) / 3 + 1)  # flattening is a step
+    used_lines = []
+    for line in (run._together, run._alone[0]):
+        line.whole._plan = lambda count, line=line, plan=line.whole._plan: used_lines.append(line) or plan(count)
+    assert_same(model, run, shape, (batch,))
+    assert used_lines == [run._alone[0] if alone else run._together]
+
+
 def test_a_result_that_is_read_twice_is_kept(tmp_path):
     conv = nn.Conv2D(16, 16, 3, padding=1)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ppeconv.cpu.inference.fuse import fused
 from ppeconv.cpu.inference.graph import Graph
 from ppeconv.cpu.inference.lower import lower
 from ppeconv.cpu.inference.plan import Constants, Plan
@@ -25,13 +26,16 @@ _MOST_CACHED, _FEW_WEIGHTS = 2 << 20, 256 << 10
 """The same where a core's own cache is as large and no weight takes more than so many bytes of it."""
 _WORTH_SHARING = 8 << 20
 """Bytes of results, for each thread, that make it worth while to wake threads which then do not wait for each other."""
+_WORTH_WAKING = 300_000
+"""Multiplications of a primitive, on average, below which other threads take longer to wake than they save."""
 
 
 class Executor:
     """An exported network: float32 [N, C, H, W] -> [N, classes].
 
-    The threads work together on each step for few images. Of many images each thread takes a share through the whole
-    network: results stay in the cache of the processor that made them, and no thread waits for another.
+    The threads work together on each step for few images; one of them works alone where the steps are short. Of many
+    images each thread takes a share through the whole network: results stay in the cache of the processor that made
+    them, and no thread waits for another.
 
     Args:
         prefix: path of the exported files without their endings.
@@ -49,6 +53,7 @@ class Executor:
         parts = segments(graph)
         self._together = _Line(graph, parts, constants, threads)
         self._alone = [_Line(graph, parts, constants, 1) for _ in range(threads)]
+        self._products = sum(step.products for step in graph.steps) / len(fused(graph, 1))
         self._written = sum(step.output.item_size * math.prod(step.output.shape[1:]) for step in graph.steps)
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
@@ -57,7 +62,12 @@ class Executor:
             raise UserError(f"this network takes images {list(expected)}; got {list(images.shape[1:])}")
         values = np.ascontiguousarray(images, np.float32)
         with exclusive:
-            return self._shared(values) if self._is_worth_sharing(len(values)) else self._together(values)
+            if self._is_worth_sharing(len(values)):
+                return self._shared(values)
+            return self._together(values) if self._is_worth_waking(len(values)) else self._alone[0](values)
+
+    def _is_worth_waking(self, batch: int) -> bool:
+        return len(self._alone) == 1 or batch * self._products >= _WORTH_WAKING
 
     def _is_worth_sharing(self, batch: int) -> bool:
         threads = len(self._alone)

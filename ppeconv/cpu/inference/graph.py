@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -70,6 +71,14 @@ class Step:
     def operands(self) -> list[Value]:
         """All that it reads."""
         return self.inputs + [post.operand for post in self.posts if post.operand is not None]
+
+    @property
+    def products(self) -> int:
+        """Multiplications by weights for one image."""
+        if self.kind not in ("convolution", "matmul"):
+            return 0
+        weight = self.inputs[1].shape
+        return math.prod(weight) * math.prod(self.output.shape[2:])
 
 
 @dataclass
