@@ -9,6 +9,7 @@ import numpy as np
 import paddle
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 from paddle import nn
 from paddle.base.framework import _dygraph_tracer
 from paddle.nn import functional as F
@@ -50,14 +51,63 @@ def assert_near_float32(function, *arrays):
     assert not np.array_equal(found[0], exact[0])
 
 
+@st.composite
+def small_images(draw):
+    """Convolutions of few positions and channels enough for the kernels of matrix units."""
+    pairs, sides = st.tuples(st.integers(1, 3), st.integers(1, 3)), st.integers(0, 3)
+    groups, channels = draw(st.integers(1, 2)), st.sampled_from([16, 17, 32, 48, 64, 200])
+    kernel, dilation, padding = draw(pairs), draw(pairs), draw(st.tuples(sides, sides, sides, sides))
+    around = sum(padding[:2]), sum(padding[2:])
+    reach = [gap * (extent - 1) for gap, extent in zip(dilation, kernel, strict=True)]
+    size = [draw(st.integers(max(1, 1 + far - by), 9)) for far, by in zip(reach, around, strict=True)]
+    per_group = draw(channels)
+    options = {"stride": draw(pairs), "padding": list(padding), "dilation": dilation, "groups": groups}
+    return (
+        (draw(st.integers(1, 8)), groups * per_group, *size),
+        (groups * draw(channels), per_group, *kernel),
+        False,
+        options,
+    )
+
+
 @pytest.mark.usefixtures("_has_bf16")
 @settings(max_examples=80, deadline=None, derandomize=True)
 @given(convolutions())
 def test_any_convolution(case):
-    image, weight, biased, options = case
-    exact, found = (
-        results_in(name, image, weight, biased, options) for name in ("float32", "bf16")
-    )  # what oneDNN has no fast primitive for in bf16 is computed in float32
+    check_convolution(*case)
+
+
+@pytest.mark.usefixtures("_has_bf16")
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(small_images())
+def test_any_convolution_of_small_images(case):
+    check_convolution(*case)
+
+
+@pytest.mark.usefixtures("_has_bf16")
+@pytest.mark.parametrize(
+    ("image", "weight", "options"),
+    [
+        # rows or columns of padding alone: oneDNN's kernels crash
+        ((2, 64, 1, 20), (20, 64, 3, 3), {"padding": [1, 3, 1, 2], "dilation": [2, 1]}),
+        ((20, 16, 5, 1), (20, 16, 3, 1), {"padding": [0, 0, 3, 1], "dilation": [2, 2], "stride": [1, 2]}),
+        # one column of results, columns skipped: those for AMX are wrong
+        ((2, 64, 8, 2), (100, 64, 3, 3), {"padding": [0, 0, 0, 3], "stride": [1, 3]}),
+        ((8, 64, 2, 2), (64, 64, 3, 3), {"padding": 1, "stride": 2}),
+        # rows skipped between kernels: the same
+        ((20, 34, 7, 64), (96, 17, 1, 3), {"padding": [0, 1, 3, 1], "stride": [3, 1], "dilation": [2, 1], "groups": 2}),
+        ((8, 200, 8, 32), (100, 200, 2, 2), {"padding": [0, 0, 2, 1], "stride": [3, 1], "dilation": [1, 2]}),
+        # an image narrower than the stride: the gradient of the weight is wrong
+        ((3, 96, 7, 1), (16, 96, 1, 3), {"padding": [0, 2, 0, 2], "stride": [3, 2]}),
+    ],
+)
+def test_what_onednn_computes_wrongly(image, weight, options):
+    check_convolution(image, weight, False, options)
+
+
+def check_convolution(image, weight, biased, options):
+    """What oneDNN has no fast primitive for in bf16 is computed in float32."""
+    exact, found = (results_in(name, image, weight, biased, options) for name in ("float32", "bf16"))
     for ours, truth in zip(found, exact, strict=True):
         assert relative_error(ours, truth) <= LARGEST_ERROR
 

@@ -72,18 +72,17 @@ def narrow(columns=4, image=(64, 512), kernel=3, stride=1, **changes):
         (narrow(4, (1, 512)), False, False),
         (narrow(4, (53, 512)), False, False),
         (narrow(4, (64, 512), 3, weight=(512, 1, 3, 3), groups=512), False, False),
-        (narrow(4, kernel=1, padding=(1, 1, 1, 1)), False, False),
     ],
 )
 def test_what_is_computed_so_on_amx(monkeypatch, geometry, gradient, filtering):
-    monkeypatch.setattr(direct.Steps, "uses_amx", True)
+    monkeypatch.setattr(onednn.Recipe, "uses_amx", True)
     plan = conv._Plan(geometry)
     assert isinstance(plan._gradient, side_by_side.Steps) == gradient
     assert isinstance(plan._filters, side_by_side.Steps) == filtering
 
 
 def test_other_kernels_take_images_one_by_one(monkeypatch):
-    monkeypatch.setattr(direct.Steps, "uses_amx", False)
+    monkeypatch.setattr(onednn.Recipe, "uses_amx", False)
     plan = conv._Plan(narrow())
     assert plan._filters is plan._gradient
     assert isinstance(plan._filters, direct.Steps)
@@ -92,7 +91,7 @@ def test_other_kernels_take_images_one_by_one(monkeypatch):
 def test_in_bf16_on_amx(monkeypatch):
     skip_without_bf16()
     conv.plan.cache_clear()
-    monkeypatch.setattr(direct.Steps, "uses_amx", True)
+    monkeypatch.setattr(onednn.Recipe, "uses_amx", True)
     arrays = normal(16, 64, 4, 4), normal(64, 64, 3, 3), normal(64)
     exact = fast_results(lambda x, w, b: F.conv2d(x, w, b, padding=1), arrays)
     with backend.enabled("bf16"):

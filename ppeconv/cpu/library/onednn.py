@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from ppeconv.cpu.library import wheel
 
@@ -102,7 +102,7 @@ class Layout(Handle):
         if strides is not None:
             how, placing = "memory_desc_create_with_strides", int64s(strides)
         super().__init__("memory_desc", how, len(shape), int64s(shape), data_type, placing)
-        self.shape, self.strides = shape, strides
+        self.shape, self.strides, self.data_type = shape, strides, data_type
 
 
 def dense(shape: Sequence[int], data_type: int = FLOAT32) -> Layout:
@@ -180,9 +180,21 @@ class Recipe(Handle):
         _call("primitive_desc_query", self.pointer, _QUERY_IMPLEMENTATION, 0, ctypes.byref(name))
         return (name.value or b"").decode()
 
+    @property
+    def uses_amx(self) -> bool:
+        """Whether the chosen implementation is one for AMX."""
+        return self.implementation.endswith("amx")
+
     def passing_over(self, name: str) -> Recipe:
         """The same by the next implementation whose name begins otherwise, if there is one."""
-        while self.implementation.startswith(name) and not library().dnnl_primitive_desc_next_impl(self.pointer):
+        return self._passing_over(lambda: self.implementation.startswith(name))
+
+    def passing_over_amx(self) -> Recipe:
+        """The same by the next implementation that is not for AMX, if there is one."""
+        return self._passing_over(lambda: self.uses_amx)
+
+    def _passing_over(self, is_unwanted: Callable[[], bool]) -> Recipe:
+        while is_unwanted() and not library().dnnl_primitive_desc_next_impl(self.pointer):
             pass
         return self
 
@@ -211,14 +223,31 @@ def convolution_recipe(
     """A convolution's forward pass; the window is strides, dilations less one, padding before and padding behind.
 
     Raises Unsupported for what oneDNN 3.6 computes wrongly on CPUs with AVX-512: a single column of results of images
-    with a single channel, where the columns in between are skipped.
+    with a single channel, where the columns in between are skipped. In bfloat16 its kernels crash where a row or a
+    column of the result is made of padding alone; those for AMX, which are passed over then, miscalculate a single
+    column of results where the columns in between are skipped, and kernels between which rows are skipped.
     """
-    skips_columns = window[0][1] > 1
-    if image.shape[1] == 1 and result.shape[3] == 1 and skips_columns:
+    strides, kernel, width = window[0], weight.shape[-2:], result.shape[3]
+    skips_columns = strides[1] > 1
+    if image.shape[1] == 1 and width == 1 and skips_columns:
         raise Unsupported("oneDNN misreads images of one channel in this convolution")
-    return Recipe.of(
+    recipe = Recipe.of(
         "convolution_forward", purpose, CONVOLUTION_DIRECT, image, weight, bias, result, *window, attributes=attributes
     )
+    if image.data_type != BFLOAT16:
+        return recipe
+    if any(_looks_past(image.shape[2 + axis], kernel[axis], result.shape[2 + axis], axis, window) for axis in (0, 1)):
+        raise Unsupported("oneDNN crashes in bfloat16 where part of the result is made of padding alone")
+    if kernel[1] > 1 and ((width == 1 and skips_columns) or kernel[0] < strides[0]):
+        recipe.passing_over_amx()
+    return recipe
+
+
+def _looks_past(size: int, kernel: int, results: int, axis: int, window: Sequence[ctypes.Array]) -> bool:
+    """Whether for one of the results along an axis the kernel lies beside all that the image has there."""
+    stride, gap, before = (it[axis] for it in window[:3])
+    starts = range(-before, results * stride - before, stride)
+    return any(all(not 0 <= start + tap * (gap + 1) < size for tap in range(kernel)) for start in starts)
 
 
 def product_recipe(left: Layout, right: Layout, result: Layout, attributes: Attributes | None = None) -> Recipe:

@@ -20,11 +20,11 @@ class _Plan:
     def __init__(self, geometry: Geometry):
         n, m, height, width = geometry.result
         self.output, self.data_type = [n, height, width, m], geometry.data_type
-        self._filters: _Steps = (own := direct.Steps(geometry))
-        self._gradient: _Steps | pointwise.Steps = own
+        self._filters: _Steps = direct.Steps(geometry)
+        self._gradient: _Steps | pointwise.Steps = self._filters
         if geometry.data_type != onednn.FLOAT32:
-            if side_by_side.pays_in_weight_gradient(geometry, own):
-                self._gradient = beside = side_by_side.Steps(geometry)
+            if side_by_side.pays_in_weight_gradient(geometry) and (beside := side_by_side.Steps(geometry)).uses_amx:
+                self._gradient = beside
                 if side_by_side.pays_in_filtering(geometry):
                     self._filters = beside
             return

@@ -41,6 +41,10 @@ class Steps:
             raise onednn.Unsupported("the output of this convolution is empty")
         if (kh, kw) == (1, 1) and max(geometry.stride) > 1 and per_group < _FEWEST_CHANNELS_STRIDED:
             raise onednn.Unsupported("oneDNN writes past its own memory in this convolution")
+        if geometry.data_type == onednn.BFLOAT16 and kw > 1 and geometry.image[3] < geometry.stride[1]:
+            raise onednn.Unsupported(
+                "oneDNN's gradient of the weight is wrong in bfloat16 for images as narrow as these"
+            )
         self._image = onednn.channels_last(geometry.image, geometry.data_type)
         self._result = onednn.channels_last(geometry.result, geometry.data_type)
         groups = geometry.groups
@@ -62,7 +66,7 @@ class Steps:
     @property
     def uses_amx(self) -> bool:
         """Whether oneDNN has chosen kernels for AMX."""
-        return self._recipe.implementation.endswith("amx")
+        return self._recipe.uses_amx
 
     @functools.cached_property
     def forward(self) -> Primitive:

@@ -37,6 +37,7 @@ class Steps:
             raise onednn.Unsupported("the padding before an image is wider than the kernel reaches")
         wide = _Arrangement.of(geometry)
         self._wide = direct.Steps(wide.geometry)
+        self.uses_amx = self._wide.uses_amx
         self._image = _Images(wide.image, wide.together, wide.pitch, geometry.data_type)
         self._result = _Images(wide.result, wide.together, wide.result_pitch, geometry.data_type)
 
@@ -147,8 +148,8 @@ def serves(geometry: Geometry) -> bool:
     return geometry.padding[2] <= _reach(geometry)
 
 
-def pays_in_weight_gradient(geometry: Geometry, own: direct.Steps) -> bool:
-    """Whether the gradient of the weight takes less time this way than by the primitives of the geometry itself."""
+def pays_in_weight_gradient(geometry: Geometry) -> bool:
+    """Whether the gradient of the weight takes less time this way, by kernels for AMX, than image by image."""
     *_, height, width = geometry.result
     m, per_group = geometry.weight[:2]
     channels = min(per_group, m // geometry.groups)
@@ -156,8 +157,7 @@ def pays_in_weight_gradient(geometry: Geometry, own: direct.Steps) -> bool:
         is_small = height * width <= _MOST_POSITIONS
     else:
         is_small = width <= min(_MOST_COLUMNS, channels // _CHANNELS_PER_COLUMN)
-    pays = is_small and channels >= _FEWEST_CHANNELS and own.uses_amx
-    return pays and serves(geometry) and _Arrangement.of(geometry).together > 1
+    return is_small and channels >= _FEWEST_CHANNELS and serves(geometry) and _Arrangement.of(geometry).together > 1
 
 
 def pays_in_filtering(geometry: Geometry) -> bool:
