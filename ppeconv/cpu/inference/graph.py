@@ -10,8 +10,6 @@ import numpy as np
 
 from ppeconv.cpu.library import onednn
 
-_BYTES = {onednn.FLOAT32: 4, onednn.BFLOAT16: 2}
-
 
 @dataclass(eq=False)
 class Value:
@@ -40,7 +38,7 @@ class Value:
     @property
     def item_size(self) -> int:
         """Bytes of one of its numbers."""
-        return _BYTES[self.data_type]
+        return onednn.BYTES[self.data_type]
 
     def sized(self, batch: int) -> tuple[int, ...]:
         """The shape for a number of images."""

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from ppeconv.cpu.library import wheel
 
 BFLOAT16, FLOAT32 = 2, 3
+BYTES = {BFLOAT16: 2, FLOAT32: 4}
 _SAME_TYPE = 0
 ANY_FORMAT = 1
 FORWARD_TRAINING, FORWARD_INFERENCE, BACKWARD = 64, 96, 128

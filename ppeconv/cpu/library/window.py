@@ -31,6 +31,11 @@ class Geometry(NamedTuple):
         height = _extent(h + top + bottom, kh, self.stride[0], self.dilation[0])
         return n, m, height, _extent(w + left + right, kw, self.stride[1], self.dilation[1])
 
+    @property
+    def is_pointwise(self) -> bool:
+        """Whether each position of the result is made of that of the image alone: 1x1, neither strided nor padded."""
+        return self.weight[2:] == (1, 1) and self.stride == (1, 1) and self.padding == (0, 0, 0, 0)
+
     def bands(self, count: int) -> list[Band]:
         """The result cut into so many bands of rows, each with the rows of the image that it needs."""
         _, _, height, _ = self.result

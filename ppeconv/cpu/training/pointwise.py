@@ -42,11 +42,6 @@ class _WeightGradient:
 
 def pays(geometry: Geometry) -> bool:
     """Whether the gradients of weight and bias are better computed this way."""
-    m, per_group, *kernel = geometry.weight
+    m, per_group = geometry.weight[:2]
     narrowest = min(per_group, m // geometry.groups)
-    return (
-        kernel == [1, 1]
-        and geometry.stride == (1, 1)
-        and geometry.padding == (0, 0, 0, 0)
-        and (geometry.groups == 1 or narrowest >= _FEWEST_CHANNELS)
-    )
+    return geometry.is_pointwise and (geometry.groups == 1 or narrowest >= _FEWEST_CHANNELS)

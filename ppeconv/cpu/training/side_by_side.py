@@ -83,15 +83,14 @@ class _Arrangement(NamedTuple):
 
     @classmethod
     def of(cls, geometry: Geometry) -> _Arrangement:
-        is_pointwise = _is_pointwise(geometry)
-        if is_pointwise:
+        if geometry.is_pointwise:
             n, c, height, width = geometry.image
             geometry = geometry._replace(image=(n, c, 1, height * width))
         n, c, height, width = geometry.image
         top, bottom, left, right = geometry.padding
         stride, reach = geometry.stride[1], _reach(geometry)
         result_pitch = max(geometry.result[3], -(-(width + max(left, right)) // stride))
-        most = (_WIDE_UNCOPIED if is_pointwise else _WIDE) // result_pitch
+        most = (_WIDE_UNCOPIED if geometry.is_pointwise else _WIDE) // result_pitch
         together = max(it for it in range(1, max(most, 1) + 1) if n % it == 0)
         pitch = stride * result_pitch
         wide = geometry._replace(
@@ -111,7 +110,7 @@ class _Images:
         one_by_one = onednn.dense(images, data_type)
         beside = onednn.Layout(images, [height * row, pitch * c, row, 1], data_type)
         self._join, self._part = reorder(one_by_one, beside), reorder(beside, one_by_one)
-        self._bytes = math.prod((n // together, height, row)) * (4 if data_type == onednn.FLOAT32 else 2)
+        self._bytes = math.prod((n // together, height, row)) * onednn.BYTES[data_type]
         self.size = 0 if self._is_same else aligned(self._bytes)
         """Bytes of a room for them."""
 
@@ -134,10 +133,6 @@ class _Images:
             self._part((room, images))
 
 
-def _is_pointwise(geometry: Geometry) -> bool:
-    return geometry.weight[2:] == (1, 1) and geometry.stride == (1, 1) and geometry.padding == (0, 0, 0, 0)
-
-
 def _reach(geometry: Geometry) -> int:
     """Columns from the first to the last that a kernel looks at."""
     return geometry.dilation[1] * (geometry.weight[3] - 1)
@@ -153,7 +148,7 @@ def pays_in_weight_gradient(geometry: Geometry) -> bool:
     *_, height, width = geometry.result
     m, per_group = geometry.weight[:2]
     channels = min(per_group, m // geometry.groups)
-    if _is_pointwise(geometry):
+    if geometry.is_pointwise:
         is_small = height * width <= _MOST_POSITIONS
     else:
         is_small = width <= min(_MOST_COLUMNS, channels // _CHANNELS_PER_COLUMN)
@@ -163,6 +158,6 @@ def pays_in_weight_gradient(geometry: Geometry) -> bool:
 def pays_in_filtering(geometry: Geometry) -> bool:
     """Whether the result and the gradient of the image do as well, where the gradient of the weight does."""
     *_, height, width = geometry.result
-    if _is_pointwise(geometry):
+    if geometry.is_pointwise:
         return height * width <= _MOST_POSITIONS_TO_FILTER
     return width <= _MOST_COLUMNS_TO_FILTER and math.prod(geometry.weight[2:]) > 1
