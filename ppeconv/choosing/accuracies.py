@@ -9,6 +9,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from ppeconv import config as configs
 from ppeconv.choosing.candidates import Candidate, Host
 from ppeconv.errors import UserError
 from ppeconv.pretrained.network import Network
@@ -40,23 +41,24 @@ def accuracies(host: Host, candidates: Sequence[Candidate], folder: Path = FOLDE
     plain = host.of().model_dump()
     wanted = [(Network.of(host.of(candidate).model_dump()), candidate) for candidate in candidates]
     alike: dict[str, dict[Candidate, list[Record]]] = {}
-    for record in _records(folder):
-        if _task(record.config) != _task(plain):
+    for record, config in _records(folder):
+        if _task(config) != _task(plain):
             continue
-        trained = Network.of(record.config)
+        trained = Network.of(config)
         for candidate in (candidate for network, candidate in wanted if network.same_as(trained)):
-            alike.setdefault(_recipe(record), {}).setdefault(candidate, []).append(record)
+            alike.setdefault(_recipe(record, config), {}).setdefault(candidate, []).append(record)
     if not alike:
         return {}
     most = max(alike.values(), key=lambda found: (len(found), max(runs[0].epochs for runs in found.values())))
     return {candidate: _accuracy(runs) for candidate, runs in most.items()}
 
 
-def _records(folder: Path) -> Iterator[Record]:
-    """All that can be read."""
+def _records(folder: Path) -> Iterator[tuple[Record, dict[str, Any]]]:
+    """All that can be read, with the whole config: keys that came after the training have their defaults."""
     for place in record_folders(folder):
         try:
-            yield Record.read(place)
+            record = Record.read(place)
+            yield record, configs.load(record.config).model_dump()
         except UserError:
             continue
 
@@ -85,9 +87,9 @@ def _sides(config: Mapping[str, Any]) -> dict[str, Any]:
     return {side: {key: value for key, value in of.items() if key != "loader"} for side, of in sides.items()}
 
 
-def _recipe(record: Record) -> str:
+def _recipe(record: Record, config: Mapping[str, Any]) -> str:
     """How it was trained and on which images it was evaluated."""
-    return json.dumps([record.images_sha256, record.epochs, recipe(record.config)])
+    return json.dumps([record.images_sha256, record.epochs, recipe(config)])
 
 
 def _accuracy(runs: Sequence[Record]) -> Accuracy:

@@ -202,7 +202,7 @@ def _rows(contender: Contender, speeds: Sequence[InferenceSpeed]) -> Iterator[Ro
         lowest,
         highest,
         " ".join(str(run.seed) for run in contender.runs),
-        contender.config.Global.epochs,
+        contender.epochs,
         *contender.counts,
         None if contender.seconds is None else round(contender.seconds),
     )

@@ -183,6 +183,13 @@ class Contender:
         return _with(dataset.name, {**dataset.arguments, **({"data_root": root} if of_files and root else {})})
 
     @property
+    def epochs(self) -> int:
+        """How many the longest of its runs has begun; those of the config where there is no run."""
+        return max(
+            (int(run.epochs[-1]["epoch"] or 0) for run in self.runs if run.epochs), default=self.config.Global.epochs
+        )
+
+    @property
     def unfinished(self) -> list[Trained]:
         """Runs that have not come to the end that the config sets them."""
         return [run for run in self.runs if run.folder and not _is_finished(run.folder, run.epochs, self.config)]

@@ -139,7 +139,7 @@ def load_weights(model: nn.Layer, file: Path | Sealed, complete: bool = False, n
     summary = "; ".join([loaded, *weights.notes, *notes, *converted])
     if not fitting or (complete and (missing or skipped)) or set(needed) & set(missing):
         raise UserError(f"these weights are of another network: {summary}")
-    model.set_state_dict(tensors)
+    model.set_state_dict({**own, **tensors})  # Paddle warns of every array that is not among them
     return summary
 
 

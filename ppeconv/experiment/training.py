@@ -8,6 +8,7 @@ from paddle import nn
 from ppeconv.config import dump
 from ppeconv.counting import count
 from ppeconv.data.check import look_at
+from ppeconv.data.transforms import sized
 from ppeconv.engine import distributed
 from ppeconv.engine.finetune import freeze
 from ppeconv.engine.lock import Lock
@@ -46,7 +47,7 @@ def _train(parts: Parts, run: Run, lock: Lock) -> None:
     sides = batches, eval_batches
     skip = [side.skip_unreadable for side in sides]
     notes += distributed.from_first(lambda: look_at([side.dataset for side in sides], skip))
-    notes += _batch_facts(parts)
+    notes += _batch_facts(parts) + _unused_size(parts)
 
     paddle.seed(settings.seed)
     model, begun = parts.started_model(weights, resumed=start is not None)
@@ -99,6 +100,15 @@ def _batch_facts(parts: Parts) -> list[str]:
             f"learning rates times {parts.lr_factor:g}: {parts.images_per_update} images per update, written for {base}"
         )
     return notes
+
+
+def _unused_size(parts: Parts) -> list[str]:
+    """A warning where no transform takes the size of the images from the key that sets it."""
+    data = parts.config.DataLoader
+    size, sides = data.image_size, [side.dataset.transform_ops for side in (data.Train, data.Eval)]
+    if size is None or any(sized(operations, size) != sized(operations, size + 1) for operations in sides):
+        return []
+    return [f"warning: DataLoader.image_size {size} changes nothing, as no transform leaves its size open"]
 
 
 def _without_extras(use_visualdl: bool) -> list[str]:

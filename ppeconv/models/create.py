@@ -57,6 +57,7 @@ def create_backbone(name: str, *, init: Init = "reference", **arguments: Any) ->
             do.
         arguments: the backbone's, such as class_num=10.
     """
+    _require_name(name)
     try:
         model = create_external(name, **arguments) if is_external(name) else BACKBONES.create(name, **arguments)
     except (ValueError, ArithmeticError, AssertionError) as error:  # what the layers of Paddle 3 and 2.6 raise
@@ -127,6 +128,7 @@ def create_model(
     """
     if not operator and (operator_args or rules):
         raise UserError(f"{name} gets operator_args or rules and no operator; name one as operator")
+    _require_name(name)
     _require_known(pretrained, name)
     weights = None
     if pretrained and is_external(name):
@@ -145,6 +147,11 @@ def create_model(
         complete = arguments["class_num"] == len(weights.class_names)
         logger.info(load_weights(model, weights, complete))
     return FeatureMaps(model) if features else model
+
+
+def _require_name(name: object) -> None:
+    if not isinstance(name, str):
+        raise UserError(f"a network is named by a text, such as 'ResNet20'; got {name!r}")
 
 
 def _require_known(pretrained: object, name: str) -> None:

@@ -117,6 +117,8 @@ class Weights(Sealed):
 
 def list_pretrained(pattern: str = "*") -> dict[str, Weights]:
     """Weights that come with ppeconv and whose names match a shell pattern, each with what is known of them."""
+    if not isinstance(pattern, str):
+        raise UserError(f"list_pretrained takes a pattern of names, such as 'resnet20*'; got {pattern!r}")
     rows: dict[str, list[Path]] = {}
     for folder in record_folders():
         rows.setdefault(folder.parent.name, []).append(folder)

@@ -374,6 +374,15 @@ def test_accuracies_are_of_the_very_network_trained_alike(tmp_path):
     assert accuracies(host, [PLAIN], tmp_path / "empty") == {}
 
 
+def test_the_records_of_the_main_table_are_found_whenever_they_were_written():
+    host = Host("resnet20_conv_cifar10")
+    found = accuracies(host, host.candidates(None)[0])
+    assert found[PLAIN].seeds == found[Candidate("SPConv", "ratio: 0.5")].seeds == (1, 2, 3)
+    assert len({candidate.width for candidate in found} - {None}) >= 4
+    assert len(found) >= 15
+    assert {it.epochs for it in found.values()} == {12}
+
+
 def test_records_of_other_data_do_not_count(tmp_path):
     record(tmp_path, "mnist", 1, Host("lenet_conv_mnist").of(), 0.99)
     assert accuracies(Host("lenet_conv_fashionmnist"), [PLAIN], tmp_path) == {}

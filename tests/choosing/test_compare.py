@@ -210,6 +210,12 @@ def test_what_let_a_run_end_early_finishes_it(runs, tmp_path):
     assert not found.unfinished
 
 
+def test_epochs_are_those_that_were_begun(runs, tmp_path):
+    (found,) = contenders([str(copied(runs[2], tmp_path / "of_nine", ("epochs: 1", "epochs: 9")))])
+    assert found.config.Global.epochs == 9
+    assert found.epochs == 1
+
+
 def test_a_run_named_twice_is_refused(runs):
     with pytest.raises(UserError, match="split_seed1 is named twice"):
         contenders([str(runs[0]), f"{runs[0]}/../split_seed1"])

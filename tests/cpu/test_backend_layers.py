@@ -127,7 +127,7 @@ def test_a_strided_1x1_of_few_channels_is_left_to_paddle():
 
 
 @pytest.mark.parametrize(
-    "shape", [(4, 16, 6, 6), (3, 5, 7, 4), (2, 1, 5, 5), (8, 33, 1, 1), (2, 64, 9, 3), (9, 24, 31, 29)]
+    "shape", [(4, 16, 6, 6), (3, 5, 7, 4), (2, 1, 5, 5), (8, 33, 1, 1), (2, 64, 9, 3), (9, 24, 31, 29), (1, 16, 1, 1)]
 )
 def test_batch_norm_and_its_running_statistics(shape):
     channels = shape[1]

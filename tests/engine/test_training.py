@@ -582,3 +582,11 @@ def test_a_teacher_of_ones_own_is_tried(teacher, words):
     loss = LOSSES.create("DistillLoss", teacher=teacher)
     with pytest.raises(UserError, match=words):
         loss.require_fit(list("0123456789"), [1, 28, 28])
+
+
+@pytest.mark.parametrize(("first", "is_told"), [("", True), ("{Resize: {}}, ", False)])
+def test_an_image_size_that_no_transform_takes_is_told(first, is_told, tmp_path):
+    side = f"DataLoader.Train.dataset.transform_ops=[{first}{{Normalize: {{mean: [0.3], std: [0.34]}}}}]"
+    run = trained_run(tmp_path, "Global.max_steps=1", "DataLoader.image_size=28", side)
+    log = (run.path / "train.log").read_text("utf-8")
+    assert ("warning: DataLoader.image_size 28 changes nothing, as no transform leaves its size open" in log) is is_told

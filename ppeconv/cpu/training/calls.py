@@ -104,14 +104,14 @@ def batch_norm(original: Callable) -> Callable:
     """Batch normalisation by the batch's own statistics or by the running ones."""
 
     def stand_in(x, mean, variance, scale, shift, is_test, momentum, epsilon, data_format, *rest):
-        steps = None
+        steps, (use_global_stats, trainable_statistics) = None, rest
+        fixed = use_global_stats or (is_test and not trainable_statistics)
         if scale is not None and shift is not None and data_format == "NCHW" and _serves(x, scale, shift):
             steps = norm.plan(tuple(x.shape), epsilon, layout.data_type(x), openmp.threads())
-        if steps is None:
+        # Of a single value in each channel Paddle takes no statistics.
+        if steps is None or (not fixed and steps.positions == 1):
             return original(x, mean, variance, scale, shift, is_test, momentum, epsilon, data_format, *rest)
-        use_global_stats, trainable_statistics = rest
         rows = rows_in(steps.data_type, layout.to_rows(x))
-        fixed = use_global_stats or (is_test and not trainable_statistics)
         parameters = scale.numpy(), shift.numpy()
         statistics = norm.Statistics(mean.numpy(), variance.numpy()) if fixed else steps.measure(rows)
         table = steps.table(*parameters, *statistics)

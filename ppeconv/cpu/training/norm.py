@@ -113,9 +113,9 @@ class Plan:
         if 0 in shape:
             raise onednn.Unsupported("there is nothing to normalise")
         n, self.channels, h, w = shape
-        self._epsilon, self._positions, self.data_type = epsilon, n * h * w, data_type
-        self._lanes = _lanes(self._positions, self.channels)
-        self.rows = _Primitives(self._positions // self._lanes, self._lanes * self.channels, epsilon, data_type)
+        self._epsilon, self.positions, self.data_type = epsilon, n * h * w, data_type
+        self._lanes = _lanes(self.positions, self.channels)
+        self.rows = _Primitives(self.positions // self._lanes, self._lanes * self.channels, epsilon, data_type)
         # What passes between oneDNN and NumPy within one call, which holds `exclusive`.
         self._passing = Table(2, self._lanes, self.channels)
 
@@ -123,7 +123,7 @@ class Plan:
         """The statistics of rows."""
         passing = self._passing
         with exclusive, np.errstate(all="ignore"):
-            unread = workspace.address(4 * self._positions * self.channels)
+            unread = workspace.address(4 * self.positions * self.channels)
             self.rows.measure(rows.data_ptr(), unread, *passing.addresses)
             mean, variance = np.add.reduce(passing.numbers, 1, np.float64) / self._lanes
             off = passing.numbers[0] - mean
@@ -149,7 +149,7 @@ class Plan:
         """(rows, slope, other rows, intercept, result): slope * rows + other rows + intercept."""
         columns = self._lanes * self.channels
         rows, column = (
-            onednn.dense([self._positions // self._lanes, columns], self.data_type),
+            onednn.dense([self.positions // self._lanes, columns], self.data_type),
             onednn.dense([1, columns]),
         )
         attributes = onednn.Attributes().then(onednn.BINARY_ADD, rows).then(onednn.BINARY_ADD, column)
@@ -166,7 +166,7 @@ class Plan:
         with exclusive, np.errstate(all="ignore"):
             scale, _, mean, variance = table.numbers[:, 0].astype(np.float64)
             inverse = (variance + self._epsilon) ** -0.5
-            through_variance, through_mean = totals * (scale * inverse * (-1 / self._positions))
+            through_variance, through_mean = totals * (scale * inverse * (-1 / self.positions))
             slope = through_variance * inverse
             passing.fill(slope, through_mean - slope * mean)
             to_slope, to_intercept = passing.addresses
