@@ -295,6 +295,7 @@ def test_operators_go_into_them(name, operator):
         ("MobileFaceNet", {"image_size": 100}, "multiple of 16; got 100"),
         ("Res2Net50", {"scale": 1}, "scale should be an integer from 2 to 64; got 1"),
         ("ShuffleNetV1", {"groups": 5}, "should be 1, 2, 3, 4 or 8; got 5"),
+        (None, {}, "a network is named by a text, such as .ResNet20.; got None"),
     ],
 )
 def test_refusals_are_sentences(name, arguments, words):
