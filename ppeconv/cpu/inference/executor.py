@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -49,11 +50,10 @@ class Executor:
     def __init__(self, prefix: Path, threads: int | None = None, precision: str = "float32"):
         graph, constants, threads = lower(prefix), Constants(), threads or openmp.threads()
         graph.set_data_type(_DATA_TYPES[precision])
-        self._image = graph.image
+        self._graph, self._image = graph, graph.image
         parts = segments(graph)
         self._together = _Line(graph, parts, constants, threads)
         self._alone = [_Line(graph, parts, constants, 1) for _ in range(threads)]
-        self._products = sum(step.products for step in graph.steps) / len(fused(graph, 1))
         self._written = sum(step.output.item_size * math.prod(step.output.shape[1:]) for step in graph.steps)
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
@@ -65,6 +65,11 @@ class Executor:
             if self._is_worth_sharing(len(values)):
                 return self._shared(values)
             return self._together(values) if self._is_worth_waking(len(values)) else self._alone[0](values)
+
+    @functools.cached_property
+    def _products(self) -> float:
+        """Multiplications of a primitive for one image, on average."""
+        return sum(step.products for step in self._graph.steps) / len(fused(self._graph, 1))
 
     def _is_worth_waking(self, batch: int) -> bool:
         return len(self._alone) == 1 or batch * self._products >= _WORTH_WAKING

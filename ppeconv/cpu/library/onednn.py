@@ -161,6 +161,10 @@ def post_operand(position: int) -> int:
     return _POST_OPERATIONS * (position + 1) | SRC_1
 
 
+def _is_for_amx(implementation: str) -> bool:
+    return implementation.endswith("amx")
+
+
 class Recipe(Handle):
     """A primitive descriptor: what is computed, in which formats, by which implementation."""
 
@@ -184,18 +188,11 @@ class Recipe(Handle):
     @property
     def uses_amx(self) -> bool:
         """Whether the chosen implementation is one for AMX."""
-        return self.implementation.endswith("amx")
+        return _is_for_amx(self.implementation)
 
-    def passing_over(self, name: str) -> Recipe:
-        """The same by the next implementation whose name begins otherwise, if there is one."""
-        return self._passing_over(lambda: self.implementation.startswith(name))
-
-    def passing_over_amx(self) -> Recipe:
-        """The same by the next implementation that is not for AMX, if there is one."""
-        return self._passing_over(lambda: self.uses_amx)
-
-    def _passing_over(self, is_unwanted: Callable[[], bool]) -> Recipe:
-        while is_unwanted() and not library().dnnl_primitive_desc_next_impl(self.pointer):
+    def passing_over(self, is_unwanted: Callable[[str], bool]) -> Recipe:
+        """The same by the next implementation whose name is not unwanted, if there is one."""
+        while is_unwanted(self.implementation) and not library().dnnl_primitive_desc_next_impl(self.pointer):
             pass
         return self
 
@@ -240,7 +237,7 @@ def convolution_recipe(
     if any(_looks_past(image.shape[2 + axis], kernel[axis], result.shape[2 + axis], axis, window) for axis in (0, 1)):
         raise Unsupported("oneDNN crashes in bfloat16 where part of the result is made of padding alone")
     if kernel[1] > 1 and ((width == 1 and skips_columns) or kernel[0] < strides[0]):
-        recipe.passing_over_amx()
+        recipe.passing_over(_is_for_amx)
     return recipe
 
 

@@ -84,7 +84,7 @@ class Steps:
             self._image, self.any_weight, self._result, *self._window, self._recipe,
         )  # fmt: skip
         if self._geometry.weight[1] == 1 < self._geometry.groups:
-            recipe = recipe.passing_over(_DENSE_KERNEL)
+            recipe = recipe.passing_over(lambda name: name.startswith(_DENSE_KERNEL))
         inputs = {onednn.DIFF_DST: self._result, onednn.WEIGHTS: self.weight}
         return Primitive(recipe, inputs, {onednn.DIFF_SRC: self._image})
 
