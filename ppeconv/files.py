@@ -115,6 +115,15 @@ def write_picture(path: Path, figure: Figure, dpi: int) -> None:
     write_whole(path, picture.getvalue())
 
 
+def save_figure(figure: Figure, file: str | Path, **how: Any) -> None:
+    """Save a figure as its suffix says, such as .svg or .png: the same figure gives the same file."""
+    import matplotlib as mpl
+
+    fixed: dict[str, Any] = {"metadata": {"Date": None}} if Path(file).suffix == ".svg" else {}
+    with mpl.rc_context({"svg.hashsalt": "ppeconv"}):
+        figure.savefig(file, **fixed, **how)
+
+
 def staged(path: Path) -> Path:
     """The other name."""
     return path.with_name(f"{path.name}.writing")

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ppeconv.benchmark.inference import InferenceSpeed
+from ppeconv.files import save_figure
 
 
 def draw(rows: Sequence[InferenceSpeed], file: str | Path) -> None:
@@ -37,7 +38,7 @@ def draw(rows: Sequence[InferenceSpeed], file: str | Path) -> None:
         axes.set(title=f"batch {size}", xlabel="MAC ratio", ylabel="latency ratio")
         axes.grid(alpha=0.3)
         axes.legend(loc="lower right")
-    figure.savefig(file, dpi=120)
+    save_figure(figure, file, dpi=120)
 
 
 def _short(names: Sequence[str]) -> dict[str, str]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ppeconv.choosing.contenders import Contender
+from ppeconv.files import save_figure
 
 PANELS = {"loss in training": "train_loss", "loss in evaluation": "eval_loss", "top-1 in evaluation": "eval_top1"}
 """Title -> column of the table of epochs."""
@@ -42,4 +43,4 @@ def draw_curves(compared: Sequence[Contender], titles: Mapping[str, str], file: 
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.grid(alpha=0.3)
     figure.legend(*places[0].get_legend_handles_labels(), loc="outside right center", fontsize=8)
-    figure.savefig(file)
+    save_figure(figure, file)

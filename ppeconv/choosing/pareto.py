@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ppeconv.files import save_figure
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -64,12 +66,7 @@ def draw(panels: Mapping[str, Sequence[Point]], score: str, file: str | Path) ->
         score: name of the score.
         file: its suffix says the format, such as .svg or .png.
     """
-    import matplotlib as mpl
-
-    # With these, the same points give the same file.
-    fixed: dict[str, Any] = {"metadata": {"Date": None}} if Path(file).suffix == ".svg" else {}
-    with mpl.rc_context({"svg.hashsalt": "ppeconv"}):
-        figure_of(panels, score).savefig(file, **fixed)
+    save_figure(figure_of(panels, score), file)
 
 
 def figure_of(panels: Mapping[str, Sequence[Point]], score: str) -> Figure:

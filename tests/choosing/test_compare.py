@@ -10,6 +10,7 @@ from ppeconv import UserError
 from ppeconv.choosing import comparison
 from ppeconv.choosing.comparison import Comparison
 from ppeconv.choosing.contenders import contenders, plain_widths, reference
+from ppeconv.choosing.curves import draw_curves
 from ppeconv.choosing.sittings import How
 from ppeconv.data.datasets import Digits
 from tests.support.records import COSTS, made_up_contenders, speed, write_records
@@ -208,6 +209,12 @@ def test_what_let_a_run_end_early_finishes_it(runs, tmp_path):
     table.write_text("\n".join([head, row, ",".join(worse.values())]), "utf-8")
     (found,) = contenders([str(tmp_path / "patient")])
     assert not found.unfinished
+
+
+def test_the_same_curves_give_the_same_picture(five, tmp_path):
+    for name in ("one.svg", "two.svg"):
+        draw_curves(list(five.values()), {row: row for row in five}, tmp_path / name)
+    assert (tmp_path / "one.svg").read_text("utf-8") == (tmp_path / "two.svg").read_text("utf-8")
 
 
 def test_epochs_are_those_that_were_begun(runs, tmp_path):
