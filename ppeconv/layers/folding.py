@@ -37,6 +37,11 @@ class Affine:
         """This map, and `other` on what it gives."""
         return Affine(self.scale * other.scale, self.shift * other.scale + other.shift)
 
+    @property
+    def vanishing(self) -> np.ndarray:
+        """Whether a channel's scale is too small to divide float32 by; bool [C]."""
+        return np.abs(self.scale) < 1e-20
+
     def linear(self) -> Affine:
         """The same without the shift, for all but one of several summands."""
         return Affine(self.scale, np.zeros_like(self.shift))

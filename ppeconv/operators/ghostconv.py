@@ -79,7 +79,9 @@ class GhostConv(ConvOperator):
     def deployed(self, after: Affine, form: str | None = None) -> nn.Layer | None:
         """Both convolutions with the norms behind them in their weights; None with a ReLU in between.
 
-        "separate" joins them as they are, the intrinsic channels multiplied by the scale of the map behind and shifted.
+        "separate" joins them as they are, both with the scale of the map behind in their weights, and shifts what is
+        joined, which a runtime does with the sum or the ReLU that follows. Ghosts undo the scale; where one vanishes,
+        "merged" stands in.
         "merged" joins nothing: the first convolution gives every channel, the intrinsic ones mapped and what each ghost
         is made of, and a depthwise one keeps those and makes the ghosts of these. That takes the MACs of the replaced
         convolution, but no copy and no pass over the images, and is the usual form up to 16 channels, one vector of
@@ -92,7 +94,8 @@ class GhostConv(ConvOperator):
             return folded(conv, norm.then(after))
         narrow = self.geometry.out_channels <= 16
         merged = narrow if form is None else form == "merged"
-        return _merged(self, after) if merged else DeployedGhostConv(self, after)
+        undoable = not after.of(slice(self.intrinsic)).vanishing.any()
+        return DeployedGhostConv(self, after) if undoable and not merged else _merged(self, after)
 
     @classmethod
     def cost(cls, geometry: ConvGeometry, height: int, width: int, own: Arguments) -> Cost:
@@ -114,15 +117,17 @@ class DeployedGhostConv(nn.Layer):
         super().__init__()
         self.channels = operator.geometry.out_channels - operator.intrinsic
         primary, norm = _conv_and_norm(operator.primary)
-        self.primary, self.cheap = folded(primary, norm), _folded_cheap(operator, after)
         behind = after.of(slice(operator.intrinsic))
-        for name, numbers in (("scale", behind.scale), ("shift", behind.shift)):
-            self.register_buffer(name, paddle.to_tensor(numbers.reshape(1, -1, 1, 1), "float32"))
+        self.primary = folded(primary, norm.then(behind.linear()))
+        self.cheap = _folded_cheap(operator, after, behind.scale)
+        shift = np.concatenate([behind.shift, np.zeros(self.channels)])
+        self.register_buffer("shift", paddle.to_tensor(shift.reshape(1, -1, 1, 1), "float32") if shift.any() else None)
 
     def forward(self, x: Tensor) -> Tensor:
         intrinsic = self.primary(x)
         ghosts = self.cheap(intrinsic)[:, : self.channels]
-        return paddle.concat([intrinsic * self.scale + self.shift, ghosts], axis=1)
+        joined = paddle.concat([intrinsic, ghosts], axis=1)
+        return joined if self.shift is None else joined + self.shift
 
 
 def _merged(operator: GhostConv, after: Affine) -> nn.Layer:
@@ -146,11 +151,21 @@ def _merged(operator: GhostConv, after: Affine) -> nn.Layer:
     return nn.Sequential(every, conv_of(depthwise, kernels, shifts))
 
 
-def _folded_cheap(operator: GhostConv, after: Affine) -> nn.Conv2D:
-    """The depthwise convolution; of ghosts too many, which nothing reads, the map behind is that of others."""
+def _folded_cheap(operator: GhostConv, after: Affine, scale: np.ndarray | None = None) -> nn.Conv2D:
+    """The depthwise convolution; of ghosts too many, which nothing reads, the map behind is that of others.
+
+    Args:
+        operator: of it.
+        after: the map behind.
+        scale: of the intrinsic channels that the convolution reads; 1 when not given.
+    """
     used = operator.geometry.out_channels - operator.intrinsic
     cheap, norm = _conv_and_norm(operator.cheap)
-    return folded(cheap, norm.then(after.of(operator.intrinsic + np.arange(operator.ghosts) % used)))
+    made = folded(cheap, norm.then(after.of(operator.intrinsic + np.arange(operator.ghosts) % used)))
+    if scale is not None:
+        undone = made.weight.numpy() / np.repeat(scale, operator.ghosts // operator.intrinsic)[:, None, None, None]
+        made.weight.set_value(undone.astype(np.float32))
+    return made
 
 
 def _conv_and_norm(layer: nn.Layer) -> tuple[nn.Conv2D, Affine]:

@@ -138,8 +138,7 @@ class DeployedSPConv(nn.Layer):
         if merged or self.gwc._groups == 1:
             centre = self.pwc if self.stride == (1, 1) else None
             self.gwc, self.pwc = dense(self.gwc, centre), None if centre else self.pwc
-        small = np.abs(after.scale) < 1e-20
-        unscaled = np.where(small, 0, 1 / np.where(small, 1, after.scale))
+        unscaled = np.where(after.vanishing, 0, 1 / np.where(after.vanishing, 1, after.scale))
         self.register_buffer("unscaled", paddle.to_tensor(unscaled.reshape(1, -1, 1, 1), "float32"))
 
     def forward(self, x: Tensor) -> Tensor:

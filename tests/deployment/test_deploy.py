@@ -10,7 +10,7 @@ from paddle import nn
 import ppeconv
 from ppeconv import UserError, create_model, create_operator, list_operators
 from ppeconv.anywidth import make_anywidth, set_width
-from ppeconv.operators.spconv import GateFirstSPConv, SPConv
+from ppeconv.operators.spconv import GateFirstSPConv
 from ppeconv.registry import OPERATORS
 
 
@@ -126,12 +126,15 @@ def test_the_merged_fire_takes_the_norm_behind_it(geometry):
         assert_same(model, fast, 8, 9, 11)
 
 
-@pytest.mark.parametrize("form", SPConv.forms)
-@pytest.mark.parametrize("scale", [0.0, 1e-30, 1e-6])
-def test_spconv_before_a_norm_that_scales_to_almost_nothing(scale, form):
-    model = used(nn.Sequential(create_operator("SPConv", 8, 8, 3, padding=1), nn.BatchNorm2D(8)), 8, 6, 6)
+@pytest.mark.parametrize(
+    ("operator", "form"), [(it, form) for it in ("SPConv", "GhostConv") for form in OPERATORS.get(it).forms]
+)
+@pytest.mark.parametrize("scale", [0.0, 1e-40, 1e-30, 1e-6])
+def test_a_norm_that_scales_to_almost_nothing(scale, operator, form):
+    """Of the forms that divide by its scales."""
+    model = used(nn.Sequential(create_operator(operator, 8, 8, 3, padding=1), nn.BatchNorm2D(8)), 8, 6, 6)
     model[1].weight.set_value(np.float32([scale] * 4 + [1.0, -0.5, 2.0, 0.1]))
-    assert_same(model, ppeconv.deploy(model, [8, 6, 6], {"SPConv": form}), 8, 6, 6)
+    assert_same(model, ppeconv.deploy(model, [8, 6, 6], {operator: form}), 8, 6, 6)
 
 
 @pytest.mark.parametrize(
