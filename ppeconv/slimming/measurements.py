@@ -102,6 +102,16 @@ class Measurements:
         items = self._items()
         return time_of(items, fastest(items, self._inside()), self.plain_ms)
 
+    def corrected(self, share: float) -> Measurements:
+        """With all gains multiplied, by what a network gained of what its parts had summed to."""
+        spots = [
+            dataclasses.replace(
+                spot, judged=[dataclasses.replace(it, gain_ms=share * it.gain_ms) for it in spot.judged]
+            )
+            for spot in self.spots
+        ]
+        return dataclasses.replace(self, spots=spots)
+
     def write(self, file: Path) -> None:
         """As JSON."""
         content = {"format": FORMAT, **_MEASUREMENTS.dump_python(self)}

@@ -31,7 +31,7 @@ from ppeconv.surgery.warm_start import warm_start
 
 ROUNDS = 9
 TRIES = 3
-"""How often a choice that takes longer than the budget when it is measured as a whole is made anew for less."""
+"""How often a choice that takes longer than the budget when it is measured as a whole is made anew."""
 
 
 class _Budget(Section):
@@ -142,16 +142,24 @@ def slimmed(search: Search, measurements: Measurements, budget_ms: float, measur
         search: what has the network, the images and the fits.
         measurements: what the choice rests on.
         budget_ms: what the network may take.
-        measure: whether it is measured; one that takes longer than the budget is then chosen anew for less.
+        measure: whether it is measured; where it takes longer than the budget, gains count as much less than they sum
+            to as the whole gained less, and it is chosen anew.
     """
     chosen = measurements.choose(budget_ms)
     measured_ms = _measured(search, measurements, chosen) if measure else None
     for _ in range(TRIES):
         if measured_ms is None or measured_ms <= budget_ms or chosen.predicted_ms <= measurements.fastest_ms:
             break
-        search.say(f"{chosen.predicted_ms:.3g} ms predicted, {measured_ms:.3g} ms measured: chosen anew for less")
-        target = max(_target(measurements.plain_ms, chosen, measured_ms), measurements.fastest_ms)
-        chosen = replace(measurements.choose(target), budget_ms=budget_ms)
+        gained, predicted = measurements.plain_ms - measured_ms, measurements.plain_ms - chosen.predicted_ms
+        if gained <= 0 or predicted <= 0:  # the parts say nothing of the whole
+            break
+        search.say(
+            f"{chosen.predicted_ms:.3g} ms predicted, {measured_ms:.3g} ms measured: chosen anew, with the gains of "
+            f"the parts multiplied by {gained / predicted:.2f}"
+        )
+        measurements = measurements.corrected(gained / predicted)
+        within_reach = max(budget_ms, measurements.fastest_ms)
+        chosen = replace(measurements.choose(within_reach), budget_ms=budget_ms)
         measured_ms = _measured(search, measurements, chosen)
     model = fitted(search, chosen)
     return Slimmed(
@@ -171,14 +179,6 @@ def fitted(search: Search, chosen: Chosen) -> nn.Layer:
     places = [(replace(it.site, layers=[named[it.path]]), layers[it.path]) for it in whole]
     warm_start(model, places, search.images.fitting)
     return exchange(model, {id(site.layers[0]): layer for site, layer in places})
-
-
-def _target(plain_ms: float, chosen: Chosen, measured_ms: float) -> float:
-    """What a choice has to be predicted to take, if what it gains is as much less than predicted as it was here."""
-    found, predicted = plain_ms - measured_ms, plain_ms - chosen.predicted_ms
-    if found <= 0:  # it gains nothing: the parts say nothing of the whole
-        return chosen.predicted_ms
-    return plain_ms - (plain_ms - chosen.budget_ms) * predicted / found
 
 
 def _measured(search: Search, measurements: Measurements, chosen: Chosen) -> float | None:

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+from types import SimpleNamespace
 
 import numpy as np
 import paddle
@@ -22,6 +23,7 @@ from ppeconv.errors import UserError
 from ppeconv.experiment import Experiment
 from ppeconv.slimming import learning
 from ppeconv.slimming import search as searching
+from ppeconv.slimming import slim as slim_module
 from ppeconv.slimming.images import Images
 from ppeconv.slimming.measurements import Chosen, Judged, Measurements, Spot
 from ppeconv.slimming.options import Option, options
@@ -29,7 +31,7 @@ from ppeconv.slimming.pictures import draw_budget
 from ppeconv.slimming.positions import groups, positions
 from ppeconv.slimming.run import SHARE_OF_RATE
 from ppeconv.slimming.shortlist import Outline, thinned
-from ppeconv.slimming.slim import Slimmed, _target
+from ppeconv.slimming.slim import Slimmed
 from ppeconv.surgery import fitting
 from tests.support.measurements import FACTS
 from tests.support.runs import trained_run
@@ -427,9 +429,29 @@ def test_a_network_that_takes_longer_than_the_budget_says_so():
     assert all("over the budget" not in said(measured_ms) for measured_ms in (5.0, None))
 
 
-def test_a_choice_that_gains_half_of_what_was_predicted_is_made_for_twice_the_gain():
-    assert _target(10.0, Chosen(7.0, {}, 7.0, 0.0, 0), 8.5) == 4.0
-    assert _target(10.0, Chosen(7.0, {}, 7.0, 0.0, 0), 11.0) == 7.0
+@pytest.mark.parametrize(
+    ("gained", "number", "predicted", "measured"),
+    [
+        (0.5, 2, 7.0, 7.0),  # half of what the parts sum to: both, and the prediction knows
+        (1.25, 1, 7.0, 6.25),
+        (0.2, 2, 8.8, 8.8),  # not even both are enough
+        (-0.1, 1, 7.0, 10.3),
+    ],
+)
+def test_a_choice_over_the_budget_is_made_anew_with_the_gains_that_were_found(
+    monkeypatch, gained, number, predicted, measured
+):
+    spots = [Spot(path, "3x3", [], [Judged("GroupConv", "", 3.0, rise, 0.1, 4)]) for path, rise in (("a", 1), ("b", 2))]
+    measurements = Measurements(FACTS, 10.0, 10, 0.25, 0.75, spots, {})
+    search = SimpleNamespace(positions=[], images=None, loss=None, say=lambda line: None)
+    monkeypatch.setattr(slim_module, "_measured", lambda _1, _2, chosen: 10 - gained * 3 * len(chosen.options))
+    monkeypatch.setattr(slim_module, "fitted", lambda _1, _2: None)
+    monkeypatch.setattr(slim_module, "score", lambda *_: learning.Score(0.1, 0.9))
+    found = slim_module.slimmed(search, measurements, 7.0)
+    assert len(found.chosen.options) == number
+    assert (found.chosen.predicted_ms, found.measured_ms, found.chosen.budget_ms) == pytest.approx(
+        (predicted, measured, 7.0)
+    )
 
 
 def test_measurements_of_a_file_are_looked_at(tmp_path):
