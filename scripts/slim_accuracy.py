@@ -53,17 +53,25 @@ class Trained:
     latency_ms: float
 
 
-def main() -> None:
-    """Do one part."""
+def main() -> int:
+    """Do one part; the exit code."""
     options = parser().parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1" if options.part == "train" else "2")
     from ppeconv.engine.startup import import_paddle
 
     import_paddle()
-    for seed in options.seeds if options.part != "table" else ():
-        (train if options.part == "train" else slim)(seed, options)
-    if options.part == "table":
-        write_table(options)
+    from ppeconv.engine.interrupt import Stopped, advising, listening
+
+    try:
+        with listening(), advising("the same command goes on"):
+            for seed in options.seeds if options.part != "table" else ():
+                (train if options.part == "train" else slim)(seed, options)
+            if options.part == "table":
+                write_table(options)
+    except Stopped as stopped:
+        print(f"slim_accuracy: {stopped}", file=sys.stderr)
+        return stopped.exit_code
+    return 0
 
 
 def parser() -> argparse.ArgumentParser:
@@ -107,7 +115,7 @@ def trained(folder: Path, config: str | dict[str, Any], settings: Sequence[str],
     from ppeconv.engine.lock import Busy
     from ppeconv.experiment import Experiment
 
-    settings = ["Global.checkpoints=auto", *settings, *options.overrides]
+    settings = ["Global.checkpoints=auto", "Global.save_step_interval=100", *settings, *options.overrides]
     experiment = Experiment(config, settings, folder=folder)
     if not complete(experiment):
         try:
@@ -212,4 +220,4 @@ def reached(found: Sequence[Trained], curve: str, made: Trained) -> float | None
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
