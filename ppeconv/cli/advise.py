@@ -6,9 +6,18 @@ import argparse
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ppeconv.cli.options import add_search, add_sitting, command_parser, each, not_measured, of, path, write_to
+from ppeconv.cli.options import (
+    add_search,
+    add_sitting,
+    command_parser,
+    each,
+    not_measured,
+    of,
+    path,
+    require_writable,
+    write_to,
+)
 from ppeconv.domains import Positive
-from ppeconv.extras import present
 
 if TYPE_CHECKING:
     from ppeconv.choosing.advice import Option
@@ -67,8 +76,7 @@ def run(arguments: argparse.Namespace) -> None:
     from ppeconv.choosing.check import check
     from ppeconv.choosing.picture import draw
 
-    if arguments.plot:
-        present("matplotlib", "train")
+    require_writable([arguments.csv], [arguments.plot])
     machine = {**facts(), **({"threads": str(arguments.threads)} if arguments.threads else {})}
     print(", ".join(f"{name} {value}" for name, value in machine.items()))
     advice = advise(

@@ -7,11 +7,21 @@ import shlex
 import sys
 from typing import Any
 
-from ppeconv.cli.options import ZOO, add_batch_sizes, add_precision, command_parser, each, listed, of, path, write_to
+from ppeconv.cli.options import (
+    ZOO,
+    add_batch_sizes,
+    add_precision,
+    command_parser,
+    each,
+    listed,
+    of,
+    path,
+    require_writable,
+    write_to,
+)
 from ppeconv.deployment.runtimes import by_preference
 from ppeconv.domains import Count
 from ppeconv.errors import UserError, nearest
-from ppeconv.extras import present
 from ppeconv.registry import RUNTIMES
 
 
@@ -80,8 +90,7 @@ def run(arguments: argparse.Namespace) -> None:
         raise UserError("--no-stock goes with --train")
     if arguments.train and arguments.precision != "float32":
         raise UserError("--precision is of inference; it does not go with --train")
-    if arguments.plot:
-        present("matplotlib", "train")
+    require_writable([arguments.csv], [arguments.plot])
     shared = {**facts(), **({} if arguments.train else {"form": arguments.form, "precision": arguments.precision})}
     shared["overrides"] = shlex.join(arguments.override)
     print(", ".join(f"{name} {value}" for name, value in shared.items() if value))

@@ -17,6 +17,7 @@ from ppeconv.cli.options import (
     each,
     not_measured,
     path,
+    require_writable,
     write_to,
 )
 from ppeconv.errors import UserError
@@ -71,7 +72,8 @@ def run(arguments: argparse.Namespace) -> None:
     from ppeconv.choosing.contenders import contenders
     from ppeconv.choosing.curves import draw_curves
 
-    if arguments.plots or arguments.curves:
+    require_writable([arguments.csv, arguments.markdown], [arguments.curves])
+    if arguments.plots:
         present("matplotlib", "train")
     compared = contenders(arguments.sources, tables=Path(__file__).parents[2] / "docs" / "results")
     for note in _notes(compared):

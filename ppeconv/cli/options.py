@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import pydantic
 
 from ppeconv.domains import Count, FilePath, Threads
 from ppeconv.errors import UserError
+from ppeconv.extras import present
 from ppeconv.schema.values import from_yaml
 from ppeconv.schema.wording import words
 
@@ -58,6 +61,22 @@ def listed(text: str) -> list[str]:
 def each(given: Sequence[Any] | None, default: Sequence[Any]) -> list[Any]:
     """What an option that may be repeated was given, once each, or the default."""
     return list(dict.fromkeys(given or default))
+
+
+def require_writable(files: Sequence[str | None], pictures: Sequence[str | None] = ()) -> None:
+    """Raise a UserError where `write_to` could not write what options name, before the long work; None is none."""
+    for file in filter(None, (*files, *pictures)):
+        place = Path(file)
+        if place.is_dir() or not os.access(place.parent, os.W_OK):
+            why = "it is a folder" if place.is_dir() else f"there is no folder {place.parent} that can be written to"
+            raise UserError(f"cannot write {file}: {why}")
+    for file in filter(None, pictures):
+        present("matplotlib", "train")
+        from matplotlib.figure import Figure
+
+        known, ending = Figure().canvas.get_supported_filetypes(), Path(file).suffix[1:].lower()
+        if ending and ending not in known:
+            raise UserError(f"cannot write {file}: pictures end in one of {', '.join(sorted(known))}; got {ending}")
 
 
 def write_to(file: str, write: Callable[[str], None]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import subprocess
 import sys
@@ -75,12 +76,22 @@ class Source:
         import paddle
 
         spec = paddle.static.InputSpec([None, *self.input_shape], "float32", "image")
-        forward = self.network.forward
-        static = paddle.jit.to_static(self.network, input_spec=[spec], full_graph=True)
+        network = _with_self(self.network)
+        forward = network.forward
+        static = paddle.jit.to_static(network, input_spec=[spec], full_graph=True)
         try:
             paddle.jit.save(static, str(folder / PREFIX))
         finally:
-            self.network.forward = forward
+            network.forward = forward
+
+
+def _with_self(network: nn.Layer) -> nn.Layer:
+    """The network, inside another layer where its own forward calls its first argument other than self, as Paddle
+    traces no outermost layer of that kind."""
+    from paddle import nn
+
+    first = next(iter(inspect.signature(type(network).forward).parameters), "self")
+    return network if first == "self" else nn.Sequential(network)
 
 
 def program_files(folder: Path) -> tuple[Path, Path]:

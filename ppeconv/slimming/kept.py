@@ -37,7 +37,8 @@ class Kept:
 
     Args:
         folder: of the files; nothing is kept when not given.
-        facts: what fits depend on besides position and option: the weights of the network, the images, the seed.
+        facts: what fits depend on besides position and option: the weights of the network, the images, the loss, the
+            seed.
     """
 
     def __init__(self, folder: Path | None, facts: Mapping[str, Any]):

@@ -26,6 +26,8 @@ from ppeconv.slimming.options import Option
 from ppeconv.slimming.positions import Position, groups, positions
 from ppeconv.slimming.shortlist import alone_on, shortlist
 
+LASTING = "shortlist", "measure", "fit"
+"""Phases whose results are kept, so that the times of runs that were stopped add up."""
 SHORT_FIT = 2
 """Batches of the short fits."""
 
@@ -71,7 +73,8 @@ class Search:
         self.stopwatch = Stopwatch(self.model, self.positions, shape, self.how, self.say, self.cache, self.again)
         self.start = score(self.model, self.images, self.loss)
         self.weights = weights_digest(self.model)
-        facts = {"weights": self.weights, "images": self.images.digest, "seed": self.seed}
+        loss = f"{self.start.loss:.4g}"  # another loss is another number, and functions have no digest
+        facts = {"weights": self.weights, "images": self.images.digest, "loss": loss, "seed": self.seed}
         self.kept = Kept(self.folder, facts)
         self._of = {**self.stopwatch.facts, "runtime": self.how.runtimes[0], "names": self.names and list(self.names)}
         if not self.again:
@@ -81,13 +84,13 @@ class Search:
     def measurements(self) -> Measurements:
         """Shortlist, measure, fit and judge."""
         together = groups(self.positions)
-        with self._phase("shortlist"):
+        with self.phase("shortlist"):
             listed = {name: self._shortlist(group) for name, group in self._shown(together, "[Slim][Shortlist]")}
-        with self._phase("measure"):
+        with self.phase("measure"):
             ratios = self._measured(together, listed)
         plain_ms = self.stopwatch.plain_ms
         spots = []
-        with self._phase("fit"):
+        with self.phase("fit"):
             for it in worked_off(self.positions, "[Slim][Fit]", "layer"):
                 faster = {option: ratio for option, ratio in ratios[it.geometry].items() if ratio < 1}
                 number = len(together[it.geometry])
@@ -118,6 +121,17 @@ class Search:
         found = learn(self.model, position, new, self.images, self.loss, self.start, self.seed, self.kept)
         self.learned |= {(position.path, it.option): it for it in found}
         return [self.learned[position.path, it] for it in options]
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """What is done inside a `with` block counts as this phase, and its time is said."""
+        begin = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - begin
+            self.kept.keep_seconds(self._of, {it: value for it, value in self.seconds.items() if it in LASTING})
+        self.say(f"{name}: {self.seconds[name]:.0f} s")
 
     def _shortlist(self, group: Sequence[Position]) -> list[Option]:
         batches = self.images.fitting[:SHORT_FIT]
@@ -154,16 +168,6 @@ class Search:
         macs = [count(layer, [1, *position.in_shape]).macs for layer in (position.layer, found.layer)]
         option = found.option
         return Judged(option.name, option.arguments, gain_ms, found.rise, found.error, macs[0] - macs[1])
-
-    @contextmanager
-    def _phase(self, name: str) -> Iterator[None]:
-        begin = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - begin
-            self.kept.keep_seconds(self._of, self.seconds)
-        self.say(f"{name}: {self.seconds[name]:.0f} s")
 
     def _shown(self, together: dict[str, list[Position]], head: str) -> Iterator[tuple[str, list[Position]]]:
         return worked_off(list(together.items()), head, "geometry")

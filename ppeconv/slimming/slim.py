@@ -145,23 +145,15 @@ def slimmed(search: Search, measurements: Measurements, budget_ms: float, measur
         measure: whether it is measured; where it takes longer than the budget, gains count as much less than they sum
             to as the whole gained less, and it is chosen anew.
     """
-    chosen = measurements.choose(budget_ms)
-    measured_ms = _measured(search, measurements, chosen) if measure else None
-    for _ in range(TRIES):
-        if measured_ms is None or measured_ms <= budget_ms or chosen.predicted_ms <= measurements.fastest_ms:
-            break
-        gained, predicted = measurements.plain_ms - measured_ms, measurements.plain_ms - chosen.predicted_ms
-        if gained <= 0 or predicted <= 0:  # the parts say nothing of the whole
-            break
+    with search.phase("choose"):
+        chosen, measured_ms = _chosen(search, measurements, budget_ms, measure)
+    if (measured_ms or 0.0) > budget_ms:
         search.say(
-            f"{chosen.predicted_ms:.3g} ms predicted, {measured_ms:.3g} ms measured: chosen anew, with the gains of "
-            f"the parts multiplied by {gained / predicted:.2f}"
+            f"{measured_ms:.3g} ms is over the budget of {budget_ms:.3g} ms; measure anew on an idle machine with more "
+            "rounds, or ask for less"
         )
-        measurements = measurements.corrected(gained / predicted)
-        within_reach = max(budget_ms, measurements.fastest_ms)
-        chosen = replace(measurements.choose(within_reach), budget_ms=budget_ms)
-        measured_ms = _measured(search, measurements, chosen)
-    model = fitted(search, chosen)
+    with search.phase("fit in order"):
+        model = fitted(search, chosen)
     return Slimmed(
         model, entries(search.positions, chosen), chosen, measured_ms, score(model, search.images, search.loss)
     )
@@ -181,7 +173,30 @@ def fitted(search: Search, chosen: Chosen) -> nn.Layer:
     return exchange(model, {id(site.layers[0]): layer for site, layer in places})
 
 
+def _chosen(search: Search, measurements: Measurements, budget_ms: float, measure: bool) -> tuple[Chosen, float | None]:
+    """The choice, and what it takes as a whole where that is measured."""
+    chosen = measurements.choose(budget_ms)
+    measured_ms = _measured(search, measurements, chosen) if measure else None
+    for _ in range(TRIES):
+        if measured_ms is None or measured_ms <= budget_ms or chosen.predicted_ms <= measurements.fastest_ms:
+            break
+        gained, predicted = measurements.plain_ms - measured_ms, measurements.plain_ms - chosen.predicted_ms
+        if gained <= 0 or predicted <= 0:  # the parts say nothing of the whole
+            break
+        search.say(
+            f"{chosen.predicted_ms:.3g} ms predicted, {measured_ms:.3g} ms measured: chosen anew, with the gains of "
+            f"the parts multiplied by {gained / predicted:.2f}"
+        )
+        measurements = measurements.corrected(gained / predicted)
+        within_reach = max(budget_ms, measurements.fastest_ms)
+        chosen = replace(measurements.choose(within_reach), budget_ms=budget_ms)
+        measured_ms = _measured(search, measurements, chosen)
+    return chosen, measured_ms
+
+
 def _measured(search: Search, measurements: Measurements, chosen: Chosen) -> float | None:
+    if not chosen.options:
+        return measurements.plain_ms
     change = Change.chosen({path: it.option for path, it in chosen.options.items()})
     ratio = search.stopwatch.ratios([change]).get(change)
     return ratio and ratio * measurements.plain_ms

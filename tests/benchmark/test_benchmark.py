@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import sys
 import time
 from pathlib import Path
@@ -55,6 +56,13 @@ def test_contestants_take_turns():
     )
     assert {name: [len(turn) for turn in turns] for name, turns in taken.items()} == {"long": [3, 3], "none": [3, 3]}
     assert min(map(min, taken["long"])) >= 30
+
+
+@pytest.mark.skipif(os.name != "posix", reason="process groups are POSIX's")
+def test_ctrl_c_is_not_for_contestants():
+    one = contestant("sleeper", milliseconds=0)
+    assert os.getpgid(one._process.pid) != os.getpgid(0)
+    one.close()
 
 
 def test_what_slows_some_rounds_does_not_change_a_ratio():

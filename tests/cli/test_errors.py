@@ -225,6 +225,24 @@ def test_a_paddleclas_network_without_paddleclas(monkeypatch, capsys):
     refused(capsys, "needs paddleclas, which is not installed; it supports", *TRAIN, "Arch.name=paddleclas.ResNet18")
 
 
+@pytest.mark.parametrize(
+    ("option", "file", "words"),
+    [
+        ("--csv", "none/a.csv", "there is no folder none that can be written to"),
+        ("--csv", ".", "cannot write .: it is a folder"),
+        ("--plot", "none/a.png", "there is no folder none"),
+        ("--plot", "a.xyz", "pictures end in one of"),
+    ],
+)
+def test_files_are_looked_at_before_anything_is_measured(option, file, words, monkeypatch, capsys, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("ppeconv.benchmark.turns.Contestant", None)
+    refused(capsys, words, "advise", "--arch", "LeNet", "--budget", "0.5", option, file)
+    refused(capsys, words, "benchmark", "-c", "lenet_conv_digits", option, file)
+    if option == "--csv":
+        refused(capsys, words, "compare", "zoo:resnet20", option, file)
+
+
 def test_unwritable_folder(run, capsys):
     refused(capsys, "cannot write the run folder", *TRAIN, "Global.output_dir=/proc/closed")
     refused(capsys, "cannot write", "export", "--run", run.path, "-o", "Global.save_inference_dir=/proc/closed/x")

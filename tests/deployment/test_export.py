@@ -214,6 +214,24 @@ def test_the_predictor_takes_an_export_without_description(tmp_path):
     np.testing.assert_allclose(prediction.scores[0], scores.numpy().max(), rtol=1e-4)
 
 
+class CallsItselfOtherwise(paddle.nn.Layer):
+    def __init__(self):
+        super().__init__()
+        self.conv = paddle.nn.Conv2D(3, 4, 3)
+
+    def forward(net, image):  # noqa: N805
+        return net.conv(image).mean([2, 3])
+
+
+def test_a_network_may_call_itself_otherwise_than_self(tmp_path):
+    model = CallsItselfOtherwise()
+    export(model, tmp_path / "out", [3, 8, 8], to=["paddle"])
+    image = np.random.default_rng(0).integers(0, 255, (8, 8, 3), np.uint8)
+    (prediction,) = Predictor(tmp_path / "out").predict([image])
+    scores = model(paddle.to_tensor(image.transpose(2, 0, 1)[None] / np.float32(255)))
+    assert prediction.class_ids[0] == int(scores.argmax())
+
+
 def test_targets_is_an_older_name_of_to(tmp_path):
     model = paddle.nn.Sequential(paddle.nn.Conv2D(3, 4, 3))
     runtimes = []

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import numpy as np
@@ -228,6 +229,20 @@ def test_damaged_fits_are_made_again(made_up_times, monkeypatch, tmp_path):
     assert whole.read_bytes() == payload
 
 
+def test_another_loss_has_fits_of_its_own(made_up_times, tmp_path):
+    def rises(weight, folder):
+        net = Own()
+        net.eval()
+        arguments = SMALL | {"loss": lambda output, labels: weight * F.cross_entropy(output, labels)}
+        found = ppeconv.slim(net, loader(), budget=0.8, operators=["GroupConv"], folder=folder, **arguments)
+        return [it.rise for it in found.chosen.options.values()]
+
+    paddle.seed(0)
+    first = rises(1.0, tmp_path / "a")
+    paddle.seed(0)
+    assert rises(100.0, tmp_path / "a") == pytest.approx([100 * it for it in first], rel=1e-3)
+
+
 def test_one_call_at_a_time_works_in_a_folder(tmp_path):
     with Lock(tmp_path / "slim.lock", "", "") as other:
         other.take()
@@ -443,7 +458,9 @@ def test_a_choice_over_the_budget_is_made_anew_with_the_gains_that_were_found(
 ):
     spots = [Spot(path, "3x3", [], [Judged("GroupConv", "", 3.0, rise, 0.1, 4)]) for path, rise in (("a", 1), ("b", 2))]
     measurements = Measurements(FACTS, 10.0, 10, 0.25, 0.75, spots, {})
-    search = SimpleNamespace(positions=[], images=None, loss=None, say=lambda line: None)
+    search = SimpleNamespace(
+        positions=[], images=None, loss=None, say=lambda line: None, phase=lambda name: nullcontext()
+    )
     monkeypatch.setattr(slim_module, "_measured", lambda _1, _2, chosen: 10 - gained * 3 * len(chosen.options))
     monkeypatch.setattr(slim_module, "fitted", lambda _1, _2: None)
     monkeypatch.setattr(slim_module, "score", lambda *_: learning.Score(0.1, 0.9))
