@@ -21,7 +21,7 @@ from ppeconv.surgery.fitting import fit
 from ppeconv.surgery.standing import Standing, in_order, standing
 
 _ITERATIONS = 20
-"""Of conjugate gradients: 60 take three times as long and change the rise of the loss by a hundredth of it."""
+"""Of conjugate gradients: 60 take three times as long; already 15 come within 3 % of their rise of the loss."""
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 """(what the network gives, labels) -> their loss, the mean over the images."""
