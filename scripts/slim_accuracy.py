@@ -19,10 +19,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from ppeconv.experiment import Experiment
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -117,18 +114,13 @@ def trained(folder: Path, config: str | dict[str, Any], settings: Sequence[str],
 
     settings = ["Global.checkpoints=auto", "Global.save_step_interval=100", *settings, *options.overrides]
     experiment = Experiment(config, settings, folder=folder)
-    if not complete(experiment):
+    if len(experiment.history) < experiment.config.Global.epochs:
         try:
             experiment.train()
         except Busy as busy:
             print(f"slim_accuracy: {busy}", flush=True)
             return False
     return True
-
-
-def complete(experiment: Experiment) -> bool:
-    """Whether all epochs are done."""
-    return len(experiment.history) >= experiment.config.Global.epochs
 
 
 def slim(seed: int, options: argparse.Namespace) -> None:
@@ -156,14 +148,13 @@ def measured(options: argparse.Namespace) -> list[Trained]:
     from ppeconv.choosing.contenders import contenders
     from ppeconv.choosing.sittings import How
     from ppeconv.engine.run import Run
-    from ppeconv.experiment import Experiment
 
     compared = []
     for curve, size, seed, folder in runs(options):
-        if not (Run(folder).exists and complete(Experiment.open(str(folder)))):
+        (contender,) = contenders([str(folder)]) if Run(folder).exists else [None]
+        if contender is None or contender.unfinished:
             print(f"slim_accuracy: {folder} is left out, as it is not trained yet")
             continue
-        (contender,) = contenders([str(folder)])
         compared.append((curve, size, seed, replace(contender, name=f"{curve} {size}, seed {seed}")))
     how = How(("onednn",), 64, 2, "deployed", 7)
     times = {row.network: row.median_ms for row in measure([it for *_, it in compared], how, print)}

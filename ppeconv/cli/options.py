@@ -67,9 +67,10 @@ def require_writable(files: Sequence[str | None], pictures: Sequence[str | None]
     """Raise a UserError where `write_to` could not write what options name, before the long work; None is none."""
     for file in filter(None, (*files, *pictures)):
         place = Path(file)
-        if place.is_dir() or not os.access(place.parent, os.W_OK):
-            why = "it is a folder" if place.is_dir() else f"there is no folder {place.parent} that can be written to"
-            raise UserError(f"cannot write {file}: {why}")
+        if place.is_dir():
+            raise UserError(f"cannot write {file}: it is a folder")
+        if not place.exists() and not os.access(place.parent, os.W_OK):
+            raise UserError(f"cannot write {file}: there is no folder {place.parent} that can be written to")
     for file in filter(None, pictures):
         present("matplotlib", "train")
         from matplotlib.figure import Figure
