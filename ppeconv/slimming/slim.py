@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -143,13 +144,13 @@ def slimmed(search: Search, measurements: Measurements, budget_ms: float, measur
         measurements: what the choice rests on.
         budget_ms: what the network may take.
         measure: whether it is measured; where it takes longer than the budget, gains count as much less than they sum
-            to as the whole gained less, and it is chosen anew.
+            to as the whole gained less, and it is chosen anew; the fastest is taken if none keeps the budget.
     """
     with search.phase("choose"):
         chosen, measured_ms = _chosen(search, measurements, budget_ms, measure)
     if (measured_ms or 0.0) > budget_ms:
         search.say(
-            f"{measured_ms:.3g} ms is over the budget of {budget_ms:.3g} ms; measure anew on an idle machine with more "
+            f"{measured_ms:.4g} ms is over the budget of {budget_ms:.4g} ms; measure anew on an idle machine with more "
             "rounds, or ask for less"
         )
     with search.phase("fit in order"):
@@ -174,9 +175,10 @@ def fitted(search: Search, chosen: Chosen) -> nn.Layer:
 
 
 def _chosen(search: Search, measurements: Measurements, budget_ms: float, measure: bool) -> tuple[Chosen, float | None]:
-    """The choice, and what it takes as a whole where that is measured."""
+    """The choice, and what it takes as a whole where that is measured: the fastest where none keeps the budget."""
     chosen = measurements.choose(budget_ms)
     measured_ms = _measured(search, measurements, chosen) if measure else None
+    tried = [(chosen, measured_ms)]
     for _ in range(TRIES):
         if measured_ms is None or measured_ms <= budget_ms or chosen.predicted_ms <= measurements.fastest_ms:
             break
@@ -191,7 +193,8 @@ def _chosen(search: Search, measurements: Measurements, budget_ms: float, measur
         within_reach = max(budget_ms, measurements.fastest_ms)
         chosen = replace(measurements.choose(within_reach), budget_ms=budget_ms)
         measured_ms = _measured(search, measurements, chosen)
-    return chosen, measured_ms
+        tried.append((chosen, measured_ms))
+    return min(tried, key=lambda it: it[1] or math.inf)
 
 
 def _measured(search: Search, measurements: Measurements, chosen: Chosen) -> float | None:

@@ -444,6 +444,18 @@ def test_a_network_that_takes_longer_than_the_budget_says_so():
     assert all("over the budget" not in said(measured_ms) for measured_ms in (5.0, None))
 
 
+def slimmed_to_seven(monkeypatch, measured, layers="ab"):
+    """Layers that gain 3 ms of 10 each, for a budget of 7; `measured` tells what a choice takes."""
+    spots = [Spot(path, "3x3", [], [Judged("GroupConv", "", 3.0, rise, 0.1, 4)]) for rise, path in enumerate(layers, 1)]
+    search = SimpleNamespace(
+        positions=[], images=None, loss=None, say=lambda line: None, phase=lambda name: nullcontext()
+    )
+    monkeypatch.setattr(slim_module, "_measured", lambda _1, _2, chosen: measured(chosen))
+    monkeypatch.setattr(slim_module, "fitted", lambda _1, _2: None)
+    monkeypatch.setattr(slim_module, "score", lambda *_: learning.Score(0.1, 0.9))
+    return slim_module.slimmed(search, Measurements(FACTS, 10.0, 10, 0.25, 0.75, spots, {}), 7.0)
+
+
 @pytest.mark.parametrize(
     ("gained", "number", "predicted", "measured"),
     [
@@ -456,19 +468,20 @@ def test_a_network_that_takes_longer_than_the_budget_says_so():
 def test_a_choice_over_the_budget_is_made_anew_with_the_gains_that_were_found(
     monkeypatch, gained, number, predicted, measured
 ):
-    spots = [Spot(path, "3x3", [], [Judged("GroupConv", "", 3.0, rise, 0.1, 4)]) for path, rise in (("a", 1), ("b", 2))]
-    measurements = Measurements(FACTS, 10.0, 10, 0.25, 0.75, spots, {})
-    search = SimpleNamespace(
-        positions=[], images=None, loss=None, say=lambda line: None, phase=lambda name: nullcontext()
-    )
-    monkeypatch.setattr(slim_module, "_measured", lambda _1, _2, chosen: 10 - gained * 3 * len(chosen.options))
-    monkeypatch.setattr(slim_module, "fitted", lambda _1, _2: None)
-    monkeypatch.setattr(slim_module, "score", lambda *_: learning.Score(0.1, 0.9))
-    found = slim_module.slimmed(search, measurements, 7.0)
+    found = slimmed_to_seven(monkeypatch, lambda chosen: 10 - gained * 3 * len(chosen.options))
     assert len(found.chosen.options) == number
     assert (found.chosen.predicted_ms, found.measured_ms, found.chosen.budget_ms) == pytest.approx(
         (predicted, measured, 7.0)
     )
+
+
+@pytest.mark.parametrize(
+    ("times", "measured"), [((7.4, 7.1, 7.3, 7.2), 7.1), ((7.4, 7.1, 6.9), 6.9), ((7.4, None), 7.4)]
+)
+def test_of_choices_that_are_all_over_the_budget_the_fastest_is_taken(monkeypatch, times, measured):
+    following = iter(times)
+    assert slimmed_to_seven(monkeypatch, lambda chosen: next(following), "abcdef").measured_ms == measured
+    assert list(following) == []
 
 
 def test_measurements_of_a_file_are_looked_at(tmp_path):
