@@ -234,7 +234,9 @@ def test_a_large_cache_takes_more_images_where_weights_are_few(cache, channels, 
 def test_one_thread_alone_where_steps_are_short(batch, alone, tmp_path, monkeypatch):
     model, shape = nn.Sequential(nn.Conv2D(8, 8, 3, padding=1), nn.Flatten(), nn.Linear(2048, 4)), [8, 16, 16]
     run = executor_of(model, tmp_path, shape, threads=2)
-    monkeypatch.setattr(executor, "_WORTH_WAKING", (9 * 8 * 8 * 256 + 2048 * 4) / 3 + 1)  # flattening is a step
+    filters, rows = 9 * 8 * 8, 2048 * 4
+    products, weights = 256 * filters + rows, filters + rows
+    monkeypatch.setattr(executor, "_WORTH_WAKING", (products + 10 * weights) / 3 + 1)  # flattening is a step
     used_lines = []
     for line in (run._together, run._alone[0]):
         line.whole._plan = lambda count, line=line, plan=line.whole._plan: used_lines.append(line) or plan(count)

@@ -29,6 +29,8 @@ _WORTH_SHARING = 8 << 20
 """Bytes of results, for each thread, that make it worth while to wake threads which then do not wait for each other."""
 _WORTH_WAKING = 300_000
 """Multiplications of a primitive, on average, below which other threads take longer to wake than they save."""
+_READING = 10
+"""Multiplications that take as long as to read a weight."""
 
 
 class Executor:
@@ -67,12 +69,14 @@ class Executor:
             return self._together(values) if self._is_worth_waking(len(values)) else self._alone[0](values)
 
     @functools.cached_property
-    def _products(self) -> float:
-        """Multiplications of a primitive for one image, on average."""
-        return sum(step.products for step in self._graph.steps) / len(fused(self._graph, 1))
+    def _per_primitive(self) -> tuple[float, float]:
+        """Multiplications for one image and weights of a primitive, on average."""
+        steps, primitives = self._graph.steps, len(fused(self._graph, 1))
+        return sum(step.products for step in steps) / primitives, sum(step.weights for step in steps) / primitives
 
     def _is_worth_waking(self, batch: int) -> bool:
-        return len(self._alone) == 1 or batch * self._products >= _WORTH_WAKING
+        products, weights = self._per_primitive
+        return len(self._alone) == 1 or batch * products + _READING * weights >= _WORTH_WAKING
 
     def _is_worth_sharing(self, batch: int) -> bool:
         threads = len(self._alone)

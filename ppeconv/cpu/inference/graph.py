@@ -71,12 +71,14 @@ class Step:
         return self.inputs + [post.operand for post in self.posts if post.operand is not None]
 
     @property
+    def weights(self) -> int:
+        """How many it reads."""
+        return math.prod(self.inputs[1].shape) if self.kind in ("convolution", "matmul") else 0
+
+    @property
     def products(self) -> int:
         """Multiplications by weights for one image."""
-        if self.kind not in ("convolution", "matmul"):
-            return 0
-        weight = self.inputs[1].shape
-        return math.prod(weight) * math.prod(self.output.shape[2:])
+        return self.weights * math.prod(self.output.shape[2:])
 
 
 @dataclass
