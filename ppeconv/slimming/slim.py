@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -31,8 +30,10 @@ from ppeconv.slimming.search import Search
 from ppeconv.surgery.warm_start import warm_start
 
 ROUNDS = 9
-TRIES = 3
-"""How often a choice that takes longer than the budget when it is measured as a whole is made anew."""
+TRIES = 4
+"""How many choices are measured as a whole, at most."""
+LEFT_OVER = 0.1
+"""A choice that is faster than predicted by more than this part is made anew too, as it could keep more."""
 
 
 class _Budget(Section):
@@ -143,8 +144,8 @@ def slimmed(search: Search, measurements: Measurements, budget_ms: float, measur
         search: what has the network, the images and the fits.
         measurements: what the choice rests on.
         budget_ms: what the network may take.
-        measure: whether it is measured; where it takes longer than the budget, gains count as much less than they sum
-            to as the whole gained less, and it is chosen anew; the fastest is taken if none keeps the budget.
+        measure: whether it is measured; where it takes longer than the budget, or much less than predicted, gains
+            count as the whole has shown, and it is chosen anew.
     """
     with search.phase("choose"):
         chosen, measured_ms = _chosen(search, measurements, budget_ms, measure)
@@ -175,26 +176,38 @@ def fitted(search: Search, chosen: Chosen) -> nn.Layer:
 
 
 def _chosen(search: Search, measurements: Measurements, budget_ms: float, measure: bool) -> tuple[Chosen, float | None]:
-    """The choice, and what it takes as a whole where that is measured: the fastest where none keeps the budget."""
+    """The choice, and what it takes as a whole where that is measured.
+
+    Of those tried it is the one of the least predicted loss that keeps the budget, or the fastest where none does.
+    """
     chosen = measurements.choose(budget_ms)
-    measured_ms = _measured(search, measurements, chosen) if measure else None
-    tried = [(chosen, measured_ms)]
-    for _ in range(TRIES):
-        if measured_ms is None or measured_ms <= budget_ms or chosen.predicted_ms <= measurements.fastest_ms:
+    tried: list[tuple[Chosen, float]] = []
+    for _ in range(TRIES if measure else 0):
+        measured_ms = _measured(search, measurements, chosen)
+        if measured_ms is None:
             break
+        tried.append((chosen, measured_ms))
         gained, predicted = measurements.plain_ms - measured_ms, measurements.plain_ms - chosen.predicted_ms
+        if (1 - LEFT_OVER) * chosen.predicted_ms <= measured_ms <= budget_ms:
+            break
         if gained <= 0 or predicted <= 0:  # the parts say nothing of the whole
+            break
+        if measured_ms > budget_ms and chosen.predicted_ms <= measurements.fastest_ms:
             break
         search.say(
             f"{chosen.predicted_ms:.3g} ms predicted, {measured_ms:.3g} ms measured: chosen anew, with the gains of "
             f"the parts multiplied by {gained / predicted:.2f}"
         )
         measurements = measurements.corrected(gained / predicted)
-        within_reach = max(budget_ms, measurements.fastest_ms)
-        chosen = replace(measurements.choose(within_reach), budget_ms=budget_ms)
-        measured_ms = _measured(search, measurements, chosen)
-        tried.append((chosen, measured_ms))
-    return min(tried, key=lambda it: it[1] or math.inf)
+        chosen = replace(measurements.choose(max(budget_ms, measurements.fastest_ms)), budget_ms=budget_ms)
+    return min(reversed(tried), key=_worse, default=(chosen, None))
+
+
+def _worse(found: tuple[Chosen, float]) -> tuple[bool, float]:
+    """More where a choice is a worse one."""
+    chosen, measured_ms = found
+    is_over = measured_ms > chosen.budget_ms
+    return is_over, measured_ms if is_over else chosen.predicted_loss
 
 
 def _measured(search: Search, measurements: Measurements, chosen: Chosen) -> float | None:

@@ -460,7 +460,8 @@ def slimmed_to_seven(monkeypatch, measured, layers="ab"):
     ("gained", "number", "predicted", "measured"),
     [
         (0.5, 2, 7.0, 7.0),  # half of what the parts sum to: both, and the prediction knows
-        (1.25, 1, 7.0, 6.25),
+        (1.2, 1, 7.0, 6.4),
+        (1.25, 1, 6.25, 6.25),  # more than a tenth faster than predicted
         (0.2, 2, 8.8, 8.8),  # not even both are enough
         (-0.1, 1, 7.0, 10.3),
     ],
@@ -476,9 +477,16 @@ def test_a_choice_over_the_budget_is_made_anew_with_the_gains_that_were_found(
 
 
 @pytest.mark.parametrize(
-    ("times", "measured"), [((7.4, 7.1, 7.3, 7.2), 7.1), ((7.4, 7.1, 6.9), 6.9), ((7.4, None), 7.4)]
+    ("times", "measured"),
+    [
+        ((7.4, 7.1, 7.3, 7.2), 7.1),
+        ((7.4, 7.1, 6.9), 6.9),
+        ((7.4, None), 7.4),
+        ((8.5, 4.0, 6.9), 6.9),  # one layer, two as they gain half, one as they gain what they promised
+        ((8.5, 4.0, 7.2, 7.1), 4.0),
+    ],
 )
-def test_of_choices_that_are_all_over_the_budget_the_fastest_is_taken(monkeypatch, times, measured):
+def test_the_best_choice_that_keeps_the_budget_is_taken_else_the_fastest(monkeypatch, times, measured):
     following = iter(times)
     assert slimmed_to_seven(monkeypatch, lambda chosen: next(following), "abcdef").measured_ms == measured
     assert list(following) == []
