@@ -37,8 +37,9 @@ from ppeconv.slimming.slim import ROUNDS, Slimmed, how_of, slimmed
 
 TEACHER = {"weight": 1.0, "temperature": 4.0}
 """Of the loss that a slimmed network learns from the network that it was made of."""
-SHARE_OF_RATE = 0.25
-"""Learning rate of the further training, as a share of the start's, which would undo much of what was fitted."""
+AT_FULL_RATE = 3
+"""Epochs of further training that make good what the start's learning rate undoes of what was fitted; with fewer the
+rate is as much lower."""
 
 
 @dataclass(frozen=True)
@@ -192,7 +193,7 @@ class SlimRun:
         losses = [entry for entry in before["Loss"]["Train"] if "DistillLoss" not in entry]
         epochs = epochs or max(1, self.config.Global.epochs // 4)
         lr = self.config.Optimizer.lr
-        rates = scaled(lr.name, lr.arguments, SHARE_OF_RATE)
+        rates = scaled(lr.name, lr.arguments, min(1.0, epochs / AT_FULL_RATE))
         if warmup := rates.get("warmup_epoch"):
             rates["warmup_epoch"] = min(warmup, epochs)
         values: Mapping[str, Any] = {

@@ -188,7 +188,7 @@ def _chosen(search: Search, measurements: Measurements, budget_ms: float, measur
             break
         tried.append((chosen, measured_ms))
         gained, predicted = measurements.plain_ms - measured_ms, measurements.plain_ms - chosen.predicted_ms
-        if (1 - LEFT_OVER) * chosen.predicted_ms <= measured_ms <= budget_ms:
+        if len(tried) == TRIES or (1 - LEFT_OVER) * chosen.predicted_ms <= measured_ms <= budget_ms:
             break
         if gained <= 0 or predicted <= 0:  # the parts say nothing of the whole
             break

@@ -30,7 +30,6 @@ from ppeconv.slimming.measurements import Chosen, Judged, Measurements, Spot
 from ppeconv.slimming.options import Option, options
 from ppeconv.slimming.pictures import draw_budget
 from ppeconv.slimming.positions import groups, positions
-from ppeconv.slimming.run import SHARE_OF_RATE
 from ppeconv.slimming.shortlist import Outline, thinned
 from ppeconv.slimming.slim import Slimmed
 from ppeconv.surgery import fitting
@@ -317,7 +316,7 @@ def digits_run(tmp_path):
 def test_a_run_gives_folders_that_train_and_are_what_was_made(digits_run, made_up_times, tmp_path, capsys):
     out = tmp_path / "slim"
     common = ["slim", "--run", str(digits_run.path), "--output", str(out), "--images", "32", "--held-out", "32"]
-    common += ["--operators", "GroupConv,SPConv"]
+    common += ["--operators", "GroupConv,SPConv", "-o", "Global.epochs=12"]
     assert main([*common, "--budget", "0.9", "0.7"]) == 0, capsys.readouterr().err
     text = (out / "0.7" / "report.md").read_text("utf-8")
     assert re.search(r"\| top-1, evaluation images \| \d", text)
@@ -326,7 +325,7 @@ def test_a_run_gives_folders_that_train_and_are_what_was_made(digits_run, made_u
         assert (out / "0.9" / picture).is_file()
     built = Experiment(str(out / "0.7" / "config.yaml"))
     rate, of_start = (it.config.Optimizer.lr.arguments for it in (built, Experiment.open(str(digits_run.path))))
-    assert rate["learning_rate"] == SHARE_OF_RATE * of_start["learning_rate"]
+    assert (built.config.Global.epochs, rate["learning_rate"]) == (3, of_start["learning_rate"])
     measured = Measurements.read(out / "measurements.json")
     assert ppeconv.count(built.model, [1, 1, 28, 28]).macs == measured.choose(0.7 * measured.plain_ms).macs
     before = (out / "0.7" / "init.safetensors").read_bytes()
@@ -400,6 +399,8 @@ def test_a_trained_result_is_not_replaced_by_another_choice(digits_run, made_up_
     assert {folder.name for folder in out.iterdir() if (folder / "config.yaml").is_file()} == {"0.8", "0.9"}
     trained = Experiment(str(out / "0.8" / "config.yaml"))
     assert [row["epoch"] for row in trained.history] == [1]
+    rate, of_start = (it.config.Optimizer.lr.arguments for it in (trained, Experiment.open(str(digits_run.path))))
+    assert rate["learning_rate"] == pytest.approx(of_start["learning_rate"] / 3)  # one epoch, not three
     assert trained.config.Global.max_steps is None  # the start had 20, of which the training is to know nothing
     before = {file: file.read_bytes() for file in (out / "0.8").iterdir() if file.is_file()}
     capsys.readouterr()
