@@ -180,27 +180,28 @@ def _chosen(search: Search, measurements: Measurements, budget_ms: float, measur
 
     Of those tried it is the one of the least predicted loss that keeps the budget, or the fastest where none does.
     """
-    chosen = measurements.choose(budget_ms)
-    tried: list[tuple[Chosen, float]] = []
-    for _ in range(TRIES if measure else 0):
-        measured_ms = _measured(search, measurements, chosen)
-        if measured_ms is None:
-            break
+    chosen, tried = measurements.choose(budget_ms), list[tuple[Chosen, float]]()
+    while measure and (measured_ms := _measured(search, measurements, chosen)) is not None:
         tried.append((chosen, measured_ms))
-        gained, predicted = measurements.plain_ms - measured_ms, measurements.plain_ms - chosen.predicted_ms
-        if len(tried) == TRIES or (1 - LEFT_OVER) * chosen.predicted_ms <= measured_ms <= budget_ms:
-            break
-        if gained <= 0 or predicted <= 0:  # the parts say nothing of the whole
-            break
-        if measured_ms > budget_ms and chosen.predicted_ms <= measurements.fastest_ms:
+        if len(tried) == TRIES or (share := _share_gained(measurements, chosen, measured_ms)) is None:
             break
         search.say(
             f"{chosen.predicted_ms:.3g} ms predicted, {measured_ms:.3g} ms measured: chosen anew, with the gains of "
-            f"the parts multiplied by {gained / predicted:.2f}"
+            f"the parts multiplied by {share:.2f}"
         )
-        measurements = measurements.corrected(gained / predicted)
+        measurements = measurements.corrected(share)
         chosen = replace(measurements.choose(max(budget_ms, measurements.fastest_ms)), budget_ms=budget_ms)
     return min(reversed(tried), key=_worse, default=(chosen, None))
+
+
+def _share_gained(measurements: Measurements, chosen: Chosen, measured_ms: float) -> float | None:
+    """What the network gained of what its parts had summed to; None where there is no reason to choose anew."""
+    gained, predicted = measurements.plain_ms - measured_ms, measurements.plain_ms - chosen.predicted_ms
+    if gained <= 0 or predicted <= 0:  # the parts say nothing of the whole
+        return None
+    if measured_ms > chosen.budget_ms:
+        return gained / predicted if chosen.predicted_ms > measurements.fastest_ms else None
+    return gained / predicted if measured_ms < (1 - LEFT_OVER) * chosen.predicted_ms else None
 
 
 def _worse(found: tuple[Chosen, float]) -> tuple[bool, float]:

@@ -71,7 +71,7 @@ def _takes(host: Step, post: Post, batch: int) -> bool:
 
 def _bias(host: Step, post: Post) -> Value | None:
     """What a post adds, where the step can take it as its bias."""
-    weighted = host.kind in ("convolution", "matmul") and len(host.inputs) == 2 and not host.posts
-    if not weighted or post.kind != onednn.BINARY_ADD or post.operand is None or post.operand.constant is None:
+    has_place = host.is_weighted and len(host.inputs) == 2 and not host.posts
+    if not has_place or post.kind != onednn.BINARY_ADD or post.operand is None or post.operand.constant is None:
         return None
     return post.operand if post.operand.constant.size == host.output.shape[1] else None

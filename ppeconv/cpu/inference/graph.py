@@ -71,9 +71,14 @@ class Step:
         return self.inputs + [post.operand for post in self.posts if post.operand is not None]
 
     @property
+    def is_weighted(self) -> bool:
+        """Whether its second input is weights."""
+        return self.kind in ("convolution", "matmul")
+
+    @property
     def weights(self) -> int:
         """How many it reads."""
-        return math.prod(self.inputs[1].shape) if self.kind in ("convolution", "matmul") else 0
+        return math.prod(self.inputs[1].shape) if self.is_weighted else 0
 
     @property
     def products(self) -> int:
