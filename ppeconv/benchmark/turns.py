@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import math
 import os
 import statistics
 import subprocess
@@ -19,6 +20,9 @@ Key = TypeVar("Key", bound=Hashable)
 
 Turns = Sequence[Sequence[float]]
 """Milliseconds of a contestant's timed runs, turn by turn."""
+
+KNOWN_TO = 0.01
+"""A time ratio's standard error, as a part of it, at which further rounds tell little more."""
 
 
 class Contestant:
@@ -91,11 +95,22 @@ def drop_refusing(contestants: MutableMapping[Key, Contestant]) -> dict[Key, str
     return reasons
 
 
-def take_turns(contestants: Mapping[Key, Contestant], rounds: int, times: int) -> dict[Key, list[list[float]]]:
-    """The turns of every contestant, each asked `rounds` times for `times` runs; ends their processes."""
+def take_turns(
+    contestants: Mapping[Key, Contestant], rounds: int, times: int, most_rounds: int | None = None
+) -> dict[Key, list[list[float]]]:
+    """The turns of every contestant, each asked `rounds` times for `times` runs; ends their processes.
+
+    Args:
+        contestants: by what they are called.
+        rounds, times: see above.
+        most_rounds: on a machine that does other things, too, there are more rounds, up to so many, until each
+            contestant's time ratio to the first is known to KNOWN_TO.
+    """
     taken: dict[Key, list[list[float]]] = {name: [] for name in contestants}
     try:
-        for _ in range(rounds):
+        for done in range(max(rounds, most_rounds or rounds)):
+            if done >= rounds and _are_known(list(taken.values())):
+                break
             for name, contestant in contestants.items():
                 taken[name].append(contestant.milliseconds(times))
     finally:
@@ -115,8 +130,24 @@ def time_ratio(turns: Turns, base: Turns) -> float:
     What slows the machine for some rounds slows both, and the ratio of the medians of all runs would have it twice
     where it hits more turns of one than of the other.
     """
-    ratios = [statistics.median(own) / statistics.median(other) for own, other in zip(turns, base, strict=True)]
-    return statistics.median(ratios)
+    return statistics.median(_ratios(turns, base))
+
+
+def _ratios(turns: Turns, base: Turns) -> list[float]:
+    return [statistics.median(own) / statistics.median(other) for own, other in zip(turns, base, strict=True)]
+
+
+def _are_known(taken: Sequence[Turns]) -> bool:
+    return all(_standard_error(_ratios(turns, taken[0])) <= KNOWN_TO for turns in taken)
+
+
+def _standard_error(ratios: Sequence[float]) -> float:
+    """Of their median, as a part of it; from the quartiles, which single disturbed rounds do not move."""
+    if len(ratios) < 2:
+        return math.inf
+    lower, middle, upper = statistics.quantiles(ratios, n=4, method="inclusive")
+    deviation = (upper - lower) / 1.349 / middle  # as of normal noise
+    return math.sqrt(math.pi / 2 / len(ratios)) * deviation
 
 
 def _peak_mib(process: int) -> float | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import os
 import sys
 import time
@@ -56,6 +57,38 @@ def test_contestants_take_turns():
     )
     assert {name: [len(turn) for turn in turns] for name, turns in taken.items()} == {"long": [3, 3], "none": [3, 3]}
     assert min(map(min, taken["long"])) >= 30
+
+
+class Scripted:
+    """A contestant whose turns take what a list says, over and over."""
+
+    def __init__(self, *milliseconds):
+        self.next, self.is_closed = itertools.cycle(milliseconds), False
+
+    def milliseconds(self, times):
+        return [next(self.next)] * times
+
+    def close(self):
+        self.is_closed = True
+
+
+@pytest.mark.parametrize(
+    ("turns", "most", "rounds"),
+    [
+        ([5.0], 12, 3),
+        ([5.0, 5.05], 12, 3),
+        ([5.0, 10.0], 12, 12),
+        ([5.0, 10.0], None, 3),
+        ([5.0, 10.0], 2, 3),
+        ([5.0, 5.4, 5.0, 5.4, *[5.1] * 8], 12, 8),
+        ([5.0, 5.0, 10.0, 5.0, 5.0], 12, 5),
+    ],
+)
+def test_rounds_go_on_until_ratios_are_known(turns, most, rounds):
+    contestants = {"plain": Scripted(4.0), "other": Scripted(*turns)}
+    taken = take_turns(contestants, 3, 2, most)
+    assert [len(found) for found in taken.values()] == [rounds, rounds]
+    assert all(it.is_closed for it in contestants.values())
 
 
 @pytest.mark.skipif(os.name != "posix", reason="process groups are POSIX's")
