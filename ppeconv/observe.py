@@ -84,6 +84,21 @@ def layers(
         yield
 
 
+@contextmanager
+def outputs(model: nn.Layer, names: Iterable[str]) -> Iterator[dict[str, Any]]:
+    """While this is open, what layers of these paths gave when they ran last; raises KeyError for one that is not."""
+    given: dict[str, Any] = {}
+    found = dict(model.named_sublayers())
+    with ExitStack() as undo:
+        for name in names:
+
+            def keep(layer: nn.Layer, inputs: Any, output: Any, name: str = name) -> None:
+                given[name] = output
+
+            undo.callback(found[name].register_forward_post_hook(keep).remove)
+        yield given
+
+
 def input_shapes(model: nn.Layer, some: Iterable[nn.Layer], image_shape: Sequence[int]) -> dict[int, tuple[int, ...]]:
     """Shapes [C, ...] of what enters layers, by their ids, for images [C, H, W]; those that do not run are left out."""
     shapes: dict[int, tuple[int, ...]] = {}

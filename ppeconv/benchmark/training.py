@@ -14,6 +14,7 @@ from paddle.optimizer import Optimizer
 from ppeconv import backend
 from ppeconv.benchmark.turns import Contestant, median_ms, take_turns, time_ratio
 from ppeconv.counting import Counts
+from ppeconv.engine.losses import CombinedLoss
 from ppeconv.engine.precision import Precision
 from ppeconv.engine.step import Supervised
 
@@ -67,7 +68,7 @@ class Trainee:
 def training_step(
     model: nn.Layer,
     optimizer: Optimizer,
-    loss: nn.Layer,
+    loss: CombinedLoss,
     image_shape: Sequence[int],
     class_num: int,
     batch_size: int,

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import paddle
 import paddle.nn.functional as F
 from paddle import Tensor, nn
 
-from ppeconv.domains import FilePath, Positive, ShareOrNone, Temperature
-from ppeconv.errors import UserError
+from ppeconv import observe
+from ppeconv.domains import FilePath, LayerNames, Positive, ShareOrNone, Temperature
+from ppeconv.errors import UserError, nearest
 from ppeconv.observe import require_fit
 from ppeconv.registry import LOSSES
 
@@ -59,14 +61,29 @@ class Teacher(nn.Layer):
 class DistillLoss(nn.Layer):
     """Cross entropy against the softened predictions of a trained network, arXiv 1503.02531.
 
+    With `layers` the feature maps that they give are learned, too, as in FitNets (arXiv 1412.6550), but without a
+    layer in between and throughout: the mean square of what they differ by, divided by that of the teacher's.
+
     Args:
         teacher: run folder of the trained network, `zoo:NAME`, or, from Python, the network itself.
         temperature: divides both networks' logits; the loss is multiplied by its square.
+        layers: paths of layers that give the same shape in both networks; for training at one width.
+        layer_weight: of the mean over these layers.
     """
 
-    def __init__(self, *, teacher: FilePath | nn.Layer, weight: Positive = 1.0, temperature: Temperature = 4.0):
+    def __init__(
+        self,
+        *,
+        teacher: FilePath | nn.Layer,
+        weight: Positive = 1.0,
+        temperature: Temperature = 4.0,
+        layers: LayerNames = (),
+        layer_weight: Positive = 1.0,
+    ):
         super().__init__()
         self.weight, self.temperature = weight, temperature
+        self.layers, self.layer_weight = layers, layer_weight
+        self._given: dict[str, Tensor] = {}
         if isinstance(teacher, str):
             raise UserError(f"DistillLoss takes the teacher's network; ppeconv.Experiment opens run folders: {teacher}")
         if not isinstance(teacher, Teacher):
@@ -74,8 +91,11 @@ class DistillLoss(nn.Layer):
         teacher.eval()
         object.__setattr__(self, "teacher", teacher)  # not a sub-layer: neither trained nor saved
 
-    def require_fit(self, classes: Sequence[str], shape: Sequence[int]) -> None:
-        """Raise a UserError unless the teacher takes images [C, H, W] of that shape and tells those classes apart."""
+    def require_fit(self, classes: Sequence[str], shape: Sequence[int], student: nn.Layer | None = None) -> None:
+        """Raise a UserError unless the teacher takes images [C, H, W] of that shape and tells those classes apart.
+
+        With `layers` there is a student, too, in which these give what they give in the teacher.
+        """
         teacher, name = self.teacher, self.teacher.name
         if teacher.image_shape and teacher.image_shape != list(shape):
             raise UserError(
@@ -90,11 +110,52 @@ class DistillLoss(nn.Layer):
                 f"{name} knows the classes {teacher.class_names[:10]}, and these are {list(classes)[:10]}; take a "
                 "teacher of the same classes in the same order"
             )
+        if self.layers:
+            self._require_same_maps(student, shape)
+
+    def _require_same_maps(self, student: nn.Layer | None, shape: Sequence[int]) -> None:
+        if student is None:
+            raise UserError(
+                "DistillLoss compares feature maps in Loss.Train alone, and not where AnyWidth trains several widths; "
+                "leave its layers out"
+            )
+        network, name = self.teacher.network, self.teacher.name
+        learned, taught = self._maps(student, shape, type(student).__name__), self._maps(network, shape, name)
+        for layer in self.layers:
+            if learned[layer] != taught[layer] or isinstance(learned[layer], str):
+                raise UserError(
+                    f"DistillLoss.layers compares what layers give in both networks; {layer} gives {learned[layer]} in "
+                    f"{type(student).__name__} and {taught[layer]} in {name}"
+                )
+
+    def _maps(self, network: nn.Layer, shape: Sequence[int], name: str) -> dict[str, list[int] | str]:
+        """What the layers of a network give for one image: the shape without the batch's axis, or what it is."""
+        there = [path for path, _ in network.named_sublayers()]
+        for layer in self.layers:
+            if layer not in there:
+                raise UserError(f"DistillLoss.layers: {name} has no layer {layer!r}{nearest(layer, there)}")
+        with observe.outputs(network, self.layers) as given:
+            observe.require_fit(network, shape, name)
+        return {
+            layer: list(it.shape[1:]) if isinstance(it := given.get(layer), Tensor) else f"a {type(it).__name__}"
+            for layer in self.layers
+        }
+
+    @contextmanager
+    def watching(self, student: nn.Layer) -> Iterator[None]:
+        """While this is open, what the layers of the student give in its forward pass is there for the loss."""
+        with observe.outputs(student, self.layers) as self._given:
+            yield
+        self._given = {}
 
     def forward(self, logits: Tensor, labels: Tensor, images: Tensor) -> Tensor:
-        with paddle.no_grad():
+        with paddle.no_grad(), observe.outputs(self.teacher.network, self._given) as taught:
             target = F.softmax(self.teacher(images) / self.temperature)
-        return self.temperature**2 * F.cross_entropy(logits / self.temperature, target, soft_label=True)
+        loss = self.temperature**2 * F.cross_entropy(logits / self.temperature, target, soft_label=True)
+        if not self._given:
+            return loss
+        apart = [F.mse_loss(it, taught[layer]) / taught[layer].square().mean() for layer, it in self._given.items()]
+        return loss + self.layer_weight * sum(apart) / len(apart)
 
 
 class CombinedLoss(nn.Layer):
@@ -106,12 +167,23 @@ class CombinedLoss(nn.Layer):
             [LOSSES.create(name, **(arguments or {})) for entry in entries for name, arguments in entry.items()]
         )
 
-    def require_fit(self, classes: Sequence[str], shape: Sequence[int]) -> CombinedLoss:
-        """Itself; a UserError where one of the losses does not fit these classes and images [C, H, W]."""
+    def require_fit(
+        self, classes: Sequence[str], shape: Sequence[int], student: nn.Layer | None = None
+    ) -> CombinedLoss:
+        """Itself; a UserError where one of the losses does not fit these classes, images [C, H, W] and the network."""
         for term in self.terms:
             if hasattr(term, "require_fit"):
-                term.require_fit(classes, shape)
+                term.require_fit(classes, shape, student)
         return self
+
+    @contextmanager
+    def watching(self, student: nn.Layer) -> Iterator[None]:
+        """While this is open, the losses see what the layers of a network give in its forward pass."""
+        with ExitStack() as open_ones:
+            for term in self.terms:
+                if hasattr(term, "watching"):
+                    open_ones.enter_context(term.watching(student))
+            yield
 
     def forward(self, logits: Tensor, labels: Tensor, images: Tensor) -> Tensor:
         return sum(term.weight * term(logits, labels, images) for term in self.terms)

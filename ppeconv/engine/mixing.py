@@ -11,7 +11,7 @@ import paddle
 from paddle import Tensor, nn
 
 from ppeconv.domains import BetaShape
-from ppeconv.engine.losses import auxiliary_loss
+from ppeconv.engine.losses import CombinedLoss, auxiliary_loss
 from ppeconv.engine.step import Backward, step_generator
 from ppeconv.registry import MIXTURES
 
@@ -55,7 +55,7 @@ class CutMix(Mixture):
 class Mixed:
     """Trains every batch on one of several mixtures, chosen at random; the loss is weighted by the shares."""
 
-    def __init__(self, loss: nn.Layer, entries: Sequence[Mapping[str, Mapping[str, Any] | None]]):
+    def __init__(self, loss: CombinedLoss, entries: Sequence[Mapping[str, Mapping[str, Any] | None]]):
         self.loss = loss
         self.mixtures = [
             MIXTURES.create(name, **(arguments or {})) for entry in entries for name, arguments in entry.items()
@@ -66,8 +66,9 @@ class Mixed:
         order = paddle.to_tensor(rng.permutation(len(images)))
         mixture = self.mixtures[rng.integers(len(self.mixtures))]
         mixed, share = mixture(images, images[order], rng)
-        logits = model(mixed)
-        loss = share * self.loss(logits, labels, mixed) + (1 - share) * self.loss(logits, labels[order], mixed)
+        with self.loss.watching(model):
+            logits = model(mixed)
+            loss = share * self.loss(logits, labels, mixed) + (1 - share) * self.loss(logits, labels[order], mixed)
         loss = loss + auxiliary_loss(model)
         backward(loss)
         return loss, logits

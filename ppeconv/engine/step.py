@@ -13,7 +13,7 @@ import numpy as np
 import paddle
 from paddle import Tensor, nn
 
-from ppeconv.engine.losses import auxiliary_loss
+from ppeconv.engine.losses import CombinedLoss, auxiliary_loss
 
 Backward = Callable[[Tensor], None]
 
@@ -31,12 +31,13 @@ class Strategy(Protocol):
 class Supervised:
     """One forward and one backward pass; the losses that layers declare themselves are added."""
 
-    def __init__(self, loss: nn.Layer):
+    def __init__(self, loss: CombinedLoss):
         self.loss = loss
 
     def __call__(self, model: nn.Layer, images: Tensor, labels: Tensor, backward: Backward) -> tuple[Tensor, Tensor]:
-        logits = model(images)
-        loss = self.loss(logits, labels, images) + auxiliary_loss(model)
+        with self.loss.watching(model):
+            logits = model(images)
+            loss = self.loss(logits, labels, images) + auxiliary_loss(model)
         backward(loss)
         return loss, logits
 

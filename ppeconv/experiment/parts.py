@@ -188,7 +188,7 @@ class Parts(DataParts):
         """The trainer of the config, with everything that listens to it."""
         settings, names = self.config.Global, self.config.Infer.class_names
         strategy = self.strategy()
-        strategy.loss.require_fit(names, batches.image_shape)
+        strategy.loss.require_fit(names, batches.image_shape, None if self.config.AnyWidth else model)
         eval_loss = self.loss("Eval").require_fit(names, eval_batches.image_shape)
 
         def evaluation() -> Evaluation:

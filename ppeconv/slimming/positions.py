@@ -80,6 +80,11 @@ def groups(found: Sequence[Position]) -> dict[str, list[Position]]:
     return together
 
 
+def stage_ends(found: Sequence[Position]) -> list[str]:
+    """Paths of the last residual blocks before the shape of feature maps changes, which a slimmed network has, too."""
+    return list({it.block.out_shape: it.path for it in found if it.block}.values())
+
+
 def _with_parents(path: str) -> Iterator[str]:
     """Of "a.b.c": "a", "a.b", "a.b.c"."""
     return accumulate(path.split("."), "{}.{}".format)

@@ -31,11 +31,12 @@ from ppeconv.slimming.kept import alone
 from ppeconv.slimming.measurements import Facts, Measurements
 from ppeconv.slimming.options import check_names
 from ppeconv.slimming.pictures import draw_budget, draw_depth
+from ppeconv.slimming.positions import stage_ends
 from ppeconv.slimming.report import page
 from ppeconv.slimming.search import Search
 from ppeconv.slimming.slim import ROUNDS, Slimmed, how_of, slimmed
 
-TEACHER = {"weight": 1.0, "temperature": 4.0}
+TEACHER = {"weight": 1.0, "temperature": 4.0, "layer_weight": 2.0}
 """Of the loss that a slimmed network learns from the network that it was made of."""
 AT_FULL_RATE = 3
 """Epochs of further training that make good what the start's learning rate undoes of what was fitted; with fewer the
@@ -189,7 +190,7 @@ class SlimRun:
         """That of the start, with what was chosen, from the fitted weights, with the start as teacher."""
         before = self.config.model_dump()
         own = [{**section.model_dump(), "init": None} for section in self.config.operators]
-        teacher = {"DistillLoss": {"teacher": self.name, **TEACHER}}
+        teacher = {"DistillLoss": {"teacher": self.name, **TEACHER, "layers": stage_ends(self.search.positions)}}
         losses = [entry for entry in before["Loss"]["Train"] if "DistillLoss" not in entry]
         epochs = epochs or max(1, self.config.Global.epochs // 4)
         lr = self.config.Optimizer.lr

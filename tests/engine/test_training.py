@@ -184,6 +184,74 @@ def test_distillation_is_cross_entropy_with_the_softened_teacher():
     assert not teacher.training
 
 
+def test_distillation_of_feature_maps_adds_what_they_differ_by():
+    """Half of each map is a quarter of its mean square away, in the mean over the layers."""
+
+    class Halved(nn.Layer):
+        def __init__(self, share):
+            super().__init__()
+            self.share, self.first, self.second = share, nn.Identity(), nn.Identity()
+
+        def forward(self, images):
+            return self.second(self.share * self.first(self.share * images)).mean([2, 3])
+
+    images, labels = paddle.randn([4, 10, 3, 3]), paddle.zeros([4, 1], "int64")
+    terms = {"teacher": Halved(1.0), "layers": ["first", "second"], "layer_weight": 3.0}
+    loss = CombinedLoss([{"DistillLoss": {**terms, "weight": 0.5}}])
+    student = Halved(0.5)
+    with loss.watching(student):
+        logits = student(images)
+        watched = loss(logits, labels, images)
+    expected = 0.5 * 3 * (0.5**2 + 0.75**2) / 2
+    np.testing.assert_allclose(float(watched - loss(logits, labels, images)), expected, rtol=1e-5)
+    assert not any(layer._forward_post_hooks for layer in student.sublayers(include_self=True))
+
+
+class LinearNet(nn.Layer):
+    def __init__(self, channels):
+        super().__init__()
+        self.conv, self.fc = nn.Conv2D(1, channels, 3), nn.Linear(channels * 26**2, 10)
+        self.spare = nn.Identity()
+
+    def forward(self, images):
+        return self.fc(self.conv(images).flatten(1))
+
+
+@pytest.mark.parametrize(
+    ("layers", "student", "words"),
+    [
+        (["cov"], LinearNet(4), r"LinearNet has no layer 'cov'; did you mean .*conv"),
+        (["conv"], LinearNet(5), r"conv gives \[5, 26, 26\] in LinearNet and \[4, 26, 26\] in the teacher LinearNet"),
+        (["spare"], LinearNet(4), "spare gives a NoneType in LinearNet and a NoneType in the teacher"),
+        (["conv"], None, "not where AnyWidth trains several widths; leave its layers out"),
+    ],
+)
+def test_layers_of_a_distillation_that_do_not_fit_are_refused(layers, student, words):
+    loss = LOSSES.create("DistillLoss", teacher=LinearNet(4), layers=layers)
+    with pytest.raises(UserError, match=words):
+        loss.require_fit(list("0123456789"), [1, 28, 28], student)
+
+
+def test_feature_maps_are_not_compared_in_evaluation(tmp_path):
+    teacher = trained_run(tmp_path / "teacher", "Global.max_steps=1")
+    losses = f"Loss.Eval=[{{DistillLoss: {{teacher: '{teacher.path}', layers: [features]}}}}]"
+    with pytest.raises(UserError, match=r"compares feature maps in Loss\.Train alone"):
+        trained_run(tmp_path / "student", losses, "Global.max_steps=1")
+
+
+@pytest.mark.parametrize("mixtures", ["[]", "[{Mixup: {alpha: 0.2}}]"])
+def test_training_learns_feature_maps(mixtures, tmp_path):
+    teacher = trained_run(tmp_path / "teacher", "Global.max_steps=20")
+    settings = ["Global.seed=5", f"DataLoader.Train.dataset.batch_transform_ops={mixtures}", "Global.epochs=3"]
+    kernels = [Experiment.open(teacher.path).model.features[0].weight]
+    for number, layers in enumerate(["[]", "[features.0]"]):
+        losses = f"Loss.Train=[{{DistillLoss: {{teacher: '{teacher.path}', layers: {layers}, layer_weight: 30}}}}]"
+        student = trained_run(tmp_path / str(number), losses, *settings, "Optimizer.lr.learning_rate=0.02")
+        kernels.append(Experiment.open(student.path).model.features[0].weight)
+    taught, alone, learned = (kernel.numpy() for kernel in kernels)
+    assert np.abs(learned - taught).mean() < 0.9 * np.abs(alone - taught).mean()
+
+
 def test_label_smoothing():
     logits, labels = paddle.randn([6, 10]), paddle.randint(0, 10, [6, 1])
     smooth = 0.9 * F.one_hot(labels[:, 0], 10) + 0.01
@@ -234,12 +302,12 @@ def test_weights_and_images_that_are_no_numbers_are_named():
 
 
 def test_a_gradient_that_is_no_number_is_named():
-    class Root(nn.Layer):
+    class Root(CombinedLoss):
         def forward(self, logits, labels, images):
             return CE(logits, labels, images) + paddle.sqrt(logits - logits).sum()
 
     with pytest.raises(UserError, match=r"a gradient is not a finite number any more in epoch 1, step 1, first in the"):
-        trainer(strategy=Supervised(Root()))[0].fit()
+        trainer(strategy=Supervised(Root([])))[0].fit()
 
 
 @pytest.mark.parametrize("update_freq", [1, 2])
