@@ -128,7 +128,12 @@ def add_turns(parser: argparse.ArgumentParser, rounds: int) -> None:
     parser.add_argument(
         "--threads", type=of(Threads), metavar="N", help="CPU threads (default: $OMP_NUM_THREADS or all)"
     )
-    parser.add_argument("--rounds", type=of(Count), default=rounds, help=f"turns of each network (default {rounds})")
+    parser.add_argument(
+        "--rounds",
+        type=of(Count),
+        default=rounds,
+        help=f"turns of each network (default {rounds}); on a machine that is not idle there are more",
+    )
 
 
 def add_search(parser: argparse.ArgumentParser, what: str) -> None:
