@@ -38,14 +38,14 @@ def _has_short_names(path: bytes) -> bool:
     return len(path) <= 4095 and all(len(name) <= 255 for name in path.split(b"/"))
 
 
-LayerNames = Annotated[Sequence[str], _rule("each once", lambda names: len(set(names)) == len(names))]
-"""Paths of layers, such as layer1.0."""
-
 ODD = _rule("odd", lambda value: value % 2 == 1)
 ASCENDING = _rule("in ascending order", lambda values: all(low < high for low, high in pairwise(values)))
 LOW_TO_HIGH = _rule("the smaller first", lambda values: values[0] <= values[1])
 DISTINCT = _rule("each once", lambda values: len(set(values)) == len(values))
 SOME, PAIR = Field(min_length=1), Field(min_length=2, max_length=2)
+
+LayerNames = Annotated[Sequence[str], DISTINCT]
+"""Paths of layers, such as layer1.0."""
 
 FilePath = Annotated[
     str,

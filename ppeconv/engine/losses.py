@@ -13,7 +13,6 @@ from paddle import Tensor, nn
 from ppeconv import observe
 from ppeconv.domains import FilePath, LayerNames, Positive, ShareOrNone, Temperature
 from ppeconv.errors import UserError, nearest
-from ppeconv.observe import require_fit
 from ppeconv.registry import LOSSES
 
 
@@ -61,8 +60,8 @@ class Teacher(nn.Layer):
 class DistillLoss(nn.Layer):
     """Cross entropy against the softened predictions of a trained network, arXiv 1503.02531.
 
-    With `layers` the feature maps that they give are learned, too, as in FitNets (arXiv 1412.6550), but without a
-    layer in between and throughout: the mean square of what they differ by, divided by that of the teacher's.
+    With `layers` their feature maps are learned, too: the mean square of what they differ by, divided by that of the
+    teacher's. FitNets (arXiv 1412.6550) do so before the training proper, and with a layer in between.
 
     Args:
         teacher: run folder of the trained network, `zoo:NAME`, or, from Python, the network itself.
@@ -102,7 +101,7 @@ class DistillLoss(nn.Layer):
                 f"{name} was trained on images of {teacher.image_shape}, and these are {list(shape)}; take a teacher "
                 "of the same data and transforms"
             )
-        scores = list(require_fit(teacher.network, shape, name).shape)
+        scores = list(observe.require_fit(teacher.network, shape, name).shape)
         if scores != [1, len(classes)]:
             raise UserError(f"{name} gives {scores[1:]} scores for an image, and there are {len(classes)} classes")
         if teacher.class_names and teacher.class_names != list(classes):
@@ -144,9 +143,12 @@ class DistillLoss(nn.Layer):
     @contextmanager
     def watching(self, student: nn.Layer) -> Iterator[None]:
         """While this is open, what the layers of the student give in its forward pass is there for the loss."""
-        with observe.outputs(student, self.layers) as self._given:
-            yield
-        self._given = {}
+        with observe.outputs(student, self.layers) as given:
+            self._given = given
+            try:
+                yield
+            finally:
+                self._given = {}
 
     def forward(self, logits: Tensor, labels: Tensor, images: Tensor) -> Tensor:
         with paddle.no_grad(), observe.outputs(self.teacher.network, self._given) as taught:
