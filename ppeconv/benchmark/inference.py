@@ -21,6 +21,8 @@ from ppeconv.errors import UserError
 from ppeconv.registry import RUNTIMES
 
 BATCH_SIZES = 1, 64
+STRETCH = 4
+"""How many times as many rounds as asked for there are at most, where the machine does other things, too."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,7 +68,6 @@ def inference_speed(
     precision: str = "float32",
     rounds: int = 5,
     times: int = 2,
-    most_rounds: int | None = None,
     threads: int | None = None,
 ) -> list[InferenceSpeed]:
     """Networks exported and timed within one run; at each batch size all of them take turns on all runtimes.
@@ -77,7 +78,8 @@ def inference_speed(
         batch_sizes: images in a call.
         form: see `export`.
         precision: the number format in which each runtime computes; one that cannot has a row without figures.
-        rounds, times, most_rounds: turns of each network, and timed calls in a turn; see `take_turns`.
+        rounds, times: turns of each network, and timed calls in a turn; on a machine that does other things, too, there
+            are up to STRETCH times as many turns, see `take_turns`.
         threads: CPU threads of each; those of this process when not given.
 
     Raises:
@@ -89,8 +91,7 @@ def inference_speed(
             for number, network in enumerate(networks)
             for entry in _exported(network, runtimes, form, Path(scratch) / str(number))
         ]
-        turns = rounds, times, most_rounds
-        rows = [row for batch in batch_sizes for row in _measured(entries, batch, precision, turns, threads)]
+        rows = [row for batch in batch_sizes for row in _measured(entries, batch, precision, rounds, times, threads)]
     if all(row.reason for row in rows):
         raise UserError(f"nothing could be measured: {rows[0].reason}")
     return rows
@@ -147,14 +148,14 @@ def _refusal(network: Network, runtimes: Sequence[str], form: Form, folder: Path
 
 
 def _measured(
-    entries: Sequence[_Entry], batch: int, precision: str, turns: tuple[int, int, int | None], threads: int | None
+    entries: Sequence[_Entry], batch: int, precision: str, rounds: int, times: int, threads: int | None
 ) -> list[InferenceSpeed]:
     threads = threads or machine.threads()
     # Those that are compared, on one runtime, take their turns right after each other.
     able = sorted((entry for entry in entries if not entry.reason), key=lambda entry: entry.runtime)
     contestants = {entry: entry.contestant(batch, threads, precision) for entry in able}
     refusals = drop_refusing(contestants)
-    taken = take_turns(contestants, *turns)
+    taken = take_turns(contestants, rounds, times, STRETCH)
     first = entries[0].network
     base = {entry.runtime: taken[entry] for entry in taken if entry.network is first}
     rows = []

@@ -96,19 +96,19 @@ def drop_refusing(contestants: MutableMapping[Key, Contestant]) -> dict[Key, str
 
 
 def take_turns(
-    contestants: Mapping[Key, Contestant], rounds: int, times: int, most_rounds: int | None = None
+    contestants: Mapping[Key, Contestant], rounds: int, times: int, stretch: int = 1
 ) -> dict[Key, list[list[float]]]:
     """The turns of every contestant, each asked `rounds` times for `times` runs; ends their processes.
 
     Args:
         contestants: by what they are called.
         rounds, times: see above.
-        most_rounds: on a machine that does other things, too, there are more rounds, up to so many, until each
-            contestant's time ratio to the first is known to KNOWN_TO.
+        stretch: on a machine that does other things, too, two rounds and more become up to so many times as many, until
+            each contestant's time ratio to the first is known to KNOWN_TO.
     """
     taken: dict[Key, list[list[float]]] = {name: [] for name in contestants}
     try:
-        for done in range(max(rounds, most_rounds or rounds)):
+        for done in range(stretch * rounds if rounds > 1 else rounds):
             if done >= rounds and _are_known(list(taken.values())):
                 break
             for name, contestant in contestants.items():
@@ -143,8 +143,6 @@ def _are_known(taken: Sequence[Turns]) -> bool:
 
 def _standard_error(ratios: Sequence[float]) -> float:
     """Of their median, as a part of it; from the quartiles, which single disturbed rounds do not move."""
-    if len(ratios) < 2:
-        return math.inf
     lower, middle, upper = statistics.quantiles(ratios, n=4, method="inclusive")
     deviation = (upper - lower) / 1.349 / middle  # as of normal noise
     return math.sqrt(math.pi / 2 / len(ratios)) * deviation

@@ -27,8 +27,6 @@ FEWEST, FIRST, MOST_RUNS = 1, 10, 50
 """Timed runs in a turn: at least, while nothing is known of how long they take, and at most."""
 TURN_MS = 50
 """How long the timed runs of the plain network take together where they are neither the fewest nor the most."""
-STRETCH = 4
-"""How many times as many rounds as asked for there are at most, where the machine does other things, too."""
 MOST = 8
 """Networks beside the plain one in a sitting, so that the turns of all of them lie near each other."""
 MARGIN = 1.5
@@ -68,7 +66,6 @@ class How:
             form=self.form,
             rounds=self.rounds,
             times=times,
-            most_rounds=STRETCH * self.rounds,
             threads=self.threads,
         )
 

@@ -64,7 +64,12 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--form", choices=["deployed", "trained"], default="deployed", help="as in export")
     add_precision(parser)
     add_batch_sizes(parser, "1 and 64; the config's with --train")
-    parser.add_argument("--rounds", type=of(Count), default=5, help="turns of each contestant (default 5)")
+    parser.add_argument(
+        "--rounds",
+        type=of(Count),
+        default=5,
+        help="turns of each contestant (default 5); at inference there are more on a machine that is not idle",
+    )
     parser.add_argument("--times", type=of(Count), default=2, help="timed runs in a turn (default 2)")
     parser.add_argument("--csv", type=path, metavar="FILE", help="write the table there too")
     parser.add_argument(
