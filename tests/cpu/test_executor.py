@@ -69,6 +69,20 @@ def test_every_operator(operator, tmp_path):
     assert_same(model, run, [3, 16, 16])
 
 
+@pytest.mark.parametrize(("weight", "shares"), [(1 << 10, 4), (1 << 30, 2)])
+def test_threads_take_shares_of_many_images(weight, shares, tmp_path):
+    """More shares than threads where weights are few."""
+    model = used(create_model("ResNet20", width=0.5), 3, 16, 16)
+    run = executor_of(model, tmp_path, [3, 16, 16], threads=2)
+    run._largest_weight = weight
+    for line in run._alone:
+        line.parts[0].images_together = 2
+    images = np.random.default_rng(0).standard_normal((11, 3, 16, 16), np.float32)
+    expected, found = model(paddle.to_tensor(images)).numpy(), run._shared(images)
+    assert run._shares(len(images)) == shares
+    assert np.abs(found - expected).max() <= 1e-5 * np.abs(expected).max()
+
+
 @pytest.mark.parametrize("operator", list_operators())
 def test_every_operator_in_bf16(operator, tmp_path):
     """In portions, by threads that share the images and by threads that work together."""

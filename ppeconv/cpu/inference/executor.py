@@ -37,8 +37,9 @@ class Executor:
     """An exported network: float32 [N, C, H, W] -> [N, classes].
 
     The threads work together on each step for few images; one of them works alone where the steps are short. Of many
-    images each thread takes a share through the whole network: results stay in the cache of the processor that made
-    them, and no thread waits for another.
+    images each thread takes shares through the whole network: results stay in the cache of the processor that made
+    them, and no thread waits for another. Where there are few weights to read anew, shares are small, so that a thread
+    whose processor does other things, too, takes fewer of them.
 
     Args:
         prefix: path of the exported files without their endings.
@@ -56,6 +57,7 @@ class Executor:
         parts = segments(graph)
         self._together = _Line(graph, parts, constants, threads)
         self._alone = [_Line(graph, parts, constants, 1) for _ in range(threads)]
+        self._largest_weight = largest_weight(graph.steps)
         self._written = sum(step.output.item_size * math.prod(step.output.shape[1:]) for step in graph.steps)
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
@@ -83,14 +85,24 @@ class Executor:
         return threads > 1 and batch >= 2 * threads and batch * self._written >= threads * _WORTH_SHARING
 
     def _shared(self, values: np.ndarray) -> np.ndarray:
-        parts = np.array_split(values, len(self._alone))
+        shares = np.array_split(values, self._shares(len(values)))
         results: dict[int, np.ndarray] = {}
+        numbers = iter(range(len(shares)))
 
-        def work(share: int) -> None:
-            results[share] = self._alone[share](parts[share])
+        def work(thread: int) -> None:
+            for number in numbers:
+                results[number] = self._alone[thread](shares[number])
 
-        in_shares(work, len(parts))
-        return np.concatenate([results[share] for share in range(len(parts))])
+        in_shares(work, len(self._alone))
+        return np.concatenate([results[number] for number in range(len(shares))])
+
+    def _shares(self, images: int) -> int:
+        """How many, a multiple of the threads: of as many images as the first part takes together, or one for each
+        thread where weights are many, which every share reads anew."""
+        threads = len(self._alone)
+        if self._largest_weight > _FEW_WEIGHTS:
+            return threads
+        return threads * max(1, images // (threads * self._alone[0].parts[0].images_together))
 
 
 class _Line:
