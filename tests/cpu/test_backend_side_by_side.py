@@ -75,6 +75,7 @@ def narrow(columns=4, image=(64, 512), kernel=3, stride=1, **changes):
     ],
 )
 def test_what_is_computed_so_on_amx(monkeypatch, geometry, gradient, filtering):
+    skip_without_bf16()
     monkeypatch.setattr(onednn.Recipe, "uses_amx", True)
     plan = conv._Plan(geometry)
     assert isinstance(plan._gradient, side_by_side.Steps) == gradient
@@ -82,6 +83,7 @@ def test_what_is_computed_so_on_amx(monkeypatch, geometry, gradient, filtering):
 
 
 def test_other_kernels_take_images_one_by_one(monkeypatch):
+    skip_without_bf16()
     monkeypatch.setattr(onednn.Recipe, "uses_amx", False)
     plan = conv._Plan(narrow())
     assert plan._filters is plan._gradient
