@@ -199,9 +199,9 @@ def _share_gained(measurements: Measurements, chosen: Chosen, measured_ms: float
     gained, predicted = measurements.plain_ms - measured_ms, measurements.plain_ms - chosen.predicted_ms
     if gained <= 0 or predicted <= 0:  # the parts say nothing of the whole
         return None
-    if measured_ms > chosen.budget_ms:
-        return gained / predicted if chosen.predicted_ms > measurements.fastest_ms else None
-    return gained / predicted if measured_ms < (1 - LEFT_OVER) * chosen.predicted_ms else None
+    is_over, has_room = measured_ms > chosen.budget_ms, measured_ms < (1 - LEFT_OVER) * chosen.predicted_ms
+    can_be_better = chosen.predicted_ms > measurements.fastest_ms if is_over else has_room
+    return gained / predicted if can_be_better else None
 
 
 def _worse(found: tuple[Chosen, float]) -> tuple[bool, float]:
