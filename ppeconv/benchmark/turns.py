@@ -21,6 +21,8 @@ Key = TypeVar("Key", bound=Hashable)
 Turns = Sequence[Sequence[float]]
 """Milliseconds of a contestant's timed runs, turn by turn."""
 
+IDLE_MS = 10
+"""How long threads of Intel's OpenMP keep a core busy after a call; by default it is 200, the next one's whole turn."""
 KNOWN_TO = 0.01
 """A time ratio's standard error, as a part of it, at which further rounds tell little more."""
 
@@ -44,7 +46,8 @@ class Contestant:
         command: Sequence[str] = (sys.executable, "-W", "ignore", "-m", "ppeconv.benchmark.worker"),
         environment: Mapping[str, str | None] | None = None,
     ):
-        wanted = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), **(environment or {})}
+        own = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "KMP_BLOCKTIME": str(IDLE_MS)}
+        wanted = {**os.environ, **own, **(environment or {})}
         variables = {name: value for name, value in wanted.items() if value is not None}
         self._process = subprocess.Popen(
             list(command),

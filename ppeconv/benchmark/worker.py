@@ -13,8 +13,8 @@ from typing import Any
 from ppeconv.engine.startup import import_paddle
 from ppeconv.errors import UserError
 
-WARM_UP_SECONDS = 0.3
-"""Longer than the idle threads of the contestant before keep a core busy, 0.2 s with Intel's OpenMP."""
+WARM_UP_SECONDS = 0.05
+"""Longer than the idle threads of the contestant before keep a core busy, see `turns.IDLE_MS`."""
 
 
 def milliseconds(run: Callable[[], object], times: int) -> list[float]:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Collection
+from collections import Counter
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from ppeconv import files
+from ppeconv.benchmark.turns import KNOWN_TO
 from ppeconv.errors import UserError, first_line
-from ppeconv.slimming.choice import Item, Taken, choose, cost_of, fastest, time_of
+from ppeconv.slimming.agreement import agreeing
+from ppeconv.slimming.choice import Item, choose, cost_of, fastest, time_of
 from ppeconv.slimming.options import Option
 
 FORMAT = 1
@@ -76,6 +80,16 @@ class Spot:
 
 
 @dataclass(frozen=True)
+class Whole:
+    """A choice that was measured."""
+
+    options: dict[str, Option]
+    """Path -> option, where something else stands than before."""
+    ms: Annotated[Number, Field(gt=0)]
+    """In milliseconds of the network as it was."""
+
+
+@dataclass(frozen=True)
 class Measurements:
     """Of a network on a runtime."""
 
@@ -91,26 +105,31 @@ class Measurements:
     """Geometry -> option -> time of the network with it in all its positions, divided by that of the network as it is;
     those that were not fitted, as they are not faster, too."""
     images: str = ""
+    wholes: list[Whole] = field(default_factory=list)
+    """Choices that were measured, in this order; predictions agree with them."""
 
     def choose(self, budget_ms: float) -> Chosen:
         """The options of least cost for a budget; raises UserError where nothing is fast enough."""
-        return self._chosen(choose(self._items(), self._inside(), self.plain_ms, budget_ms), budget_ms)
+        spots = self._expected()
+        taken = choose(_items(spots), self._inside(), self.plain_ms, budget_ms)
+        options = {spot.path: spot.judged[at] for spot, at in zip(spots, taken, strict=True) if at is not None}
+        macs = self.plain_macs - sum(it.macs for it in options.values())
+        loss = self.loss + cost_of(_items(spots), taken)
+        return Chosen(budget_ms, options, time_of(_items(spots), taken, self.plain_ms), loss, macs)
 
     @property
     def fastest_ms(self) -> float:
         """The least that a choice can take."""
-        items = self._items()
+        items = _items(self._expected())
         return time_of(items, fastest(items, self._inside()), self.plain_ms)
 
-    def corrected(self, share: float) -> Measurements:
-        """With all gains multiplied, by what a network gained of what its parts had summed to."""
-        spots = [
-            dataclasses.replace(
-                spot, judged=[dataclasses.replace(it, gain_ms=share * it.gain_ms) for it in spot.judged]
-            )
-            for spot in self.spots
-        ]
-        return dataclasses.replace(self, spots=spots)
+    def knowing(self, wholes: Sequence[Whole]) -> Measurements:
+        """With these choices measured, in place of others."""
+        return dataclasses.replace(self, wholes=list(wholes))
+
+    def taken(self, chosen: Chosen) -> float | None:
+        """Milliseconds that a choice took as a whole; None where it was not measured."""
+        return next((it.ms for it in self.wholes if it.options == chosen.names), None)
 
     def write(self, file: Path) -> None:
         """As JSON."""
@@ -142,8 +161,26 @@ class Measurements:
         ]
         return dataclasses.replace(self, spots=spots)
 
-    def _items(self) -> list[list[Item]]:
-        return [[it.item for it in spot.judged] for spot in self.spots]
+    def _expected(self) -> list[Spot]:
+        """With gains that agree with the choices that were measured, as far as these have no other options."""
+        parts = {(spot.path, it.option): (spot.geometry, it.option) for spot in self.spots for it in spot.judged}
+        gains = {(spot.geometry, it.option): it.gain_ms for spot in self.spots for it in spot.judged}
+        wholes = [it for it in self.wholes if it.options.items() <= parts.keys()]
+        counts = [Counter(parts[part] for part in it.options.items()) for it in wholes]
+        found = agreeing(
+            np.array(list(gains.values())),
+            np.array([[count[part] for part in gains] for count in counts]).reshape(len(wholes), len(gains)),
+            np.array([self.plain_ms - it.ms for it in wholes]),
+            KNOWN_TO * self.plain_ms,
+        )
+        expected = dict(zip(gains, found.tolist(), strict=True))
+        return [
+            dataclasses.replace(
+                spot,
+                judged=[dataclasses.replace(it, gain_ms=expected[spot.geometry, it.option]) for it in spot.judged],
+            )
+            for spot in self.spots
+        ]
 
     def _inside(self) -> dict[int, list[int]]:
         numbers = {spot.path: at for at, spot in enumerate(self.spots)}
@@ -153,12 +190,9 @@ class Measurements:
             if spot.inside
         }
 
-    def _chosen(self, taken: Taken, budget_ms: float) -> Chosen:
-        items = self._items()
-        options = {spot.path: spot.judged[at] for spot, at in zip(self.spots, taken, strict=True) if at is not None}
-        macs = self.plain_macs - sum(it.macs for it in options.values())
-        loss = self.loss + cost_of(items, taken)
-        return Chosen(budget_ms, options, time_of(items, taken, self.plain_ms), loss, macs)
+
+def _items(spots: Sequence[Spot]) -> list[list[Item]]:
+    return [[it.item for it in spot.judged] for spot in spots]
 
 
 _MEASUREMENTS = TypeAdapter(Measurements)
@@ -175,3 +209,8 @@ class Chosen:
     predicted_loss: float
     macs: int
     """Of the whole network, for one image."""
+
+    @property
+    def names(self) -> dict[str, Option]:
+        """Path -> option, without what is known of it."""
+        return {path: it.option for path, it in self.options.items()}

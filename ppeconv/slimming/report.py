@@ -6,13 +6,11 @@ from collections.abc import Mapping, Sequence
 
 from ppeconv.benchmark.table import as_markdown
 from ppeconv.slimming.learning import Score
-from ppeconv.slimming.measurements import Measurements
 from ppeconv.slimming.slim import Slimmed
 
 
 def page(
     title: str,
-    measurements: Measurements,
     slimmed: Slimmed,
     params: tuple[int, int],
     accuracies: tuple[float, float] | None,
@@ -24,7 +22,6 @@ def page(
 
     Args:
         title: what was made.
-        measurements: what the choice rests on.
         slimmed: the network.
         params: trainable parameters before and after.
         accuracies: top-1 on the evaluation images before and after, where these were evaluated.
@@ -32,6 +29,7 @@ def page(
         commands: that go on with it.
         pictures: files beside the page.
     """
+    measurements = slimmed.measurements
     start = Score(measurements.loss, measurements.top1)
     facts = measurements.facts
     where = (
@@ -42,23 +40,22 @@ def page(
     parts = [
         f"# {title}\n",
         where + (f" Time: {took}.\n" if took else "\n"),
-        as_markdown(["", "before", "after, predicted", "after, found"], list(_totals(measurements, slimmed, start))),
-        as_markdown(["", "before", "after"], list(_counts(measurements, slimmed, params, accuracies))),
+        as_markdown(["", "before", "after, predicted", "after, found"], list(_totals(slimmed, start))),
+        as_markdown(["", "before", "after"], list(_counts(slimmed, params, accuracies))),
         *(f"![{name}]({name})\n" for name in pictures),
         "## Layers\n",
-        as_markdown(
-            ["layer", "was", "is", "gain, ms", "rise of the loss", "error of the fit"], _layers(measurements, slimmed)
-        ),
-        "Gains are measured with all layers of a geometry changed at once and divided by their number; the rise of the "
-        "loss is that of the layer alone, on images that it was not fitted on.\n",
+        as_markdown(["layer", "was", "is", "gain, ms", "rise of the loss", "error of the fit"], _layers(slimmed)),
+        "Gains are measured with all layers of a geometry changed at once and divided by their number, and "
+        "corrected by what choices took as a whole before this one; the rise of the loss is that of the layer alone, "
+        "on images that it was not fitted on.\n",
         "## How to go on\n",
         "```bash\n" + "\n".join(commands) + "\n```\n",
     ]
     return "\n".join(parts)
 
 
-def _totals(measurements: Measurements, slimmed: Slimmed, start: Score) -> Sequence[Sequence[str]]:
-    chosen, plain = slimmed.chosen, measurements.plain_ms
+def _totals(slimmed: Slimmed, start: Score) -> Sequence[Sequence[str]]:
+    chosen, plain = slimmed.chosen, slimmed.measurements.plain_ms
     measured = "not measured" if slimmed.measured_ms is None else f"{slimmed.measured_ms:.3f} ({slimmed.error:+.1%})"
     return [
         ["budget, ms", "", f"{chosen.budget_ms:.3f}", ""],
@@ -69,18 +66,18 @@ def _totals(measurements: Measurements, slimmed: Slimmed, start: Score) -> Seque
 
 
 def _counts(
-    measurements: Measurements, slimmed: Slimmed, params: tuple[int, int], accuracies: tuple[float, float] | None
+    slimmed: Slimmed, params: tuple[int, int], accuracies: tuple[float, float] | None
 ) -> Sequence[Sequence[str]]:
     rows = [
-        ["MACs", f"{measurements.plain_macs:,}", f"{slimmed.chosen.macs:,}"],
+        ["MACs", f"{slimmed.measurements.plain_macs:,}", f"{slimmed.chosen.macs:,}"],
         ["parameters", *(f"{value:,}" for value in params)],
     ]
     return rows + ([["top-1, evaluation images", *(f"{value:.2%}" for value in accuracies)]] if accuracies else [])
 
 
-def _layers(measurements: Measurements, slimmed: Slimmed) -> list[list[str]]:
+def _layers(slimmed: Slimmed) -> list[list[str]]:
     rows = []
-    for spot in measurements.spots:
+    for spot in slimmed.measurements.spots:
         if found := slimmed.chosen.options.get(spot.path):
             numbers = [f"{found.gain_ms:.3f}", f"{found.rise:+.4f}", f"{found.error:.3f}"]
             rows.append([spot.path, spot.geometry, str(found.option), *numbers])

@@ -167,13 +167,13 @@ class SlimRun:
         folder.mkdir(parents=True, exist_ok=True)
         write_weights(made.model, folder / "init.safetensors")
         files.write_whole(folder / "config.yaml", config)
-        measurements.write(folder / "measurements.json")
+        made.measurements.write(folder / "measurements.json")
         top1 = self._top1(made)
-        pictures = self._draw(measurements, made, folder)
+        pictures = self._draw(made, folder)
         params = parameter_count(self.search.model), parameter_count(made.model)
         commands = list(_commands(folder, measurements.facts.runtime))
         title = f"{self.name} in {label.removesuffix('ms') + ' ms' if label.endswith('ms') else label + ' of its time'}"
-        text = page(title, measurements, made, params, top1, self.search.seconds, commands, pictures)
+        text = page(title, made, params, top1, self.search.seconds, commands, pictures)
         files.write_whole(folder / "report.md", text.encode())
         return Result(folder, made, top1)
 
@@ -234,13 +234,13 @@ class SlimRun:
         parts, head = self.experiment.parts, "[Slim][Eval]"
         return evaluate(model, parts.batches("test"), parts.loss("Eval"), [1], self.config.Arch.class_num, head).top1
 
-    def _draw(self, measurements: Measurements, made: Slimmed, folder: Path) -> list[str]:
+    def _draw(self, made: Slimmed, folder: Path) -> list[str]:
         if not installed("matplotlib"):
             for note in left_out({"matplotlib": "no pictures are drawn"}, "train"):
                 self.say(note)
             return []
-        draw_budget(measurements, made.chosen, folder / "budget.png")
-        draw_depth(measurements, made.chosen, folder / "depth.png")
+        draw_budget(made.measurements, made.chosen, folder / "budget.png")
+        draw_depth(made.measurements, made.chosen, folder / "depth.png")
         return ["budget.png", "depth.png"]
 
 

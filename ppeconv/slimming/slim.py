@@ -6,6 +6,7 @@ import copy
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from ppeconv.slimming.entries import entries
 from ppeconv.slimming.images import FITTING, HELD_OUT, Images
 from ppeconv.slimming.kept import alone
 from ppeconv.slimming.learning import Loss, Score, cross_entropy, score
-from ppeconv.slimming.measurements import Chosen, Measurements
+from ppeconv.slimming.measurements import Chosen, Measurements, Whole
 from ppeconv.slimming.measuring import Change
 from ppeconv.slimming.options import check_names
 from ppeconv.slimming.search import Search
@@ -56,6 +57,8 @@ class Slimmed:
     """As a whole, in milliseconds of the network as it was; None where nothing was measured."""
     score: Score
     """On the images held out."""
+    measurements: Measurements
+    """What the choice rests on, with the choices that were measured for it."""
 
     @property
     def error(self) -> float | None:
@@ -144,11 +147,11 @@ def slimmed(search: Search, measurements: Measurements, budget_ms: float, measur
         search: what has the network, the images and the fits.
         measurements: what the choice rests on.
         budget_ms: what the network may take.
-        measure: whether it is measured; where it takes longer than the budget, or much less than predicted, gains
-            count as the whole has shown, and it is chosen anew.
+        measure: whether it is measured; else it takes what the measurements have of it. Where it takes longer than the
+            budget, or much less than predicted, it is chosen anew.
     """
     with search.phase("choose"):
-        chosen, measured_ms = _chosen(search, measurements, budget_ms, measure)
+        chosen, measured_ms, measurements = _chosen(search, measurements, budget_ms, measure)
     if (measured_ms or 0.0) > budget_ms:
         search.say(
             f"{measured_ms:.4g} ms is over the budget of {budget_ms:.4g} ms; measure anew on an idle machine with more "
@@ -156,9 +159,8 @@ def slimmed(search: Search, measurements: Measurements, budget_ms: float, measur
         )
     with search.phase("fit in order"):
         model = fitted(search, chosen)
-    return Slimmed(
-        model, entries(search.positions, chosen), chosen, measured_ms, score(model, search.images, search.loss)
-    )
+    found = score(model, search.images, search.loss)
+    return Slimmed(model, entries(search.positions, chosen), chosen, measured_ms, found, measurements)
 
 
 def fitted(search: Search, chosen: Chosen) -> nn.Layer:
@@ -175,33 +177,34 @@ def fitted(search: Search, chosen: Chosen) -> nn.Layer:
     return exchange(model, {id(site.layers[0]): layer for site, layer in places})
 
 
-def _chosen(search: Search, measurements: Measurements, budget_ms: float, measure: bool) -> tuple[Chosen, float | None]:
-    """The choice, and what it takes as a whole where that is measured.
+def _chosen(
+    search: Search, measurements: Measurements, budget_ms: float, measure: bool
+) -> tuple[Chosen, float | None, Measurements]:
+    """The choice, what it takes as a whole where that is known, and the measurements with all that was tried for it.
 
     Of those tried it is the one of the least predicted loss that keeps the budget, or the fastest where none does.
     """
-    chosen, tried = measurements.choose(budget_ms), list[tuple[Chosen, float]]()
-    while measure and (measured_ms := _measured(search, measurements, chosen)) is not None:
-        tried.append((chosen, measured_ms))
-        if len(tried) == TRIES or (share := _share_gained(measurements, chosen, measured_ms)) is None:
+    taken = partial(_measured, search, measurements) if measure else measurements.taken
+    tried, now = list[tuple[Chosen, float]](), measurements.knowing([])
+    chosen = now.choose(budget_ms)
+    while (found_ms := taken(chosen)) is not None:
+        tried.append((chosen, found_ms))
+        now = now.knowing([*now.wholes, Whole(chosen.names, found_ms)])
+        if len(tried) == TRIES or not _to_be_chosen_anew(chosen, found_ms):
             break
-        search.say(
-            f"{chosen.predicted_ms:.3g} ms predicted, {measured_ms:.3g} ms measured: chosen anew, with the gains of "
-            f"the parts multiplied by {share:.2f}"
-        )
-        measurements = measurements.corrected(share)
-        chosen = replace(measurements.choose(max(budget_ms, measurements.fastest_ms)), budget_ms=budget_ms)
-    return min(reversed(tried), key=_worse, default=(chosen, None))
+        following = replace(now.choose(max(budget_ms, now.fastest_ms)), budget_ms=budget_ms)
+        if any(following.names == it.names for it, _ in tried):
+            break
+        search.say(f"{chosen.predicted_ms:.3g} ms predicted, {found_ms:.3g} ms measured: chosen anew, knowing that")
+        chosen = following
+    if found_ms is None and not (measure and tried):
+        return measurements.choose(budget_ms), None, measurements
+    return *min(reversed(tried), key=_worse), now
 
 
-def _share_gained(measurements: Measurements, chosen: Chosen, measured_ms: float) -> float | None:
-    """What the network gained of what its parts had summed to; None where there is no reason to choose anew."""
-    gained, predicted = measurements.plain_ms - measured_ms, measurements.plain_ms - chosen.predicted_ms
-    if gained <= 0 or predicted <= 0:  # the parts say nothing of the whole
-        return None
-    is_over, has_room = measured_ms > chosen.budget_ms, measured_ms < (1 - LEFT_OVER) * chosen.predicted_ms
-    can_be_better = chosen.predicted_ms > measurements.fastest_ms if is_over else has_room
-    return gained / predicted if can_be_better else None
+def _to_be_chosen_anew(chosen: Chosen, measured_ms: float) -> bool:
+    """Whether it takes longer than it may, or could keep more."""
+    return measured_ms > chosen.budget_ms or measured_ms < (1 - LEFT_OVER) * chosen.predicted_ms
 
 
 def _worse(found: tuple[Chosen, float]) -> tuple[bool, float]:
@@ -214,6 +217,6 @@ def _worse(found: tuple[Chosen, float]) -> tuple[bool, float]:
 def _measured(search: Search, measurements: Measurements, chosen: Chosen) -> float | None:
     if not chosen.options:
         return measurements.plain_ms
-    change = Change.chosen({path: it.option for path, it in chosen.options.items()})
+    change = Change.chosen(chosen.names)
     ratio = search.stopwatch.ratios([change]).get(change)
     return ratio and ratio * measurements.plain_ms

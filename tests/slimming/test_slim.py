@@ -26,7 +26,7 @@ from ppeconv.slimming import learning
 from ppeconv.slimming import search as searching
 from ppeconv.slimming import slim as slim_module
 from ppeconv.slimming.images import Images
-from ppeconv.slimming.measurements import Chosen, Judged, Measurements, Spot
+from ppeconv.slimming.measurements import Chosen, Judged, Measurements, Spot, Whole
 from ppeconv.slimming.options import Option, options
 from ppeconv.slimming.pictures import draw_budget
 from ppeconv.slimming.positions import groups, positions
@@ -437,24 +437,29 @@ def test_gains_that_sum_to_more_than_the_whole_are_drawn(tmp_path):
 
 
 def test_a_network_that_takes_longer_than_the_budget_says_so():
+    measured = Measurements(FACTS, 10.0, 10, 0.25, 0.75, [], {})
+
     def said(measured_ms):
         chosen = Chosen(5.0, {}, 4.0, 0.1, 10)
-        return str(Slimmed(Own(), [], chosen, measured_ms, learning.Score(0.1, 0.9)))
+        return str(Slimmed(Own(), [], chosen, measured_ms, learning.Score(0.1, 0.9), measured))
 
     assert "measured 5.1 ms (+27.5%), over the budget;" in said(5.1)
     assert all("over the budget" not in said(measured_ms) for measured_ms in (5.0, None))
 
 
-def slimmed_to_seven(monkeypatch, measured, layers="ab"):
+def slimmed_to_seven(monkeypatch, measured, geometries=("3x3", "3x3")):
     """Layers that gain 3 ms of 10 each, for a budget of 7; `measured` tells what a choice takes."""
-    spots = [Spot(path, "3x3", [], [Judged("GroupConv", "", 3.0, rise, 0.1, 4)]) for rise, path in enumerate(layers, 1)]
+    spots = [
+        Spot(f"{number}", geometry, [], [Judged("GroupConv", "", 3.0, number, 0.1, 4)])
+        for number, geometry in enumerate(geometries, 1)
+    ]
     search = SimpleNamespace(
         positions=[], images=None, loss=None, say=lambda line: None, phase=lambda name: nullcontext()
     )
     monkeypatch.setattr(slim_module, "_measured", lambda _1, _2, chosen: measured(chosen))
     monkeypatch.setattr(slim_module, "fitted", lambda _1, _2: None)
     monkeypatch.setattr(slim_module, "score", lambda *_: learning.Score(0.1, 0.9))
-    return slim_module.slimmed(search, Measurements(FACTS, 10.0, 10, 0.25, 0.75, spots, {}), 7.0)
+    return search, slim_module.slimmed(search, Measurements(FACTS, 10.0, 10, 0.25, 0.75, spots, {}), 7.0)
 
 
 @pytest.mark.parametrize(
@@ -462,19 +467,30 @@ def slimmed_to_seven(monkeypatch, measured, layers="ab"):
     [
         (0.5, 2, 7.0, 7.0),  # half of what the parts sum to: both, and the prediction knows
         (1.2, 1, 7.0, 6.4),
-        (1.25, 1, 6.25, 6.25),  # more than a tenth faster than predicted
+        (1.25, 1, 7.0, 6.25),  # more than a tenth faster than predicted, but nothing else is fast enough
         (0.2, 2, 8.8, 8.8),  # not even both are enough
-        (-0.1, 1, 7.0, 10.3),
+        (-0.1, 0, 10.0, 10.0),  # slower than what stood there
     ],
 )
-def test_a_choice_over_the_budget_is_made_anew_with_the_gains_that_were_found(
-    monkeypatch, gained, number, predicted, measured
+def test_a_choice_over_the_budget_is_made_anew_knowing_what_it_took(
+    monkeypatch, gained, number, predicted, measured, tmp_path
 ):
-    found = slimmed_to_seven(monkeypatch, lambda chosen: 10 - gained * 3 * len(chosen.options))
+    search, found = slimmed_to_seven(monkeypatch, lambda chosen: 10 - gained * 3 * len(chosen.options))
     assert len(found.chosen.options) == number
-    assert (found.chosen.predicted_ms, found.measured_ms, found.chosen.budget_ms) == pytest.approx(
-        (predicted, measured, 7.0)
-    )
+    assert (found.measured_ms, found.chosen.budget_ms) == pytest.approx((measured, 7.0))
+    assert found.chosen.predicted_ms == pytest.approx(predicted, abs=0.05)
+    found.measurements.write(tmp_path / "measurements.json")
+    monkeypatch.setattr(slim_module, "_measured", None)
+    again = slim_module.slimmed(search, Measurements.read(tmp_path / "measurements.json"), 7.0, measure=False)
+    assert (again.chosen, again.measured_ms) == (found.chosen, found.measured_ms)
+
+
+def test_measurements_of_another_budget_predict_what_was_found_there(monkeypatch):
+    search, found = slimmed_to_seven(monkeypatch, lambda chosen: 10 - 1.5 * len(chosen.options), ["3x3"] * 3)
+    for budget_ms, number, measured in ((8.6, 1, 8.5), (5.6, 3, None)):
+        other = slim_module.slimmed(search, found.measurements, budget_ms, measure=False)
+        assert (len(other.chosen.options), other.measured_ms) == (number, measured)
+    assert other.chosen.predicted_ms == pytest.approx(5.5, abs=0.05)
 
 
 @pytest.mark.parametrize(
@@ -483,28 +499,33 @@ def test_a_choice_over_the_budget_is_made_anew_with_the_gains_that_were_found(
         ((7.4, 7.1, 7.3, 7.2), 7.1),
         ((7.4, 7.1, 6.9), 6.9),
         ((7.4, None), 7.4),
-        ((8.5, 4.0, 6.9), 6.9),  # one layer, two as they gain half, one as they gain what they promised
-        ((8.5, 4.0, 7.2, 7.1), 4.0),
+        ((8.5, 4.0, 6.9), 6.9),  # the first, the first two, the second alone
+        ((8.5, 4.0, 7.2), 4.0),
     ],
 )
 def test_the_best_choice_that_keeps_the_budget_is_taken_else_the_fastest(monkeypatch, times, measured):
     following = iter(times)
-    assert slimmed_to_seven(monkeypatch, lambda chosen: next(following), "abcdef").measured_ms == measured
+    _, found = slimmed_to_seven(monkeypatch, lambda chosen: next(following), "abcdef")
+    assert found.measured_ms == measured
     assert list(following) == []
 
 
 def test_measurements_of_a_file_are_looked_at(tmp_path):
     file = tmp_path / "a.json"
     judged = [Judged("GroupConv", "conv_groups: 4", 1.0, 0.5, 0.6, 4)]
-    good = Measurements(FACTS, 10.0, 10, 0.25, 0.75, [Spot("a", "3x3", [], judged)], {})
+    spots, wholes = [Spot("a", "3x3", [], judged)], [Whole({"a": Option("GroupConv", "conv_groups: 4")}, 8.5)]
+    good = Measurements(FACTS, 10.0, 10, 0.25, 0.75, spots, {}, wholes=wholes)
     good.write(file)
     assert Measurements.read(file) == good
     content = json.loads(file.read_text())
+    file.write_text(json.dumps({name: value for name, value in content.items() if name != "wholes"}))
+    assert Measurements.read(file) == good.knowing([])  # an older file
     (odd,) = json.loads(json.dumps(content["spots"]).replace("GroupConv", "GroupConf"))
     for change, words in (
         ({"facts": {"cpu": "x"}}, r"holds no measurements of slim \(facts.network: Field required\)"),
         ({"plain_ms": 0.0}, "plain_ms: Input should be greater than 0"),
         ({"spots": [odd]}, "did you mean 'GroupConv'"),
+        ({"wholes": [{"options": {}, "ms": -1}]}, "wholes.0.ms: Input should be greater than 0"),
     ):
         file.write_text(json.dumps(content | change))
         with pytest.raises(UserError, match=words):
