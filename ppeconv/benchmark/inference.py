@@ -21,7 +21,7 @@ from ppeconv.errors import UserError
 from ppeconv.registry import RUNTIMES
 
 BATCH_SIZES = 1, 64
-STRETCH = 8
+STRETCH = 4
 """How many times as many rounds as asked for there are at most, where the machine does other things, too."""
 
 
