@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import paddle
@@ -169,13 +169,16 @@ class _Measure:
         if norm is None or not measures(norm):
             return cls()
         scale = (norm._variance + norm._epsilon).rsqrt()
-        scale = scale if norm.weight is None else scale * norm.weight.abs()
-        return cls(scale.detach().reshape([1, -1, 1, 1]), True)
+        scale = scale if norm.weight is None else scale * norm.weight
+        return cls(scale.detach(), True)
 
-    def __call__(self, difference: Tensor, centred: bool | None = None) -> Tensor:
-        if self.centred if centred is None else centred:
-            difference = difference - difference.mean([0, 2, 3], keepdim=True)
-        return difference if self.scale is None else difference * self.scale
+    def squares(self, difference: Tensor) -> Tensor:
+        """Their sum. Paddle is slow at what broadcasts over a map, so that a channel's sums stand for all of it."""
+        maps = difference.flatten(2)
+        found = maps.square().sum(-1).sum(0)
+        if self.centred:
+            found = found - maps.sum(-1).sum(0).square() / (maps.shape[0] * maps.shape[2])
+        return (found if self.scale is None else found * self.scale.square().astype(found.dtype)).sum()
 
 
 class _Data:
@@ -183,19 +186,20 @@ class _Data:
 
     def __init__(self, inputs: Sequence[Tensor], targets: Sequence[Tensor], measure: _Measure):
         self.inputs, self.targets, self.measure = list(inputs), list(targets), measure
-        with paddle.no_grad():
-            self.squares = sum(float(measure(y, centred=True).square().sum()) for y in targets) or 1.0
+        deviation = replace(measure, centred=True)
+        self.squares = sum(_precise(deviation, y) for y in targets) or 1.0
 
     def loss(self, layer: nn.Layer, number: int) -> Tensor:
         """The squared error on one batch, relative to the targets' deviation in a batch."""
         share = len(self.inputs) / self.squares
-        return self.measure(layer(self.inputs[number]) - self.targets[number]).square().sum() * share
+        return self.measure.squares(layer(self.inputs[number]) - self.targets[number]) * share
 
     @paddle.no_grad()
     def error(self, layer: nn.Layer) -> float:
         """The relative error on all batches."""
-        losses = [float(self.loss(layer, number)) for number in range(len(self.inputs))]
-        return math.sqrt(sum(losses) / len(losses)) if np.isfinite(losses).all() else math.inf
+        pairs = zip(self.inputs, self.targets, strict=True)
+        found = sum(_precise(self.measure, layer(x) - y) for x, y in pairs)
+        return math.sqrt(found / self.squares) if math.isfinite(found) else math.inf
 
     def gradient(
         self, layer: nn.Layer, parameters: Sequence[Tensor], targets: Sequence[Tensor] | None = None
@@ -203,9 +207,7 @@ class _Data:
         """Of half the squared error, with these targets or others, as one vector."""
         total = np.zeros(sum(math.prod(p.shape) for p in parameters))
         for x, y in zip(self.inputs, targets or self.targets, strict=True):
-            output = layer(x)
-            weighed = self.measure(self.measure(output.detach() - y))
-            paddle.autograd.backward([output], [weighed])  # not paddle.grad, which the fast layers do not know
+            (self.measure.squares(layer(x) - y) / 2).backward()  # not paddle.grad, which the fast layers do not know
             gradients = [p.grad for p in parameters]
             total = total + np.concatenate(
                 [
@@ -215,6 +217,11 @@ class _Data:
             )
             _forget_gradients(layer)
         return total / self.squares
+
+
+def _precise(measure: _Measure, difference: Tensor) -> float:
+    """Squares in float64, as a channel's mean may be far above its deviation; never below 0."""
+    return max(float(measure.squares(difference.detach().astype("float64"))), 0.0)
 
 
 class _Best:
