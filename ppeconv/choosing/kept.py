@@ -19,7 +19,8 @@ from ppeconv.benchmark.networks import Network
 from ppeconv.choosing.sittings import How, Named, Sitting, measure, missing
 from ppeconv.errors import UserError, first_line
 
-FORMAT = 1
+FORMAT = 2
+"""Of the file, and of how is measured: with 1, idle threads could take time of the next turn."""
 _SITTINGS = TypeAdapter(list[Sitting])
 
 

@@ -225,7 +225,8 @@ def test_measurements_are_kept_by_what_they_depend_on(tmp_path):
         ("[]", "list indices"),
         ("{", "Expecting property name"),
         ('{"format": 1}', "'facts'"),
-        ('{"format": 1, "facts": {}, "sittings": [{}]}', "0.measured: Field required"),
+        ('{"format": 2, "facts": {}, "sittings": [{}]}', "0.measured: Field required"),
+        ('{"format": 1, "facts": {}, "sittings": []}', "it is of other measurements"),
         ("\0", "Expecting value"),
     ],
 )
