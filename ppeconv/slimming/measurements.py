@@ -111,11 +111,12 @@ class Measurements:
     def choose(self, budget_ms: float) -> Chosen:
         """The options of least cost for a budget; raises UserError where nothing is fast enough."""
         spots = self._expected()
-        taken = choose(_items(spots), self._inside(), self.plain_ms, budget_ms)
+        items = _items(spots)
+        taken = choose(items, self._inside(), self.plain_ms, budget_ms)
         options = {spot.path: spot.judged[at] for spot, at in zip(spots, taken, strict=True) if at is not None}
         macs = self.plain_macs - sum(it.macs for it in options.values())
-        loss = self.loss + cost_of(_items(spots), taken)
-        return Chosen(budget_ms, options, time_of(_items(spots), taken, self.plain_ms), loss, macs)
+        loss = self.loss + cost_of(items, taken)
+        return Chosen(budget_ms, options, time_of(items, taken, self.plain_ms), loss, macs)
 
     @property
     def fastest_ms(self) -> float:

@@ -193,7 +193,7 @@ def _chosen(
         if len(tried) == TRIES or not _to_be_chosen_anew(chosen, found_ms):
             break
         following = replace(now.choose(max(budget_ms, now.fastest_ms)), budget_ms=budget_ms)
-        if any(following.names == it.names for it, _ in tried):
+        if now.taken(following) is not None:
             break
         search.say(f"{chosen.predicted_ms:.3g} ms predicted, {found_ms:.3g} ms measured: chosen anew, knowing that")
         chosen = following
