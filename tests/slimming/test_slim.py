@@ -447,10 +447,10 @@ def test_a_network_that_takes_longer_than_the_budget_says_so():
     assert all("over the budget" not in said(measured_ms) for measured_ms in (5.0, None))
 
 
-def slimmed_to_seven(monkeypatch, measured, geometries=("3x3", "3x3")):
-    """Layers that gain 3 ms of 10 each, for a budget of 7; `measured` tells what a choice takes."""
+def slimmed_to_seven(monkeypatch, measured, geometries=("3x3", "3x3"), gain_ms=3.0):
+    """Layers that gain this much of 10 ms each, for a budget of 7; `measured` tells what a choice takes."""
     spots = [
-        Spot(f"{number}", geometry, [], [Judged("GroupConv", "", 3.0, number, 0.1, 4)])
+        Spot(f"{number}", geometry, [], [Judged("GroupConv", "", gain_ms, number, 0.1, 4)])
         for number, geometry in enumerate(geometries, 1)
     ]
     search = SimpleNamespace(
@@ -508,6 +508,18 @@ def test_the_best_choice_that_keeps_the_budget_is_taken_else_the_fastest(monkeyp
     _, found = slimmed_to_seven(monkeypatch, lambda chosen: next(following), "abcdef")
     assert found.measured_ms == measured
     assert list(following) == []
+
+
+def test_the_next_choice_leaves_room_for_what_is_always_a_little_slower_than_predicted(monkeypatch):
+    seen, slower = list[Chosen](), 0.05
+
+    def measured(chosen):
+        seen.append(chosen)
+        return chosen.predicted_ms + slower
+
+    _, found = slimmed_to_seven(monkeypatch, measured, map(str, range(60)), gain_ms=0.1)
+    assert [it.predicted_ms + slower <= 7 for it in seen] == [False, True]
+    assert found.chosen == seen[-1]
 
 
 def test_measurements_of_a_file_are_looked_at(tmp_path):
