@@ -312,7 +312,12 @@ def _of_run(folder: str, images: dict[str, str | None]) -> Contender:
     if source not in images:
         images[source] = _evaluation_images(parts)
     trained = Trained(config.Global.seed, read_results(run.path / "results.csv"), run.path)
-    return Contender(run.path.resolve().name, config, images[source], (trained,))
+    return Contender(_name(run.path.resolve()), config, images[source], (trained,))
+
+
+def _name(folder: Path) -> str:
+    """Of a run: its folder's, or those of the two around it where that says nothing, as of what slim prepared."""
+    return folder.name if folder.name != "config" else str(Path(*folder.parts[-3:-1]))
 
 
 def _evaluation_images(parts: Parts) -> str | None:

@@ -223,6 +223,13 @@ def test_epochs_are_those_that_were_begun(runs, tmp_path):
     assert found.epochs == 1
 
 
+def test_a_run_of_a_file_called_config_is_named_by_where_it_stands(runs, tmp_path):
+    folders = [
+        copied(run, tmp_path / "plain_slim" / budget / "config") for run, budget in ((runs[0], "0.5"), (runs[2], "0.7"))
+    ]
+    assert [it.name for it in contenders(list(map(str, folders)))] == ["plain_slim/0.5", "plain_slim/0.7"]
+
+
 def test_a_run_named_twice_is_refused(runs):
     with pytest.raises(UserError, match="split_seed1 is named twice"):
         contenders([str(runs[0]), f"{runs[0]}/../split_seed1"])
