@@ -99,12 +99,14 @@ def _slim(job: SlimRun, arguments: argparse.Namespace, of_the_training: Sequence
 
 
 def _overwrites(settings: Sequence[str]) -> bool:
-    """Whether overrides ask for it."""
+    """Whether overrides ask for it; raises UserError for another value than true or false."""
     from ppeconv.config.overrides import override
+    from ppeconv.config.sections import GlobalSection
+    from ppeconv.schema import check
 
-    values: dict[str, Any] = {}
+    values: dict[str, Any] = {"Global": {}}
     override(values, settings)
-    return bool(values.get("Global", {}).get("overwrite"))
+    return check(GlobalSection, values["Global"], "Global").overwrite
 
 
 def _train(config: Path, of_the_training: Sequence[str]) -> None:

@@ -25,7 +25,7 @@ def alone(folder: Path) -> Lock:
         Busy: somebody does.
         UserError: it cannot be written.
     """
-    _make(folder)
+    make_folder(folder)
     lock = Lock(folder / "slim.lock", f"slim is at work in {folder} already", "wait for its end or take another folder")
     lock.take()
     return lock
@@ -96,7 +96,7 @@ class Kept:
         """Whether there is a folder, which is made where it is not there."""
         if not self.folder:
             return False
-        _make(self.folder)
+        make_folder(self.folder)
         return True
 
     def _read(self, file: Path) -> dict[str, Any]:
@@ -116,7 +116,8 @@ class Kept:
         return Path(self.folder or "", f"{name}.json")
 
 
-def _make(folder: Path) -> None:
+def make_folder(folder: Path) -> None:
+    """Make it where it is not there; raises UserError where that cannot be."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

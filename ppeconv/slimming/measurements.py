@@ -22,6 +22,8 @@ from ppeconv.slimming.options import Option
 
 FORMAT = 1
 Number = Annotated[float, Field(allow_inf_nan=False)]
+Gain = Annotated[float, Field(ge=-1e9, le=1e9)]
+Milliseconds = Annotated[float, Field(ge=1e-6, le=1e9)]
 
 
 class Facts(BaseModel):
@@ -48,7 +50,7 @@ class Judged:
 
     name: str
     arguments: str
-    gain_ms: Number
+    gain_ms: Gain
     """What the whole network is faster by with it, in milliseconds."""
     rise: Number
     """Of the loss on images held out, when it alone stands in."""
@@ -85,7 +87,7 @@ class Whole:
 
     options: dict[str, Option]
     """Path -> option, where something else stands than before."""
-    ms: Annotated[Number, Field(gt=0)]
+    ms: Milliseconds
     """In milliseconds of the network as it was."""
 
 
@@ -94,7 +96,7 @@ class Measurements:
     """Of a network on a runtime."""
 
     facts: Facts
-    plain_ms: Annotated[Number, Field(gt=0)]
+    plain_ms: Milliseconds
     plain_macs: int
     loss: Number
     """Of the network as it is, on images held out."""

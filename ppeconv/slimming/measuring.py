@@ -75,14 +75,17 @@ class Stopwatch:
     def ratios(self, changes: Sequence[Change]) -> dict[Change, float]:
         """Time divided by that of the network as it is; what the runtime cannot run is left out."""
         found = measured_or_kept(self._kept, PLAIN, changes, self.how, self._network, self.say, self._again)
-        self._sittings, self._again = found, False
+        asked = {str(it) for it in changes}
+        self._sittings = [it for it in found if asked & {row.network for row in it.rows}] or found
+        self._again = False
         rows = {row.network: row for _, row in together(found) if row.runtime in self.how.runtimes}
         ratios = {it: row.time_ratio for it in changes if (row := rows.get(str(it)))}
         return {it: ratio for it, ratio in ratios.items() if ratio is not None}
 
     @property
     def plain_ms(self) -> float:
-        """Of the network as it is, the median over the sittings; raises UserError where the runtime cannot run it."""
+        """Of the network as it is, the median over the sittings of the changes last asked for, so that it is the same
+        whatever else was measured; raises UserError where the runtime cannot run it."""
         if not self._sittings:
             self.ratios([])
         rows = [row for _, row in together(self._sittings) if row.network == str(PLAIN)]

@@ -19,6 +19,8 @@ from ppeconv.slimming.positions import Position
 from ppeconv.surgery.remarks import refusal
 from ppeconv.surgery.replace import made_for
 
+PLAIN = "Conv2D"
+
 
 @dataclass(frozen=True)
 class Option:
@@ -79,14 +81,17 @@ def options(position: Position, names: Sequence[str] | None = None) -> list[Opti
 def check_names(names: Sequence[str]) -> None:
     """Raise a UserError for a name that is neither an operator nor a change of branches."""
     for name in names:
-        if placed(name) not in (OPERATORS, BRANCHES):
+        registry = placed(name)
+        if registry not in (OPERATORS, BRANCHES):
             raise UserError(f"{name} stands in place of no convolution or residual block; slim takes those that do")
+        if registry.canonical(name) == PLAIN:
+            raise UserError(f"{name} is what stands there; slim takes what may stand in its place")
 
 
 def _settings(name: str) -> Iterator[dict[str, Any]]:
     if BRANCHES.knows(name):
         yield from BRANCHES.get(name).tried
-    elif name != "Conv2D":
+    elif name != PLAIN:
         for arguments in variants(name):
             rules = arguments.get("rules") or {}
             if not rules.get("pairs") and not rules.get("flow"):

@@ -56,7 +56,7 @@ def positions(model: nn.Layer, image_shape: Sequence[int], keep: Sequence[str] =
     found += [Position(it, shapes[id(it.layers[0])]) for it in convolutions if id(it.layers[0]) in shapes]
     order = {path: number for number, (path, _) in enumerate(model.named_sublayers(include_self=True))}
     for pattern in keep:
-        if not any(matches(path, [pattern]) for path in order):
+        if not any(matches(path, [pattern]) for path in filter(None, order)):
             raise UserError(f"{pattern!r} of what is kept matches no layer{nearest(pattern, filter(None, order))}")
     found.sort(key=lambda it: order[it.path])
     for it in found:

@@ -27,7 +27,7 @@ from ppeconv.extras import installed, left_out
 from ppeconv.layers.parameters import parameter_count
 from ppeconv.registry import placed
 from ppeconv.slimming.images import FITTING, HELD_OUT, Images
-from ppeconv.slimming.kept import alone
+from ppeconv.slimming.kept import alone, make_folder
 from ppeconv.slimming.measurements import Facts, Measurements
 from ppeconv.slimming.options import check_names
 from ppeconv.slimming.pictures import draw_budget, draw_depth
@@ -163,8 +163,8 @@ class SlimRun:
         self.say(f"{label}: {made}")
         folder = self.folder / label
         config = dump(self._config(folder, made, epochs)).encode()
-        self._require_same_choice(folder, config)
-        folder.mkdir(parents=True, exist_ok=True)
+        self._make_room(folder, config)
+        make_folder(folder)
         write_weights(made.model, folder / "init.safetensors")
         files.write_whole(folder / "config.yaml", config)
         made.measurements.write(folder / "measurements.json")
@@ -177,14 +177,19 @@ class SlimRun:
         files.write_whole(folder / "report.md", text.encode())
         return Result(folder, made, top1)
 
-    def _require_same_choice(self, folder: Path, config: bytes) -> None:
-        """Raise a UserError where a network was trained in a budget's folder that this config does not make."""
-        trained, start = folder / "config", folder / "config.yaml"
-        if Run(trained).exists and not self._overwrite and (not start.is_file() or start.read_bytes() != config):
+    def _make_room(self, folder: Path, config: bytes) -> None:
+        """Delete a network that was trained in a budget's folder of another config; raises UserError where it stays."""
+        trained, start = Run(folder / "config"), folder / "config.yaml"
+        if not trained.exists or (start.is_file() and start.read_bytes() == config):
+            return
+        if not self._overwrite:
             raise UserError(
-                f"{trained} holds a network that was trained of another choice than this one; give another --output, "
-                "or lose it with -o Global.overwrite=true"
+                f"{trained.path} holds a network that was trained of another choice than this one; give another "
+                "--output, or lose it with -o Global.overwrite=true"
             )
+        with trained.lock() as lock:
+            lock.take()
+            trained.clear()
 
     def _config(self, folder: Path, made: Slimmed, epochs: int | None) -> Config:
         """That of the start, with what was chosen, from the fitted weights, with the start as teacher."""

@@ -77,8 +77,8 @@ class Search:
         facts = {"weights": self.weights, "images": self.images.digest, "loss": loss, "seed": self.seed}
         self.kept = Kept(self.folder, facts)
         self._of = {**self.stopwatch.facts, "runtime": self.how.runtimes[0], "names": self.names and list(self.names)}
-        if not self.again:
-            self.seconds = self.kept.seconds(self._of)
+        made_anew = ("shortlist", "measure") if self.again else ()
+        self.seconds = {name: value for name, value in self.kept.seconds(self._of).items() if name not in made_anew}
         self.learned: dict[tuple[str, Option], Learned] = {}
 
     def measurements(self) -> Measurements:
@@ -136,7 +136,7 @@ class Search:
     def _shortlist(self, group: Sequence[Position]) -> list[Option]:
         batches = self.images.fitting[:SHORT_FIT]
         measure = alone_on(self.how.runtimes[0], self.how.batch_size, self.how.threads)
-        known = self.kept.shortlist(group[0].geometry, self._of)
+        known = None if self.again else self.kept.shortlist(group[0].geometry, self._of)
         if known is None:
             found = shortlist(self.model, group, self.names, batches, measure, self.seed)
             known = [it.option for it in found]

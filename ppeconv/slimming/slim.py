@@ -27,15 +27,15 @@ from ppeconv.slimming.learning import Loss, Score, cross_entropy, score
 from ppeconv.slimming.measurements import Chosen, Measurements, Whole
 from ppeconv.slimming.measuring import Change
 from ppeconv.slimming.options import check_names
-from ppeconv.slimming.search import Search
+from ppeconv.slimming.search import LASTING, Search
 from ppeconv.surgery.warm_start import warm_start
 
 ROUNDS = 9
 TRIES = 4
 """How many choices are measured as a whole, at most."""
 MARGIN = 0.02
-"""Each choice that is over the budget has the next aim lower by this part: the one that is taken to be fast enough is
-often one of which too little was measured."""
+"""Each choice that is over the budget has the next aim lower by this part: what is taken to be fast enough is often
+what was measured faster than it is."""
 LEFT_OVER = 0.1
 """A choice that is faster than predicted by more than this part is made anew too, as it could keep more."""
 
@@ -153,6 +153,8 @@ def slimmed(search: Search, measurements: Measurements, budget_ms: float, measur
         measure: whether it is measured; else it takes what the measurements have of it. Where it takes longer than the
             budget, or much less than predicted, it is chosen anew.
     """
+    for name in search.seconds.keys() - LASTING:
+        del search.seconds[name]
     with search.phase("choose"):
         chosen, measured_ms, measurements = _chosen(search, measurements, budget_ms, measure)
     if (measured_ms or 0.0) > budget_ms:

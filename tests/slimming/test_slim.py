@@ -5,6 +5,7 @@ import os
 import re
 import signal
 from contextlib import nullcontext
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -19,6 +20,7 @@ from ppeconv.choosing.sittings import How
 from ppeconv.cli.main import main
 from ppeconv.engine.interrupt import Stopped
 from ppeconv.engine.lock import Lock
+from ppeconv.engine.run import Run
 from ppeconv.engine.trainer import Trainer
 from ppeconv.errors import UserError
 from ppeconv.experiment import Experiment
@@ -30,6 +32,7 @@ from ppeconv.slimming.measurements import Chosen, Judged, Measurements, Spot, Wh
 from ppeconv.slimming.options import Option, options
 from ppeconv.slimming.pictures import draw_budget
 from ppeconv.slimming.positions import groups, positions
+from ppeconv.slimming.search import Search
 from ppeconv.slimming.shortlist import Outline, thinned
 from ppeconv.slimming.slim import Slimmed
 from ppeconv.surgery import fitting
@@ -117,8 +120,9 @@ def test_positions_of_a_network():
 
 
 def test_a_pattern_of_what_is_kept_that_matches_no_layer_is_named():
-    with pytest.raises(UserError, match=r"'body\.7\.\*' of what is kept matches no layer"):
-        positions(Own(), [3, 12, 12], keep=["body.1.a", "body.7.*"])
+    for pattern in ("body.7.*", ""):
+        with pytest.raises(UserError, match=f"{re.escape(repr(pattern))} of what is kept matches no layer"):
+            positions(Own(), [3, 12, 12], keep=["body.1.a", pattern])
 
 
 def test_the_shortlist_is_the_front_without_what_bends_it_least():
@@ -208,6 +212,41 @@ def test_the_time_of_runs_that_were_stopped_counts(made_up_times, tmp_path):
     assert second >= 5000 > max(first, third)
 
 
+def test_the_network_as_it_was_takes_the_same_whatever_else_was_measured(made_up_times, monkeypatch, tmp_path):
+    net, speeds = Own(), How.measure
+    net.eval()
+
+    def on_a_machine_that_becomes_busy(how, networks, times=0):
+        slower = 1 if any("GroupConv" in network.name for network in networks) else 3
+        return [replace(row, median_ms=slower * row.median_ms) for row in speeds(how, networks, times)]
+
+    monkeypatch.setattr(How, "measure", on_a_machine_that_becomes_busy)
+    arguments = {"budget": 0.7, "folder": tmp_path, **SMALL}
+    first, other, again = (
+        ppeconv.slim(net, loader(), **arguments, operators=[name]) for name in ("GroupConv", "SPConv", "GroupConv")
+    )
+    assert [it.measurements.plain_ms for it in (first, other, again)] == [10.0, 30.0, 10.0]
+    assert again.chosen == first.chosen
+
+
+def test_measuring_again_makes_the_shortlist_again(made_up_times, monkeypatch, tmp_path):
+    net, timed, alone = Own(), [], searching.alone_on
+    net.eval()
+    monkeypatch.setattr(searching, "alone_on", lambda *how: lambda *given: timed.append(given) or alone(*how)(*given))
+
+    def known_before(again):
+        timed.clear()
+        how = How(("paddle",), 1, 1, "deployed", 1)
+        search = Search(net, Images.of(loader(), 16, 16), how, ["GroupConv"], folder=tmp_path, again=again)
+        known = set(search.seconds)
+        search.measurements()
+        return known, bool(timed)
+
+    assert known_before(False) == (set(), True)
+    assert known_before(False) == ({"shortlist", "measure", "fit"}, False)
+    assert known_before(True) == ({"fit"}, True)
+
+
 def test_damaged_fits_are_made_again(made_up_times, monkeypatch, tmp_path):
     net, fits, real = Own(), [], learning.fit
     net.eval()
@@ -269,6 +308,7 @@ def test_a_fit_without_numbers_is_left_out(made_up_times, monkeypatch, tmp_path)
         ({"budget": 0.001, "operators": ["GroupConv"]}, "the fastest possible takes"),
         ({"budget": 0.5, "operators": ["SPConf"]}, "did you mean 'SPConv'"),
         ({"budget": 0.5, "operators": ["SE"]}, "SE stands in place of no convolution"),
+        ({"budget": 0.5, "operators": ["conv2d"]}, "conv2d is what stands there"),
         ({"budget": 0.5, "keep": ["*"]}, "Own has nothing that could be replaced"),
         ({"budget": 0.5, "runtime": "padle"}, "did you mean 'paddle'"),
         ({"budget": 50}, "budget should be a number above 0 and at most 1; got 50"),
@@ -409,8 +449,13 @@ def test_a_trained_result_is_not_replaced_by_another_choice(digits_run, made_up_
     assert "holds a network that was trained of another choice than this one" in capsys.readouterr().err
     assert {file: file.read_bytes() for file in before} == before
     assert (out / "0.7" / "config" / "best_model.pdparams").is_file()
-    assert main([*others[:-3], "--budget", "0.8", "-o", "Global.overwrite=true"]) == 0, capsys.readouterr().err
+    others = [*others[:-3], "--budget", "0.8", "-o"]
+    assert main([*others, "Global.overwrite=maybe"]) == 2
+    assert "Global.overwrite should be true or false; got 'maybe'" in capsys.readouterr().err
+    without_training = [it for it in others if it not in ("--finetune", "1")]
+    assert main([*without_training, "Global.overwrite=true"]) == 0, capsys.readouterr().err
     assert (out / "0.8" / "config.yaml").read_bytes() != before[out / "0.8" / "config.yaml"]
+    assert not Run(out / "0.8" / "config").exists
 
 
 @pytest.mark.full
@@ -454,7 +499,7 @@ def slimmed_to_seven(monkeypatch, measured, geometries=("3x3", "3x3"), gain_ms=3
         for number, geometry in enumerate(geometries, 1)
     ]
     search = SimpleNamespace(
-        positions=[], images=None, loss=None, say=lambda line: None, phase=lambda name: nullcontext()
+        positions=[], images=None, loss=None, seconds={}, say=lambda line: None, phase=lambda name: nullcontext()
     )
     monkeypatch.setattr(slim_module, "_measured", lambda _1, _2, chosen: measured(chosen))
     monkeypatch.setattr(slim_module, "fitted", lambda _1, _2: None)
@@ -535,9 +580,9 @@ def test_measurements_of_a_file_are_looked_at(tmp_path):
     (odd,) = json.loads(json.dumps(content["spots"]).replace("GroupConv", "GroupConf"))
     for change, words in (
         ({"facts": {"cpu": "x"}}, r"holds no measurements of slim \(facts.network: Field required\)"),
-        ({"plain_ms": 0.0}, "plain_ms: Input should be greater than 0"),
+        ({"plain_ms": 0.0}, "plain_ms: Input should be greater than or equal to"),
         ({"spots": [odd]}, "did you mean 'GroupConv'"),
-        ({"wholes": [{"options": {}, "ms": -1}]}, "wholes.0.ms: Input should be greater than 0"),
+        ({"wholes": [{"options": {}, "ms": -1}]}, "wholes.0.ms: Input should be greater than or equal to"),
     ):
         file.write_text(json.dumps(content | change))
         with pytest.raises(UserError, match=words):
