@@ -62,7 +62,7 @@ class Search:
     cache: Path | None = None
     again: bool = False
     seconds: dict[str, float] = field(default_factory=dict)
-    """Of each phase, with those of the runs that were stopped in it or before."""
+    """Of each phase; of those that last with what stopped runs took, of the others the last time."""
 
     def __post_init__(self) -> None:
         shape = self.images.shape
@@ -129,7 +129,8 @@ class Search:
         try:
             yield
         finally:
-            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - begin
+            before = self.seconds.get(name, 0.0) if name in LASTING else 0.0
+            self.seconds[name] = before + time.perf_counter() - begin
             self.kept.keep_seconds(self._of, {it: value for it, value in self.seconds.items() if it in LASTING})
         self.say(f"{name}: {self.seconds[name]:.0f} s")
 

@@ -27,7 +27,7 @@ from ppeconv.slimming.learning import Loss, Score, cross_entropy, score
 from ppeconv.slimming.measurements import Chosen, Measurements, Whole
 from ppeconv.slimming.measuring import Change
 from ppeconv.slimming.options import check_names
-from ppeconv.slimming.search import LASTING, Search
+from ppeconv.slimming.search import Search
 from ppeconv.surgery.warm_start import warm_start
 
 ROUNDS = 9
@@ -153,8 +153,6 @@ def slimmed(search: Search, measurements: Measurements, budget_ms: float, measur
         measure: whether it is measured; else it takes what the measurements have of it. Where it takes longer than the
             budget, or much less than predicted, it is chosen anew.
     """
-    for name in search.seconds.keys() - LASTING:
-        del search.seconds[name]
     with search.phase("choose"):
         chosen, measured_ms, measurements = _chosen(search, measurements, budget_ms, measure)
     if (measured_ms or 0.0) > budget_ms:

@@ -452,9 +452,11 @@ def test_a_trained_result_is_not_replaced_by_another_choice(digits_run, made_up_
     others = [*others[:-3], "--budget", "0.8", "-o"]
     assert main([*others, "Global.overwrite=maybe"]) == 2
     assert "Global.overwrite should be true or false; got 'maybe'" in capsys.readouterr().err
-    without_training = [it for it in others if it not in ("--finetune", "1")]
-    assert main([*without_training, "Global.overwrite=true"]) == 0, capsys.readouterr().err
+    assert main([*others, "Global.overwrite=true"]) == 0, capsys.readouterr().err
     assert (out / "0.8" / "config.yaml").read_bytes() != before[out / "0.8" / "config.yaml"]
+    assert Run(out / "0.8" / "config").exists
+    back = [it for it in others if it not in ("--finetune", "1")]
+    assert main(["GroupConv" if it == "SPConv" else it for it in back] + ["Global.overwrite=true"]) == 0
     assert not Run(out / "0.8" / "config").exists
 
 
@@ -499,7 +501,7 @@ def slimmed_to_seven(monkeypatch, measured, geometries=("3x3", "3x3"), gain_ms=3
         for number, geometry in enumerate(geometries, 1)
     ]
     search = SimpleNamespace(
-        positions=[], images=None, loss=None, seconds={}, say=lambda line: None, phase=lambda name: nullcontext()
+        positions=[], images=None, loss=None, say=lambda line: None, phase=lambda name: nullcontext()
     )
     monkeypatch.setattr(slim_module, "_measured", lambda _1, _2, chosen: measured(chosen))
     monkeypatch.setattr(slim_module, "fitted", lambda _1, _2: None)
@@ -580,9 +582,10 @@ def test_measurements_of_a_file_are_looked_at(tmp_path):
     (odd,) = json.loads(json.dumps(content["spots"]).replace("GroupConv", "GroupConf"))
     for change, words in (
         ({"facts": {"cpu": "x"}}, r"holds no measurements of slim \(facts.network: Field required\)"),
-        ({"plain_ms": 0.0}, "plain_ms: Input should be greater than or equal to"),
+        ({"plain_ms": 0.0}, "plain_ms: Input should be greater than or equal to 0.000001"),
+        ({"plain_ms": 1e300}, r"plain_ms: Input should be less than or equal to 1000000000"),
         ({"spots": [odd]}, "did you mean 'GroupConv'"),
-        ({"wholes": [{"options": {}, "ms": -1}]}, "wholes.0.ms: Input should be greater than or equal to"),
+        ({"wholes": [{"options": {}, "ms": -1}]}, "wholes.0.ms: Input should be greater than or equal to 0.000001"),
     ):
         file.write_text(json.dumps(content | change))
         with pytest.raises(UserError, match=words):
