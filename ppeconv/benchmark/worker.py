@@ -10,11 +10,12 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from ppeconv.benchmark.turns import IDLE_MS
 from ppeconv.engine.startup import import_paddle
 from ppeconv.errors import UserError
 
-WARM_UP_SECONDS = 0.05
-"""Longer than the idle threads of the contestant before keep a core busy, see `turns.IDLE_MS`."""
+WARM_UP_SECONDS = 5 * IDLE_MS / 1000
+"""Longer than the idle threads of the contestant before keep a core busy."""
 
 
 def milliseconds(run: Callable[[], object], times: int) -> list[float]:

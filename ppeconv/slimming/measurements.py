@@ -126,6 +126,23 @@ class Measurements:
         items = _items(self._expected())
         return time_of(items, fastest(items, self._inside()), self.plain_ms)
 
+    @property
+    def doubts(self) -> list[str]:
+        """Sentences on why predictions may be worth little."""
+        rises = [it.rise for spot in self.spots for it in spot.judged]
+        found = []
+        if self.fastest_ms <= 0:
+            found.append(
+                "the gains of the parts sum to more than the network takes, so that the machine was too busy to "
+                "measure; take --measure-again, on an idle machine and with more --rounds"
+            )
+        if 2 * sum(rise < 0 for rise in rises) > len(rises):
+            found.append(
+                f"most changes lower the loss, {self.loss:.3g}, so that the network seems hardly trained and there is "
+                "nothing for them to keep; train it first"
+            )
+        return found
+
     def knowing(self, wholes: Sequence[Whole]) -> Measurements:
         """With these choices measured, in place of others."""
         return dataclasses.replace(self, wholes=list(wholes))

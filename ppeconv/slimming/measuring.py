@@ -41,7 +41,7 @@ class Change:
         return self.name
 
 
-PLAIN = Change("plain")
+UNCHANGED = Change("plain")
 
 
 class Stopwatch:
@@ -74,7 +74,7 @@ class Stopwatch:
 
     def ratios(self, changes: Sequence[Change]) -> dict[Change, float]:
         """Time divided by that of the network as it is; what the runtime cannot run is left out."""
-        found = measured_or_kept(self._kept, PLAIN, changes, self.how, self._network, self.say, self._again)
+        found = measured_or_kept(self._kept, UNCHANGED, changes, self.how, self._network, self.say, self._again)
         asked = {str(it) for it in changes}
         self._sittings = [it for it in found if asked & {row.network for row in it.rows}] or found
         self._again = False
@@ -88,7 +88,7 @@ class Stopwatch:
         whatever else was measured; raises UserError where the runtime cannot run it."""
         if not self._sittings:
             self.ratios([])
-        rows = [row for _, row in together(self._sittings) if row.network == str(PLAIN)]
+        rows = [row for _, row in together(self._sittings) if row.network == str(UNCHANGED)]
         rows = [row for row in rows if row.runtime in self.how.runtimes]
         if not rows or rows[0].median_ms is None:
             raise UserError(f"the network does not run on {self.how.runtimes[0]}: {rows[0].reason if rows else ''}")

@@ -108,11 +108,8 @@ class Search:
             {name: {str(option): ratio for option, ratio in found.items()} for name, found in ratios.items()},
             str(self.images),
         )
-        if found.fastest_ms <= 0:
-            self.say(
-                "the gains of the parts sum to more than the network takes, so that the machine was too busy to "
-                "measure; take --measure-again, on an idle machine and with more --rounds"
-            )
+        for doubt in found.doubts:
+            self.say(doubt)
         return found
 
     def learn(self, position: Position, options: Sequence[Option]) -> list[Learned]:

@@ -93,6 +93,18 @@ def test_predictions_add_up():
         found.choose(3.0)
 
 
+def test_measurements_that_are_worth_little_say_why():
+    assert measurements().doubts == []
+
+    def doubts(gain_ms, *rises):
+        judged = [Judged("SPConv", f"ratio: 0.{number}", gain_ms, rise, 0.2, 50) for number, rise in enumerate(rises)]
+        return Measurements(FACTS, 10.0, 1000, 0.125, 0.75, [Spot("a", "conv", [], judged)], {}).doubts
+
+    assert doubts(1.0, -0.1, 0.1) == doubts(1.0) == []
+    assert ["too busy" in it for it in doubts(11.0, 0.1)] == [True]
+    assert ["hardly trained" in it for it in doubts(1.0, -0.1, -0.1, 0.1)] == [True]
+
+
 def test_measurements_are_read_as_they_were_written(tmp_path):
     measurements().write(tmp_path / "m.json")
     assert Measurements.read(tmp_path / "m.json") == measurements()

@@ -474,6 +474,15 @@ def test_a_run_is_really_measured(digits_run, tmp_path, monkeypatch, capsys):
     assert "0 layers changed" in capsys.readouterr().out
 
 
+def test_a_file_in_place_of_a_budgets_folder_stays(digits_run, made_up_times, capsys, tmp_path):
+    (tmp_path / "slim" / "fits").mkdir(parents=True)
+    (tmp_path / "slim" / "0.8").write_text("of the user")
+    command = ["slim", "--run", str(digits_run.path), "--output", str(tmp_path / "slim"), "--images", "32"]
+    assert main([*command, "--held-out", "32", "--operators", "GroupConv", "--budget", "0.8"]) == 2
+    assert "0.8: File exists" in capsys.readouterr().err
+    assert (tmp_path / "slim" / "0.8").read_text() == "of the user"
+
+
 def test_gains_that_sum_to_more_than_the_whole_are_drawn(tmp_path):
     judged = [Judged("NoBranch", "", 8.0, 0.5, 0.6, 4)]
     spots = [Spot("a", "block", [], judged), Spot("b", "block", [], judged)]
