@@ -169,7 +169,7 @@ class Measurements:
             return found
         except OSError as error:
             raise UserError(f"cannot read the measurements {file}: {error.strerror}") from None
-        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        except (UserError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             raise UserError(f"{file} holds no measurements of slim ({first_line(error)})") from None
 
     def only(self, paths: Collection[str], names: Collection[str] | None) -> Measurements:

@@ -13,7 +13,7 @@ from paddle import nn
 from ppeconv.branches.change import refusal as refusal_of_branch
 from ppeconv.choosing.candidates import variants
 from ppeconv.errors import UserError
-from ppeconv.registry import BRANCHES, OPERATORS, Choice, placed
+from ppeconv.registry import BRANCHES, OPERATORS, Choice, Registry, placed
 from ppeconv.schema.values import from_yaml, on_one_line
 from ppeconv.slimming.positions import Position
 from ppeconv.surgery.remarks import refusal
@@ -45,6 +45,13 @@ class Option:
         placed(self.name).choose(self.name, self.own)
         return self
 
+    def refusal(self, position: Position) -> str:
+        """Why it cannot stand in a position; empty where it can."""
+        registry = _registry(position)
+        if not registry.knows(self.name):
+            return f"it is no {registry.kind}"
+        return _refusal(registry.choose(self.name, self.own), position)
+
     def made(self, position: Position, seed: int = 0) -> nn.Layer:
         """What stands in a position then, with what it can take over of the weights there; the rest is random."""
         paddle.seed(zlib.crc32(f"{seed} {position.path} {self}".encode()))
@@ -67,13 +74,13 @@ def options(position: Position, names: Sequence[str] | None = None) -> list[Opti
         position: a convolution or a block.
         names: of operators and changes of branches; all when not given.
     """
-    registry = BRANCHES if position.block else OPERATORS
+    registry = _registry(position)
     wanted = registry.names() if names is None else [registry.canonical(it) for it in names if registry.knows(it)]
     found: dict[tuple[str, str], Option] = {}
     for name in wanted:
         for own in _settings(name):
             choice = registry.choose(name, own)
-            if not _refused(choice, position):
+            if not _refusal(choice, position):
                 found.setdefault((name, repr(choice.own)), Option(name, on_one_line(own)[1:-1]))
     return list(found.values())
 
@@ -98,7 +105,11 @@ def _settings(name: str) -> Iterator[dict[str, Any]]:
                 yield {key: value for key, value in arguments.items() if key != "rules"}
 
 
-def _refused(choice: Choice, position: Position) -> str:
+def _registry(position: Position) -> Registry:
+    return BRANCHES if position.block else OPERATORS
+
+
+def _refusal(choice: Choice, position: Position) -> str:
     if position.block:
         return refusal_of_branch(choice, position.block)
     return refusal(choice.make, position.site.geometry, choice.own)

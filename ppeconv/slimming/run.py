@@ -134,11 +134,22 @@ class SlimRun:
                 raise UserError(f"the measurements {self._given} are of another network than {self.name}")
             if found.facts.weights not in (None, self.search.weights):
                 raise UserError(f"the measurements {self._given} are of other weights than those of {self.name}")
+            self._require_possible(found)
             names = self.search.names and {placed(name).canonical(name) for name in self.search.names}
             return found.only({it.path for it in self.search.positions}, names or None)
         found = self.search.measurements()
         found.write(self.folder / "measurements.json")
         return found
+
+    def _require_possible(self, measurements: Measurements) -> None:
+        """Raise a UserError where a file has what cannot stand in its position."""
+        places = {it.path: it for it in self.search.positions}
+        for spot in measurements.spots:
+            for option in [it.option for it in spot.judged if spot.path in places]:
+                if reason := option.refusal(places[spot.path]):
+                    raise UserError(
+                        f"the measurements {self._given} have {option} for {spot.path}, where it cannot stand: {reason}"
+                    )
 
     def _require_same_latency(self, facts: Facts) -> None:
         """Raise a UserError where another latency is asked for than a file has."""

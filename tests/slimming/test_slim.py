@@ -386,6 +386,15 @@ def test_a_run_gives_folders_that_train_and_are_what_was_made(digits_run, made_u
     (tmp_path / "others.json").write_text(json.dumps(others))
     assert main([*common, "--measurements", str(tmp_path / "others.json"), "--budget", "0.7"]) == 2
     assert "are of other weights than those of" in capsys.readouterr().err
+    others = json.loads((out / "measurements.json").read_text())
+    options = [it for spot in others["spots"] for it in spot["judged"]]
+    for name, arguments, reason in (("NoBranch", "", "it is no operator"), ("GroupConv", "conv_groups: 7", "7")):
+        options[-1] |= {"name": name, "arguments": arguments}
+        (tmp_path / "others.json").write_text(json.dumps(others))
+        assert main([*common, "--measurements", str(tmp_path / "others.json"), "--budget", "0.7"]) == 2
+        said = capsys.readouterr().err
+        assert "where it cannot stand: " in said
+        assert reason in said
     assert main([*again, "--batch-size", "64"]) == 2
     assert "batch size 1, threads" in capsys.readouterr().err
     with Lock(out / "fits" / "slim.lock", "", "") as other:
@@ -593,7 +602,7 @@ def test_measurements_of_a_file_are_looked_at(tmp_path):
         ({"facts": {"cpu": "x"}}, r"holds no measurements of slim \(facts.network: Field required\)"),
         ({"plain_ms": 0.0}, "plain_ms: Input should be greater than or equal to 0.000001"),
         ({"plain_ms": 1e300}, r"plain_ms: Input should be less than or equal to 1000000000"),
-        ({"spots": [odd]}, "did you mean 'GroupConv'"),
+        ({"spots": [odd]}, r"holds no measurements of slim \(there is no .* did you mean 'GroupConv'"),
         ({"wholes": [{"options": {}, "ms": -1}]}, "wholes.0.ms: Input should be greater than or equal to 0.000001"),
     ):
         file.write_text(json.dumps(content | change))
