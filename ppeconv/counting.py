@@ -70,6 +70,9 @@ def count(model: nn.Layer, input_size: Sequence[int]) -> Counts:
         model: any network with one image tensor as its input, of any number format; one in float16 or bfloat16, which
             a CPU does not run, is counted as a copy in float32.
         input_size: [N, C, H, W] or [C, H, W]; N does not matter, the counts are for one image.
+
+    Raises:
+        UserError: the network does not take such images.
     """
     size = [1, *list(input_size)[-3:]]
     if len(input_size) not in (3, 4) or min(size) < 1:
@@ -80,6 +83,7 @@ def count(model: nn.Layer, input_size: Sequence[int]) -> Counts:
         paddle.no_grad(),
         observe.layers(model, tally.enter, tally.leave),
         observe.operations(tally.observed, ["__matmul__"]),
+        observe.fitting(model, size[1:]),
     ):
         model(paddle.zeros(size, float_type(model)))
     rows = _rows(model, tally)

@@ -30,12 +30,14 @@ class Unsupported(UserError):
     """An operator was asked for a convolution it has no definition for."""
 
 
-def nearest(word: str, allowed: Iterable[str]) -> str:
-    """`"; did you mean 'x'?"` with the closest of the allowed words, or their list when none is close."""
+def nearest(word: str, allowed: Iterable[str], else_: str = "") -> str:
+    """`"; did you mean 'x'?"` with the closest of the allowed words; when none is close what else is said, or all."""
     words = {str(name).lower(): str(name) for name in allowed}
     close = difflib.get_close_matches(str(word).lower(), words, n=3, cutoff=0.6)
     if close:
         return "; did you mean " + " or ".join(repr(words[key]) for key in close) + "?"
+    if else_:
+        return f"; {else_}"
     return "; allowed: " + ", ".join(words.values()) if words else ""
 
 

@@ -120,19 +120,32 @@ def require_fit(model: nn.Layer, shape: Sequence[int], name: str | None = None) 
     Raises:
         UserError: the network, which is called `name` or by its class, does not take such images.
     """
-    what = f"{name or type(model).__name__} does not take images of {list(shape)}"
     paths = {id(layer): path for path, layer in model.named_sublayers(include_self=True)}
 
     def refuse_empty(layer: nn.Layer, output: Any) -> None:
         if isinstance(output, Tensor) and 0 in output.shape:
-            raise UserError(f"{what}: they are too small, nothing is left of them behind its layer {paths[id(layer)]}")
+            raise UserError(
+                f"{_misfit(model, shape, name)}: they are too small, nothing is left of them behind its layer "
+                f"{paths[id(layer)]}"
+            )
 
+    watching = layers(model, lambda layer: None, refuse_empty)
+    with evaluating(model), watching, paddle.no_grad(), fitting(model, shape, name):
+        return model(paddle.zeros([1, *shape]))
+
+
+@contextmanager
+def fitting(model: nn.Layer, shape: Sequence[int], name: str | None = None) -> Iterator[None]:
+    """What Paddle's kernels raise inside the block becomes a UserError: the network does not take such images."""
     try:
-        with evaluating(model), layers(model, lambda layer: None, refuse_empty), paddle.no_grad():
-            return model(paddle.zeros([1, *shape]))
-    except (ValueError, OSError, RuntimeError, ArithmeticError) as error:  # what Paddle's kernels raise
+        yield
+    except (ValueError, OSError, RuntimeError, ArithmeticError) as error:
         reason = str(error).strip().partition("\n")[0].removeprefix("(InvalidArgument) ")
-        raise UserError(f"{what}: {reason}") from None
+        raise UserError(f"{_misfit(model, shape, name)}: {reason}") from None
+
+
+def _misfit(model: nn.Layer, shape: Sequence[int], name: str | None) -> str:
+    return f"{name or type(model).__name__} does not take images of {list(shape)}"
 
 
 @contextmanager

@@ -215,6 +215,18 @@ def test_counting_leaves_the_network_alone():
     assert all((before[name] == value.numpy()).all() for name, value in model.state_dict().items())
 
 
+@pytest.mark.parametrize(
+    ("size", "words"),
+    [
+        ([1, 1, 8, 8], r"Conv2D does not take images of \[1, 8, 8\]: .*channel"),
+        ([3, 8], r"input_size is \[N, C, H, W\]"),
+    ],
+)
+def test_images_that_do_not_fit_are_a_sentence(size, words):
+    with pytest.raises(ppeconv.UserError, match=words):
+        ppeconv.count(paddle.nn.Conv2D(3, 4, 3), size)
+
+
 def test_frozen_parameters_count():
     model = create_model("LeNet")
     for parameter in model.parameters():

@@ -20,6 +20,7 @@ from ppeconv.domains import Positive
 from ppeconv.errors import UserError
 from ppeconv.pretrained.weights import FOLDER
 from ppeconv.schema import Section, check
+from ppeconv.schema.values import listed
 
 
 class _Budget(Section):
@@ -69,8 +70,8 @@ def advise(
     budget_ms: float | None = None,
     config: str | None = None,
     overrides: Sequence[str] = (),
-    operators: Sequence[str] | None = None,
-    runtimes: Sequence[str] | None = None,
+    operators: str | Sequence[str] | None = None,
+    runtimes: str | Sequence[str] | None = None,
     batch_size: int = 1,
     threads: int | None = None,
     form: Form = "deployed",
@@ -88,9 +89,9 @@ def advise(
         budget_ms: or milliseconds.
         config: in place of `arch`, a config whose network it is, without its operators.
         overrides: `Section.key=value`, such as Arch.width=2.
-        operators: names; every one that applies when not given.
-        runtimes: names; every one that is installed and does not quantize when not given. The fastest of each network
-            counts.
+        operators: names, as a list or with commas between; every one that applies when not given.
+        runtimes: likewise; every one that is installed and does not quantize when not given. The fastest of each
+            network counts.
         batch_size: images in a call.
         threads: CPU threads; those of this process when not given.
         form: see `ppeconv.export`.
@@ -107,8 +108,15 @@ def advise(
     if (budget is None) == (budget_ms is None):
         raise UserError("give one budget: a share of the plain network's latency, such as 0.5, or milliseconds")
     check(_Budget, {"budget": budget} if budget_ms is None else {"budget_ms": budget_ms})
-    how = How(tuple(sittings.runtimes_of(runtimes)), batch_size, threads or machine.threads(), form, rounds)
-    options = measured_options(host, how, operators, measure_again=measure_again, records=records, cache=cache, say=say)
+    how = How(
+        tuple(sittings.runtimes_of(None if runtimes is None else listed(runtimes))),
+        batch_size,
+        threads or machine.threads(),
+        form,
+        rounds,
+    )
+    names = None if operators is None else listed(operators)
+    options = measured_options(host, how, names, measure_again=measure_again, records=records, cache=cache, say=say)
     limit = budget_ms if budget_ms is not None else (budget or 0.0) * plain_latency(options)
     return Advice(host, how, options, limit, choose(options, limit))
 

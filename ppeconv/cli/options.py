@@ -14,7 +14,7 @@ import pydantic
 from ppeconv.domains import Count, FilePath, Threads
 from ppeconv.errors import UserError
 from ppeconv.extras import present
-from ppeconv.schema.values import from_yaml
+from ppeconv.schema.values import from_yaml, listed
 from ppeconv.schema.wording import words
 
 if TYPE_CHECKING:
@@ -25,8 +25,24 @@ ZOO = "zoo:NAME for weights that come with ppeconv (`ppeconv list pretrained`)"
 """What can be named in place of a run folder."""
 
 
+class _Once(argparse.Action):
+    """Keeps the value of an option that takes one, and refuses a second."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+        given = vars(namespace).setdefault("given", set())
+        if option_string and self.dest in given:
+            parser.error(f"{option_string} is given twice; give one")
+        given.add(self.dest)
+        setattr(namespace, self.dest, values)
+
+
 class CommandParser(argparse.ArgumentParser):
     """A parser whose complaints are UserErrors."""
+
+    def __init__(self, **more: Any):
+        super().__init__(**more)
+        for name in (None, "store"):
+            self.register("action", name, _Once)
 
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{message}; {self.prog} --help says what there is")
@@ -51,11 +67,6 @@ def path(text: str) -> str:
         return pydantic.TypeAdapter(FilePath).validate_python(text)
     except pydantic.ValidationError:
         raise argparse.ArgumentTypeError(f"should be {words(FilePath)}; got {text!r}") from None
-
-
-def listed(text: str) -> list[str]:
-    """Names with commas between them."""
-    return text.split(",")
 
 
 def each(given: Sequence[Any] | None, default: Sequence[Any]) -> list[Any]:

@@ -78,9 +78,12 @@ def run(arguments: argparse.Namespace) -> None:
 
 def _slim(job: SlimRun, arguments: argparse.Namespace, of_the_training: Sequence[str]) -> None:
     """Make a network for each budget, and train it where that is asked for."""
+    shares = {f"{share:.12g}": share for share in arguments.budget or ()}
+    times = {f"{value:.12g}ms": value for value in arguments.budget_ms or ()}
+    if arguments.finetune and not of_the_training:
+        job.require_untrained([*shares, *times])
     measured = job.measurements()
-    budgets = {f"{share:.12g}": share * measured.plain_ms for share in arguments.budget or ()}
-    budgets |= {f"{value:.12g}ms": value for value in arguments.budget_ms or ()}
+    budgets = {label: share * measured.plain_ms for label, share in shares.items()} | times
     results, refusals = [], []
     for label, value in budgets.items():
         try:
@@ -88,7 +91,8 @@ def _slim(job: SlimRun, arguments: argparse.Namespace, of_the_training: Sequence
         except UserError as error:
             refusals.append(f"budget {label}: {error}")
     for found in results:
-        print(f"\n{found.folder}: {found.slimmed}\n{found.folder / 'report.md'}")
+        print(f"\n{found.folder}: {found.slimmed}", *found.slimmed.measurements.doubts, sep="\n")
+        print(found.folder / "report.md")
         if arguments.finetune:
             try:
                 _train(found.folder / "config.yaml", of_the_training)

@@ -12,6 +12,7 @@ from ppeconv.errors import UserError, nearest
 from ppeconv.schema.values import copied, from_yaml, same_name
 
 _DEEPEST = 50
+_ALL = "ppeconv list configs names those that come with it"
 
 
 def shipped(kind: str = "") -> list[str]:
@@ -23,7 +24,9 @@ def find(name: str, kind: str = "") -> Path:
     """The file of a config: a path, or a path or bare name among the shipped ones of a kind."""
     if found := _found(name, Path(), kind):
         return found
-    raise UserError(f"there is no config {name}{nearest(Path(name).stem, shipped(kind))}")
+    if Path(name).expanduser().is_dir():
+        raise UserError(f"{name} is a folder; give a config file in it")
+    raise UserError(f"there is no config {name}{nearest(Path(name).stem, shipped(kind), '' if kind else _ALL)}")
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -47,13 +50,20 @@ def _read(path: Path, above: tuple[Path, ...], known: dict[Path, dict[str, Any]]
         raise UserError(f"{path} is the _base_ of a _base_ more than {_DEEPEST} times over; put fewer files in a row")
     try:
         values = from_yaml(files.read(path, files.YAML).decode(), str(path))
-    except (OSError, UnicodeDecodeError) as error:
-        named_by = f" (a _base_ of {above[-1]})" if above else ""
-        raise UserError(f"cannot read the config {path}{named_by}: {error}") from None
+    except OSError as error:
+        raise UserError(f"cannot read the config {path}{_named_by(above)}: {error}") from None
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"cannot read the config {path}{_named_by(above)}: byte {error.start + 1} is no UTF-8; save it as UTF-8"
+        ) from None
     if not isinstance(values, dict):
         raise UserError(f"{path} should hold sections such as Global and Arch; got {type(values).__name__}")
     known[place] = _on_bases(values, path, (*above, place), known)
     return known[place]
+
+
+def _named_by(above: tuple[Path, ...]) -> str:
+    return f" (a _base_ of {above[-1]})" if above else ""
 
 
 def _on_bases(
@@ -74,7 +84,7 @@ def _bases(names: Any, path: Path) -> Iterator[Path]:
         if found is None:
             raise UserError(
                 f"cannot read the config {path.parent / name} (a _base_ of {path}): it is not there, and no shipped "
-                f"config has that path or name{nearest(Path(name).stem, shipped())}"
+                f"config has that path or name{nearest(Path(name).stem, shipped(), _ALL)}"
             )
         yield found
 

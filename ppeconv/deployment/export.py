@@ -23,6 +23,7 @@ from ppeconv.deployment.runtimes import Runtime, by_preference
 from ppeconv.deployment.source import Source
 from ppeconv.errors import UserError, nearest
 from ppeconv.registry import RUNTIMES
+from ppeconv.schema.values import listed
 
 Form = Literal["deployed", "trained"]
 CHECKED_BATCHES = 1, 3
@@ -79,8 +80,11 @@ def export(
         raise UserError(f"{rounded[0]} needs calibration images, from which the ranges of the activations are taken")
     if forms and form != "deployed":
         raise UserError(f"forms of operators are for the deployed form; got form {form!r} and forms {dict(forms)}")
+    if len(input_shape) != 3 or min(input_shape) < 1:
+        raise UserError(f"input_shape is [C, H, W] with positive sizes; got {list(input_shape)}")
     require_float32(model)
     model = narrow(model)
+    observe.require_fit(model, input_shape)
     usual = fusing_forms() if kinds[0].fuses else {}
     network = deploy(model, input_shape, {**usual, **(forms or {})}) if form == "deployed" else with_affine_norms(model)
     with publishing(folder) as staged:
@@ -117,7 +121,7 @@ def export(
 
 def as_targets(to: str | Sequence[str]) -> list[str]:
     """The runtimes that are meant; raises UserError for an unknown one."""
-    targets = to.split(",") if isinstance(to, str) else list(to)
+    targets = listed(to)
     for target in targets or [""]:
         if not RUNTIMES.knows(target):
             raise UserError(f"a network cannot be exported to {target!r}{nearest(target, by_preference())}")

@@ -163,19 +163,15 @@ def find_start(run: Run, lock: Lock, target: str | None, overwrite: bool) -> Sta
     start = find_checkpoint(target, run) if target else None
     if overwrite or run.is_new or (start is not None and start.is_in(run)):
         return start
-    elsewhere = "or write elsewhere with -o Global.output_dir=DIR"
     if not run.exists:
         raise UserError(
             f"{run.path} is not empty and holds no run, as it has no config.yaml; "
             + ("go on from its checkpoints with -o Global.checkpoints=auto, " if run.checkpoints() else "")
             + "delete what an earlier run may have written there, and nothing else, with -o Global.overwrite=true, "
-            + elsewhere
+            + "or write elsewhere with -o Global.output_dir=DIR"
         )
     if target != "auto":
-        raise UserError(
-            f"{run.path} already holds a run; resume it with -o Global.checkpoints=auto, start anew with "
-            f"-o Global.overwrite=true, {elsewhere}"
-        )
+        raise UserError(run.held())
     if run.checkpoints():
         raise UserError(
             f"{run.path} holds best weights but no checkpoint to go on from; start from them in another folder "

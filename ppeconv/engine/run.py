@@ -38,6 +38,13 @@ class Run:
         """Whether something was trained here."""
         return (self.path / "config.yaml").is_file()
 
+    def held(self, elsewhere: str = "-o Global.output_dir=DIR") -> str:
+        """What to do where something was trained here; `elsewhere` is how to name another folder."""
+        return (
+            f"{self.path} already holds a run; resume it with -o Global.checkpoints=auto, start anew with "
+            f"-o Global.overwrite=true, or write elsewhere with {elsewhere}"
+        )
+
     @property
     def latest(self) -> Path:
         """Prefix of the newest checkpoint."""
@@ -75,6 +82,13 @@ class Run:
         candidates = [*plain, *map(files.staged, plain)]
         candidates += [file for prefix in self.checkpoints() for file in checkpoint.own_files(prefix)]
         return [file for file in candidates if os.path.lexists(file)]
+
+    def require_other(self, file: Path) -> None:
+        """Raise a UserError for a file that a run writes, here or in another run folder."""
+        place = file.expanduser().resolve()
+        folder = self if place.parent == self.path.resolve() else Run(place.parent)
+        if place in [it.resolve() for it in folder.own_files()] and (folder is self or folder.exists):
+            raise UserError(f"{file} is a file of the run {folder.path}; write elsewhere")
 
     @property
     def is_new(self) -> bool:

@@ -208,6 +208,11 @@ class Experiment:
         return list(classifier.predict(images, topk, batch_size))
 
     def save_weights(self, file: str | Path) -> None:
-        """Write the trained weights alone, as `.safetensors` or `.pdparams`."""
+        """Write the trained weights alone, as `.safetensors` or `.pdparams`.
+
+        Raises:
+            UserError: the file is one that trainings write, or cannot be written.
+        """
         log_to()
+        self.run.require_other(Path(file))
         write_weights(self.model, Path(file))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -83,7 +84,7 @@ def export(
         )
     with set_width(model, widths[0]) if widths else nullcontext():
         _export_one(parts, model, folder, to, form, _fastest_forms(parts, model, to[0], measured) if tuned else None)
-    logger.info(f"try it: python tools/predict.py --model {folder} IMAGE")
+    logger.info(f"try it: python tools/predict.py --model {shlex.quote(str(folder))} IMAGE")
     return folder
 
 
@@ -130,7 +131,9 @@ def _export_widths(
     shape, facts = parts.config.Infer.image_shape, parts.prediction_facts()
     for width, difference in export_widths(model, folder, shape, widths, facts, threads, to).items():
         logger.info(f"width {width:g}: largest difference from the trained network {difference:.1e} of its output")
-    logger.info(f"exported to {folder}; try it: python tools/predict.py --model {folder} --budget-ms 3 IMAGE")
+    logger.info(
+        f"exported to {folder}; try it: python tools/predict.py --model {shlex.quote(str(folder))} --budget-ms 3 IMAGE"
+    )
 
 
 def _quantizing(to: Sequence[str]) -> list[str]:

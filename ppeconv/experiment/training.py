@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 import paddle
 from paddle import nn
 
@@ -66,7 +68,8 @@ def _train(parts: Parts, run: Run, lock: Lock) -> None:
     distributed.from_first(lambda: run.open(dump(parts.config), lock, clear=start is None or not start.is_in(run)))
     if start and not distributed.from_first(lambda: bring_best(run, start)):
         trainer.forget_best()
-    where = [f"curves: visualdl --logdir {run.path / 'vdl'} --language zh"] if parts.writes_visualdl else []
+    curves = shlex.quote(str(run.path / "vdl"))
+    where = [f"curves: visualdl --logdir {curves} --language zh"] if parts.writes_visualdl else []
     for note in [*notes, *_without_extras(settings.use_visualdl), *where]:
         logger.info(note)
     trainer.fit()

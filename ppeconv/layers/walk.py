@@ -8,6 +8,8 @@ from typing import Any
 
 from paddle import nn
 
+from ppeconv.errors import UserError
+
 
 @dataclass(frozen=True)
 class Place:
@@ -45,6 +47,8 @@ def walk(model: nn.Layer, closed: tuple[type[nn.Layer], ...] = ()) -> Iterator[P
             if child is not None:
                 yield from below(Place(f"{place.path}.{name}" if place.path else name, place.layer, name, child))
 
+    if not isinstance(model, nn.Layer):
+        raise UserError(f"a network is a paddle.nn.Layer; got an object of type {type(model).__name__}")
     yield from below(Place("", model, "", model))
 
 

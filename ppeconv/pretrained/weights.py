@@ -163,8 +163,8 @@ def trained_in(network: Network, data_set: str | None = None) -> Weights:
     fitting = [weights for weights in known if weights.network.same_as(network)]
     if not fitting:
         close = sorted(known, key=lambda weights: weights.network.distance(network))[:3]
-        words = "".join(f"; {weights.name!r} is of {weights.network}" for weights in close)
-        raise UserError(f"no weights of {network} come with ppeconv ({_ALL}); the nearest{words}")
+        words = "; ".join(f"{weights.name!r} is of {weights.network}" for weights in close)
+        raise UserError(f"no weights of {network} come with ppeconv ({_ALL}); the nearest: {words}")
     own = [weights for weights in fitting if weights.config["DataLoader"]["Train"]["dataset"]["name"] == data_set]
     fitting = own or fitting
     if len({weights.images_sha256 for weights in fitting}) > 1:

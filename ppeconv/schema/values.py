@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import yaml
@@ -13,6 +13,11 @@ from ppeconv.errors import UserError
 
 _MOST = 100_000
 """Values that one text may hold; with anchors, a few lines can say billions."""
+
+
+def listed(given: str | Sequence[str]) -> list[str]:
+    """Names from a list, or from one text with commas between them."""
+    return given.split(",") if isinstance(given, str) else list(given)
 
 
 class _Loader(yaml.SafeLoader):

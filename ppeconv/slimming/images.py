@@ -39,7 +39,7 @@ class Images:
 
     @classmethod
     def of(cls, loader: Iterable[Any], fitting: int = FITTING, held_out: int = HELD_OUT) -> Images:
-        """The first images of a loader for the fit, the next ones to judge by; of fewer a third and the rest.
+        """The first images of a loader for the fit, the next ones to judge by; of fewer about a third and the rest.
 
         Args:
             loader: batches (images [N, C, H, W], labels [N] or [N, 1]), tensors or arrays.
@@ -59,7 +59,7 @@ class Images:
         if sum(map(len, images)) < 3:
             raise UserError("slim fits layers on some images and judges by others; the loader gives fewer than three")
         x, y = np.concatenate(images)[: fitting + held_out], np.concatenate(labels)[: fitting + held_out]
-        first = min(fitting, len(x) // 3) if len(x) < fitting + held_out else fitting
+        first = min(fitting, max(len(x) // 3, len(x) - held_out))
         return cls(
             [paddle.to_tensor(part) for part in _parts(x[:first], _BATCHES[0])],
             [

@@ -102,7 +102,10 @@ def score(model: nn.Layer, images: Images, loss: Loss | None = None) -> Score:
     with observe.evaluating(model):
         for x, labels in images.held_out:
             output = model(x)
-            total += float((loss or cross_entropy)(output, labels)) * len(labels)
+            value = (loss or cross_entropy)(output, labels)
+            if value.size != 1:
+                raise UserError(f"a loss is one number, the mean over the images; got one of shape {list(value.shape)}")
+            total += float(value) * len(labels)
             if isinstance(output, Tensor) and output.ndim == 2:
                 right += int((output.argmax(1, keepdim=True) == labels).sum())
             count += len(labels)

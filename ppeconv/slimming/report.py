@@ -40,6 +40,7 @@ def page(
     parts = [
         f"# {title}\n",
         where + (f" Time: {took}.\n" if took else "\n"),
+        *(f"**Doubtful**: {doubt}.\n" for doubt in measurements.doubts),
         as_markdown(["", "before", "after, predicted", "after, found"], list(_totals(slimmed, start))),
         as_markdown(["", "before", "after"], list(_counts(slimmed, params, accuracies))),
         *(f"![{name}]({name})\n" for name in pictures),
@@ -56,10 +57,11 @@ def page(
 
 def _totals(slimmed: Slimmed, start: Score) -> Sequence[Sequence[str]]:
     chosen, plain = slimmed.chosen, slimmed.measurements.plain_ms
-    measured = "not measured" if slimmed.measured_ms is None else f"{slimmed.measured_ms:.3f} ({slimmed.error:+.1%})"
+    predicted = "none" if chosen.predicted_ms <= 0 else f"{chosen.predicted_ms:.3f}"
+    measured = "not measured" if slimmed.measured_ms is None else f"{slimmed.measured_ms:.3f}{slimmed.off}"
     return [
         ["budget, ms", "", f"{chosen.budget_ms:.3f}", ""],
-        ["latency, ms", f"{plain:.3f}", f"{chosen.predicted_ms:.3f}", measured],
+        ["latency, ms", f"{plain:.3f}", predicted, measured],
         ["loss, images held out", f"{start.loss:.4f}", f"{chosen.predicted_loss:.4f}", f"{slimmed.score.loss:.4f}"],
         ["top-1, images held out", f"{start.top1:.2%}", "", f"{slimmed.score.top1:.2%}"],
     ]

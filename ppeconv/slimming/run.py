@@ -125,6 +125,12 @@ class SlimRun:
             raise UserError(f"cannot write {self.folder}: {error.strerror}") from None
         return alone(fits)
 
+    def require_untrained(self, labels: Sequence[str]) -> None:
+        """Raise a UserError where a network was trained for each of these budgets."""
+        runs = [Run(self.folder / label / "config") for label in labels]
+        if all(run.exists for run in runs):
+            raise UserError(runs[0].held("--output DIR"))
+
     def measurements(self) -> Measurements:
         """Made, and kept in the folder; or those of the file that was given."""
         if self._given:

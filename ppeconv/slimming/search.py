@@ -71,6 +71,7 @@ class Search:
         if not self.positions:
             raise UserError(f"{type(self.model).__name__} has nothing that could be replaced")
         self.stopwatch = Stopwatch(self.model, self.positions, shape, self.how, self.say, self.cache, self.again)
+        self.say(str(self.images))
         self.start = score(self.model, self.images, self.loss)
         self.weights = weights_digest(self.model)
         loss = f"{self.start.loss:.4g}"  # another loss is another number, and functions have no digest

@@ -20,6 +20,7 @@ from ppeconv.errors import UserError
 from ppeconv.extras import present
 from ppeconv.layers.walk import exchange
 from ppeconv.schema import Section, check
+from ppeconv.schema.values import listed
 from ppeconv.slimming.entries import entries
 from ppeconv.slimming.images import FITTING, HELD_OUT, Images
 from ppeconv.slimming.kept import alone
@@ -65,15 +66,22 @@ class Slimmed:
 
     @property
     def error(self) -> float | None:
-        """How far the measured time is from the predicted one, as a part of that."""
-        return self.measured_ms and self.measured_ms / self.chosen.predicted_ms - 1
+        """How far the measured time is from the predicted one, as a part of that; None where either is not known."""
+        predicted_ms = self.chosen.predicted_ms
+        return None if self.measured_ms is None or predicted_ms <= 0 else self.measured_ms / predicted_ms - 1
+
+    @property
+    def off(self) -> str:
+        """The error in brackets, behind the measured time."""
+        return "" if self.error is None else f" ({self.error:+.1%})"
 
     def __str__(self) -> str:
         chosen = self.chosen
-        measured = "" if self.measured_ms is None else f", measured {self.measured_ms:.3g} ms ({self.error:+.1%})"
+        predicted = "no time" if chosen.predicted_ms <= 0 else f"{chosen.predicted_ms:.3g} ms"
+        measured = "" if self.measured_ms is None else f", measured {self.measured_ms:.3g} ms{self.off}"
         measured += ", over the budget" if (self.measured_ms or 0.0) > chosen.budget_ms else ""
         return (
-            f"{len(chosen.options)} layers changed: {chosen.predicted_ms:.3g} ms predicted for {chosen.budget_ms:.3g} "
+            f"{len(chosen.options)} layers changed: {predicted} predicted for {chosen.budget_ms:.3g} "
             f"ms{measured}; loss {chosen.predicted_loss:.3f} predicted, {self.score.loss:.3f} found, "
             f"top-1 {self.score.top1:.2%} on the images held out"
         )
@@ -88,8 +96,8 @@ def slim(
     runtime: str = "paddle",
     batch_size: int = 1,
     threads: int | None = None,
-    operators: Sequence[str] | None = None,
-    keep: Sequence[str] = (),
+    operators: str | Sequence[str] | None = None,
+    keep: str | Sequence[str] = (),
     loss: Loss = cross_entropy,
     images: int = FITTING,
     held_out: int = HELD_OUT,
@@ -111,8 +119,9 @@ def slim(
         budget_ms: or milliseconds.
         runtime: the name of one.
         batch_size, threads: of the latency; the threads of this process when not given.
-        operators: names of operators and changes of branches that may be taken; all when not given.
-        keep: shell patterns of layers that stay as they are.
+        operators: names of operators and changes of branches that may be taken, as a list or with commas between; all
+            when not given.
+        keep: shell patterns of layers that stay as they are, likewise.
         loss: (what the network gives, labels [N, 1]) -> the mean loss.
         images, held_out: how many to fit on, and how many others to judge by.
         rounds: turns of each network when it is measured.
@@ -128,8 +137,10 @@ def slim(
         raise UserError("give one budget: a share of the network's own latency, such as 0.5, or milliseconds")
     check(_Budget, {"budget": budget} if budget_ms is None else {"budget_ms": budget_ms})
     how = how_of(runtime, batch_size, threads, rounds)
+    operators = None if operators is None else listed(operators)
     check_names(operators or ())
     select_backend("auto", select_device("auto"))
+    keep = listed(keep)
     place = None if folder is None else Path(folder)
     with nullcontext() if place is None else alone(place):
         search = Search(model, Images.of(loader, images, held_out), how, operators, keep, loss, seed, place, say)

@@ -254,6 +254,12 @@ def test_a_file_where_a_folder_should_be(run, tmp_path, capsys):
     refused(capsys, "cannot write", "export", "--run", run.path, "-o", f"Global.save_inference_dir={tmp_path}/file/x")
     refused(capsys, "cannot write", "export", "--run", run.path, "--weights", tmp_path / "file" / "w.pdparams")
     refused(capsys, "written as .pdparams or .safetensors", "export", "--run", run.path, "--weights", "w.onnx")
+    for name in ("latest", "best_model"):
+        before = (run.path / f"{name}.pdparams").read_bytes()
+        for start in (run.path, "zoo:lenet_mnist"):
+            arguments = ["export", "--run", start, "--weights", run.path / f"{name}.pdparams"]
+            refused(capsys, f"is a file of the run {run.path}; write elsewhere", *arguments)
+        assert (run.path / f"{name}.pdparams").read_bytes() == before
 
 
 @pytest.mark.parametrize("tool", ["eval", "export"])
@@ -424,6 +430,20 @@ def test_home_is_expanded_in_path_options(arguments, tmp_path, monkeypatch, caps
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     (tmp_path / "x.png").touch()
     refused(capsys, str(tmp_path / "home" / "gone"), *arguments)
+
+
+def test_an_option_that_takes_one_value_is_given_once(capsys):
+    refused(capsys, "-c is given twice; give one", *TRAIN, "-c", "lenet_conv_digits")
+    refused(capsys, "--run is given twice; give one", "eval", "--run", "a", "--run", "b")
+    refused(capsys, "--budget-ms is given twice", "advise", "--arch", "LeNet", "--budget-ms", "1", "--budget-ms", "1")
+
+
+def test_a_config_that_is_none(capsys):
+    Path("configs").mkdir()
+    refused(capsys, "configs is a folder; give a config file in it", "train", "-c", "configs")
+    refused(capsys, "there is no config qqq.yaml; ppeconv list configs names those that", "train", "-c", "qqq.yaml")
+    Path("gbk.yaml").write_bytes("# 配置\n".encode("gbk"))
+    refused(capsys, "cannot read the config gbk.yaml: byte 3 is no UTF-8; save it as UTF-8", "train", "-c", "gbk.yaml")
 
 
 def test_a_console_that_is_not_utf8(monkeypatch):

@@ -198,6 +198,16 @@ def test_another_number_format_is_a_sentence(kind, tmp_path):
 
 
 @pytest.mark.skipif(len(OF_PADDLE) == 1, reason="the runtime onednn reads programs of Paddle 3")
+@pytest.mark.parametrize(
+    ("shape", "words"),
+    [([1, 3, 8, 8], r"input_shape is \[C, H, W\]"), ([4, 8, 8], r"does not take images of \[4, 8, 8\]: .*channel")],
+)
+def test_images_that_do_not_fit_are_a_sentence(shape, words, tmp_path):
+    with pytest.raises(UserError, match=words):
+        export(paddle.nn.Sequential(paddle.nn.Conv2D(3, 4, 3)), tmp_path / "out", shape)
+    assert not (tmp_path / "out").exists()
+
+
 def test_several_outputs_on_onednn_are_a_sentence(tmp_path):
     with pytest.raises(UserError, match="gives one output, and this network has several"):
         ppeconv.InProcess(Detector(lambda f, b, s: (b, s)), [3, 8, 8])

@@ -32,6 +32,7 @@ from ppeconv.slimming.measurements import Chosen, Judged, Measurements, Spot, Wh
 from ppeconv.slimming.options import Option, options
 from ppeconv.slimming.pictures import draw_budget
 from ppeconv.slimming.positions import groups, positions
+from ppeconv.slimming.report import page
 from ppeconv.slimming.search import Search
 from ppeconv.slimming.shortlist import Outline, thinned
 from ppeconv.slimming.slim import Slimmed
@@ -341,6 +342,7 @@ def test_images_of_a_loader():
     assert ([len(it) for it in found.fitting], [len(names) for _, names in found.held_out]) == ([8], [10])
     found = Images.of(loader(3), 100, 100)
     assert (sum(map(len, found.fitting)), sum(len(names) for _, names in found.held_out)) == (8, 16)
+    assert str(Images.of(loader(3), 26, 8)) == "16 images to fit on, 8 to judge by"
     for wrong in ([], [np.zeros((2, 3, 4, 4))], [(np.zeros((4, 5)), np.zeros(4))]):
         with pytest.raises(UserError):
             Images.of(wrong)
@@ -433,6 +435,10 @@ def test_further_training_that_was_stopped_goes_on(digits_run, made_up_times, tm
     assert "the same command goes on with -o Global.checkpoints=auto" in capsys.readouterr().err
     assert main(command) == 2
     assert "already holds a run; resume it with -o Global.checkpoints=auto" in capsys.readouterr().err
+    count = len(made_up_times)
+    assert main([*command, "--measure-again"]) == 2
+    assert len(made_up_times) == count  # said before anything is measured
+    assert "or write elsewhere with --output DIR" in capsys.readouterr().err
     assert main([*command, "-o", "Global.checkpoints=auto"]) == 0, capsys.readouterr().err
     for label in ("0.9", "0.7"):
         trained = Experiment(str(out / label / "config.yaml"))
@@ -510,6 +516,31 @@ def test_a_network_that_takes_longer_than_the_budget_says_so():
 
     assert "measured 5.1 ms (+27.5%), over the budget;" in said(5.1)
     assert all("over the budget" not in said(measured_ms) for measured_ms in (5.0, None))
+
+
+def test_a_prediction_of_no_time_has_no_error(tmp_path):
+    judged = [Judged("NoBranch", "", 8.0, 0.5, 0.6, 4)]
+    spots = [Spot("a", "block", [], judged), Spot("b", "block", [], judged)]
+    measured = Measurements(FACTS, 10.0, 10, 0.25, 0.75, spots, {})
+    made = Slimmed(Own(), [], measured.choose(1.0), 0.5, learning.Score(0.1, 0.9), measured)
+    assert made.error is None
+    assert "no time predicted for 1 ms, measured 0.5 ms; loss" in str(made)
+    text = page("a", made, (2, 1), None, {}, [])
+    assert "| latency, ms | 10.000 | none | 0.500 |" in text
+    assert "**Doubtful**: the gains of the parts sum to more than the network takes" in text
+
+
+@pytest.mark.parametrize("operators", ["GroupConv,HetConv", ["GroupConv", "HetConv"]])
+def test_names_may_be_one_text(made_up_times, operators):
+    measured = ppeconv.slim(Own(), loader(), budget=0.9, operators=operators, keep="body.0", **SMALL).measurements
+    assert {it.name for spot in measured.spots for it in spot.judged} == {"GroupConv", "HetConv"}
+    assert {spot.path.partition(".")[2][:1] for spot in measured.spots} == {"1"}
+
+
+def test_a_loss_of_many_numbers_is_refused(made_up_times):
+    with pytest.raises(UserError, match=r"a loss is one number, the mean over the images; got one of shape \[16, 4\]"):
+        ppeconv.slim(Own(), loader(), budget=0.9, loss=lambda output, labels: output, **SMALL)
+    assert made_up_times == []
 
 
 def slimmed_to_seven(monkeypatch, measured, geometries=("3x3", "3x3"), gain_ms=3.0):

@@ -143,6 +143,11 @@ def test_pairs_need_the_order_of_a_sequence():
         replace_conv(Unordered(), "SPConv", {"pairs": True, "skip_first": False})
 
 
+def test_what_is_no_network_is_a_sentence():
+    with pytest.raises(UserError, match=r"a network is a paddle.nn.Layer; got an object of type int"):
+        replace_conv(3, "SPConv")
+
+
 def test_nothing_is_changed_by_a_refusal():
     model = create_model("MobileNetV2")
     before = model.state_dict().keys()

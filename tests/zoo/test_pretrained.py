@@ -160,8 +160,8 @@ def test_another_class_count_leaves_the_last_layer_as_initialised(own_shelf):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"width": 0.7}, "no weights of .*width=0.7.*the nearest; '{name}' is of {network}"),
-        ({"operator": None, "operator_args": None, "rules": None}, "the nearest; '{name}' is of {network}"),
+        ({"width": 0.7}, "no weights of .*width=0.7.*the nearest: '{name}' is of {network}"),
+        ({"operator": None, "operator_args": None, "rules": None}, "the nearest: '{name}' is of {network}"),
         ({"rules": {"min_channels": 9}}, "no weights of .*min_channels"),
         ({"anywidth": {}}, "no weights of .*, any-width awn come"),
         ({"pretrained": "x" + "{name}"}, "no weights called 'x{name}' come with ppeconv; did you mean '{name}'?"),
