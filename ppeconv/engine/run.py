@@ -83,13 +83,6 @@ class Run:
         candidates += [file for prefix in self.checkpoints() for file in checkpoint.own_files(prefix)]
         return [file for file in candidates if os.path.lexists(file)]
 
-    def require_other(self, file: Path) -> None:
-        """Raise a UserError for a file that a run writes, here or in another run folder."""
-        place = file.expanduser().resolve()
-        folder = self if place.parent == self.path.resolve() else Run(place.parent)
-        if place in [it.resolve() for it in folder.own_files()] and (folder is self or folder.exists):
-            raise UserError(f"{file} is a file of the run {folder.path}; write elsewhere")
-
     @property
     def is_new(self) -> bool:
         """Whether the folder is yet to be made, or holds nothing, an export apart."""
@@ -140,3 +133,11 @@ class Run:
             log_to(self.path / "train.log")
         except OSError as error:
             raise UserError(f"cannot write the run folder {self.path}: {error.strerror}") from None
+
+
+def require_no_runs(file: Path) -> None:
+    """Raise a UserError for a file that a training wrote into its run folder."""
+    place = file.expanduser().resolve()
+    run = Run(place.parent)
+    if run.exists and place in run.own_files():
+        raise UserError(f"{file} is a file of the run {run.path}; write elsewhere")

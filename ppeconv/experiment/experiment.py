@@ -21,7 +21,7 @@ from ppeconv.engine import distributed
 from ppeconv.engine.evaluator import Evaluation
 from ppeconv.engine.log import log_to
 from ppeconv.engine.results import read_results
-from ppeconv.engine.run import Run
+from ppeconv.engine.run import Run, require_no_runs
 from ppeconv.engine.setup import select_backend, select_device
 from ppeconv.engine.weights import write_weights
 from ppeconv.errors import UserError
@@ -214,5 +214,5 @@ class Experiment:
             UserError: the file is one that trainings write, or cannot be written.
         """
         log_to()
-        self.run.require_other(Path(file))
+        require_no_runs(Path(file))
         write_weights(self.model, Path(file))
