@@ -15,9 +15,11 @@ sys.path.insert(0, str(ROOT))
 
 from ppeconv.benchmark.inference import InferenceSpeed
 from ppeconv.benchmark.table import as_markdown, in_line, read_csv
+from ppeconv.choosing.accuracies import accuracies
 from ppeconv.choosing.advice import Option, choose, fastest, plain_latency
 from ppeconv.choosing.candidates import PLAIN, Host
 from ppeconv.choosing.picture import draw
+from ppeconv.pretrained.weights import FOLDER
 from ppeconv.registry import OPERATORS
 
 KEPT, PAGE = ROOT / "docs" / "speed", ROOT / "docs" / "speed.md"
@@ -48,9 +50,9 @@ _OF_THE_NETWORK = "network", "batch_size", "config", "overrides"
 """What a table says of its network; the rest is of the machine."""
 
 
-def page(folder: Path = KEPT) -> str:
-    """The whole page."""
-    tables = [(file.stem, *read_csv(file, Option)) for file in folder.glob("*.csv")]
+def page(folder: Path = KEPT, records: Path = FOLDER) -> str:
+    """The whole page, from a folder of tables and one of the zoo's records."""
+    tables = [(file.stem, *_read(file, records)) for file in folder.glob("*.csv")]
     tables.sort(key=lambda table: (table[2]["network"], int(table[2]["batch_size"])))
     machines = dict.fromkeys(in_line(facts, _OF_THE_NETWORK) for _, _, facts in tables)
     lines = ["测量环境：", "", *(f"- {machine}" for machine in machines)]
@@ -59,6 +61,14 @@ def page(folder: Path = KEPT) -> str:
     for file in sorted((folder / "runtimes").glob("*.csv")):
         lines += runtimes(*read_csv(file, InferenceSpeed))
     return "\n".join([HEAD, *lines]) + "\n"
+
+
+def _read(file: Path, records: Path) -> tuple[list[Option], dict[str, str]]:
+    """A table, with the accuracies that the zoo has now, and its facts."""
+    options, facts = read_csv(file, Option)
+    host = Host(facts["config"], tuple(shlex.split(facts["overrides"])))
+    known = accuracies(host, list(dict.fromkeys(option.candidate for option in options)), records)
+    return [option.trained(known.get(option.candidate)) for option in options], facts
 
 
 def section(name: str, options: list[Option], facts: dict[str, str]) -> Iterator[str]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from ppeconv.choosing.accuracies import Accuracy
 from ppeconv.choosing.candidates import PLAIN, Candidate
 from ppeconv.choosing.pareto import Point
 from ppeconv.choosing.plain_line import at_equal_cost, judge
@@ -49,6 +51,13 @@ class Option:
     def candidate(self) -> Candidate:
         """What it is."""
         return Candidate(self.operator, self.arguments)
+
+    def trained(self, accuracy: Accuracy | None) -> Option:
+        """With an accuracy, where one is known."""
+        if accuracy is None:
+            return self
+        seeds = " ".join(map(str, accuracy.seeds))
+        return dataclasses.replace(self, top1=accuracy.top1, data=accuracy.data, epochs=accuracy.epochs, seeds=seeds)
 
     def __str__(self) -> str:
         return f"{self.candidate} ({self.latency_ms:.3g} ms on {self.runtime}, {self.ratio:.2f} of the plain network's)"

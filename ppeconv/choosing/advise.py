@@ -170,27 +170,25 @@ def _options(
     options = []
     for measured, row in rows:
         candidate = named[row.network]
-        accuracy = trained.get(candidate)
-        options.append(
-            Option(
-                candidate.operator,
-                candidate.arguments,
-                row.runtime,
-                row.median_ms,
-                row.median_ms / plain if row.median_ms and plain else None,
-                row.params,
-                row.macs,
-                row.mac_ratio,
-                accuracy.top1 if accuracy else None,
-                accuracy.data if accuracy else "",
-                accuracy.epochs if accuracy else None,
-                " ".join(map(str, accuracy.seeds)) if accuracy else "",
-                row.p90_ms,
-                row.peak_mib,
-                measured,
-                row.reason,
-            )
+        option = Option(
+            candidate.operator,
+            candidate.arguments,
+            row.runtime,
+            row.median_ms,
+            row.median_ms / plain if row.median_ms and plain else None,
+            row.params,
+            row.macs,
+            row.mac_ratio,
+            None,
+            "",
+            None,
+            "",
+            row.p90_ms,
+            row.peak_mib,
+            measured,
+            row.reason,
         )
+        options.append(option.trained(trained.get(candidate)))
     return options
 
 

@@ -8,12 +8,13 @@ import os
 import sys
 import time
 from pathlib import Path
+from statistics import fmean
 
 import paddle
 import pytest
 from paddle import nn
 
-from ppeconv import UserError, backend
+from ppeconv import UserError, backend, list_pretrained
 from ppeconv.benchmark import inference, lanes, machine, training, worker
 from ppeconv.benchmark.inference import InferenceSpeed
 from ppeconv.benchmark.networks import Network
@@ -338,7 +339,7 @@ def test_the_page_of_speeds(tmp_path):
     for batch in "64", "1":
         facts = {"threads": "2", "batch_size": batch, **known}
         write_csv(options, tmp_path / f"resnet20_batch{batch}.csv", facts)
-    text = script("scripts/speed_table.py").page(tmp_path)
+    text = script("scripts/speed_table.py").page(tmp_path, records=tmp_path)
     assert text.count("- threads 2\n") == 1
     one, many = text.split("\n## ")[1:]
     operator = "[SPConv](operators/spconv.md) ratio: 0.5"
@@ -357,6 +358,8 @@ def test_the_page_of_speeds(tmp_path):
     assert f"{asked} 0.5\nA narrower plain network is better: no operator fits, and plain (width: 0.5)" in one
     assert f"{asked} 0.75\nTake SPConv (ratio: 0.5)" in one
     assert "python tools/train.py -c resnet20_conv_cifar10 -o Global.seed=1 Arch.width=0.5\n" in one
+    trained = f"{fmean(list_pretrained()['resnet20_spconv'].accuracies):.2%}"
+    assert f" **0.75**（3 b） | 1.50 | {trained} |" in script("scripts/speed_table.py").page(tmp_path)
 
 
 def test_the_runtimes_beside_each_other():
