@@ -10,8 +10,9 @@ import numpy as np
 from ppeconv.errors import UserError
 from ppeconv.extras import required
 
-_ROUNDING = 1e-9
-"""How far, relatively, two totals may be apart that are the same."""
+_ROUNDING = 1e-7
+"""How far, relatively, two totals may be apart that are the same; as much as the solver's tolerance, as with less it
+takes programs for infeasible that are not."""
 
 
 @dataclass(frozen=True)
@@ -49,17 +50,18 @@ def choose(
     if limit <= 0:
         return (None,) * len(positions)
     gains = program.of(lambda item: item.gain_ms)
-    most = plain_ms - time_of(positions, fastest(positions, inside), plain_ms)
+    quickest = program.least(-gains)
+    most = float(gains @ quickest)
     if most < limit:
         raise UserError(
             f"no choice takes {budget_ms:.3g} ms or less: the fastest possible takes {plain_ms - most:.3g} ms, "
             f"{(plain_ms - most) / plain_ms:.0%} of the {plain_ms:.3g} ms of the network as it is"
         )
     costs = program.of(lambda item: max(item.cost, 0.0))
-    best = program.least(costs, [(gains, limit)])
+    best = program.least(costs, [(gains, limit)], quickest)
     total = float(costs @ best)
     room = _ROUNDING * (1 + total)
-    fewest = program.least(-program.of(lambda item: item.macs), [(gains, limit), (-costs, -(total + room))])
+    fewest = program.least(-program.of(lambda item: item.macs), [(gains, limit), (-costs, -(total + room))], best)
     return program.taken(fewest)
 
 
@@ -95,8 +97,19 @@ class _Program:
         """A number of every item, in their order."""
         return np.array([float(value(self.positions[at][number])) for at, number in self.places])
 
-    def least(self, costs: np.ndarray, at_least: Sequence[tuple[np.ndarray, float]] = ()) -> np.ndarray:
-        """0 or 1 for each item, of the least total; rows and what their totals are at least."""
+    def least(
+        self,
+        costs: np.ndarray,
+        at_least: Sequence[tuple[np.ndarray, float]] = (),
+        known: np.ndarray | None = None,
+    ) -> np.ndarray:
+        """0 or 1 for each item, of the least total.
+
+        Args:
+            costs: of the items.
+            at_least: rows and what their totals are at least.
+            known: values that keep the rows; they are taken where these just hold and the solver finds none.
+        """
         if not self.places:
             return np.zeros(0)
         optimize = required("scipy.optimize", "slim")
@@ -106,6 +119,8 @@ class _Program:
         found = optimize.milp(
             _scaled(costs)[0], constraints=constraints, integrality=whole, bounds=bounds, options={"mip_rel_gap": 0}
         )
+        if found.x is None and known is not None:
+            return known
         if found.x is None:
             raise UserError(f"the choice could not be computed: {found.message}")
         return np.round(found.x)

@@ -2,6 +2,7 @@
 
 import itertools
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -62,6 +63,30 @@ def test_the_choice_is_the_best_of_all(positions, inside, budget_ms):
     if budget_ms < PLAIN_MS:
         equal = [other for other in within if cost_of(positions, other) <= best + 1e-9]
         assert macs(positions, taken) == max(macs(positions, other) for other in equal)
+
+
+MEASURED = [
+    [Item(0.02255, 0.06133, 1949696)],
+    [Item(0.00257, 0.03907, 786432)],
+    [Item(0.03468, 0.03171, 2654208), Item(0.01227, 0.02652, 1769472), Item(0.0004, 0.02098, 884736)],
+    [Item(0.05542, 0.03569, 3538944)],
+    [Item(0.05542, 0.02664, 3538944)],
+    [Item(0.0167, 0.01149, 884736)],
+    [Item(0.04553, 0.03424, 1030144)],
+    [Item(0.08007, 1.16681, 4718592), Item(0.03315, 0.02805, 2359296)],
+]
+"""Of ResNet20; for a budget of 0.75609 of 0.91095 ms the solver found the second program infeasible."""
+
+
+def test_every_budget_has_a_choice():
+    inside, plain_ms = {5: [6]}, 0.91095
+    every = list(all_choices(MEASURED, inside))
+    times = np.array([time_of(MEASURED, taken, plain_ms) for taken in every])
+    costs = np.array([cost_of(MEASURED, taken) for taken in every])
+    for budget_ms in [0.75609, times.min(), *np.unique(times)[1::40], *np.linspace(times.min(), plain_ms, 40)]:
+        taken = choose(MEASURED, inside, plain_ms, float(budget_ms))
+        assert time_of(MEASURED, taken, plain_ms) <= budget_ms + 1e-6
+        assert cost_of(MEASURED, taken) <= costs[times <= budget_ms + 1e-12].min() + 1e-6
 
 
 def test_a_budget_above_the_own_time_changes_nothing():
