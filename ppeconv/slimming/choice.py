@@ -51,7 +51,7 @@ def choose(
         return (None,) * len(positions)
     gains = program.of(lambda item: item.gain_ms)
     quickest = program.least(-gains)
-    most = float(gains @ quickest)
+    most = plain_ms - time_of(positions, program.taken(quickest), plain_ms)
     if most < limit:
         raise UserError(
             f"no choice takes {budget_ms:.3g} ms or less: the fastest possible takes {plain_ms - most:.3g} ms, "
