@@ -83,7 +83,7 @@ def count(model: nn.Layer, input_size: Sequence[int]) -> Counts:
         paddle.no_grad(),
         observe.layers(model, tally.enter, tally.leave),
         observe.operations(tally.observed, ["__matmul__"]),
-        observe.fitting(model, size[1:]),
+        observe.refusing_misfits(model, size[1:]),
     ):
         model(paddle.zeros(size, float_type(model)))
     rows = _rows(model, tally)

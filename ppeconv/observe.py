@@ -130,12 +130,12 @@ def require_fit(model: nn.Layer, shape: Sequence[int], name: str | None = None) 
             )
 
     watching = layers(model, lambda layer: None, refuse_empty)
-    with evaluating(model), watching, paddle.no_grad(), fitting(model, shape, name):
+    with evaluating(model), watching, paddle.no_grad(), refusing_misfits(model, shape, name):
         return model(paddle.zeros([1, *shape]))
 
 
 @contextmanager
-def fitting(model: nn.Layer, shape: Sequence[int], name: str | None = None) -> Iterator[None]:
+def refusing_misfits(model: nn.Layer, shape: Sequence[int], name: str | None = None) -> Iterator[None]:
     """What Paddle's kernels raise inside the block becomes a UserError: the network does not take such images."""
     try:
         yield

@@ -20,7 +20,6 @@ from ppeconv.domains import Positive
 from ppeconv.errors import UserError
 from ppeconv.pretrained.weights import FOLDER
 from ppeconv.schema import Section, check
-from ppeconv.schema.values import listed
 
 
 class _Budget(Section):
@@ -28,6 +27,10 @@ class _Budget(Section):
 
     budget: Positive = 1.0
     budget_ms: Positive = 1.0
+
+
+_NOT_TRAINED = None, "", None, ""
+"""Accuracy, data, epochs and seeds of an option."""
 
 
 @dataclass(frozen=True)
@@ -108,15 +111,8 @@ def advise(
     if (budget is None) == (budget_ms is None):
         raise UserError("give one budget: a share of the plain network's latency, such as 0.5, or milliseconds")
     check(_Budget, {"budget": budget} if budget_ms is None else {"budget_ms": budget_ms})
-    how = How(
-        tuple(sittings.runtimes_of(None if runtimes is None else listed(runtimes))),
-        batch_size,
-        threads or machine.threads(),
-        form,
-        rounds,
-    )
-    names = None if operators is None else listed(operators)
-    options = measured_options(host, how, names, measure_again=measure_again, records=records, cache=cache, say=say)
+    how = How(tuple(sittings.runtimes_of(runtimes)), batch_size, threads or machine.threads(), form, rounds)
+    options = measured_options(host, how, operators, measure_again=measure_again, records=records, cache=cache, say=say)
     limit = budget_ms if budget_ms is not None else (budget or 0.0) * plain_latency(options)
     return Advice(host, how, options, limit, choose(options, limit))
 
@@ -124,7 +120,7 @@ def advise(
 def measured_options(
     host: Host,
     how: How,
-    operators: Sequence[str] | None = None,
+    operators: str | Sequence[str] | None = None,
     *,
     measure_again: bool = False,
     records: Path = FOLDER,
@@ -179,10 +175,7 @@ def _options(
             row.params,
             row.macs,
             row.mac_ratio,
-            None,
-            "",
-            None,
-            "",
+            *_NOT_TRAINED,
             row.p90_ms,
             row.peak_mib,
             measured,

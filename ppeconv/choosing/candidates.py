@@ -19,7 +19,7 @@ from ppeconv.experiment import Experiment
 from ppeconv.experiment.speed import of_config
 from ppeconv.pretrained.network import Network as TrainedNetwork
 from ppeconv.registry import BACKBONES, OPERATORS
-from ppeconv.schema.values import on_one_line
+from ppeconv.schema.values import listed, on_one_line
 from ppeconv.surgery.replace import coverage
 from ppeconv.zoo.rows import read_jobs
 
@@ -115,7 +115,7 @@ class Host:
         overrides = [*self.overrides, *dropped, *candidate.overrides]
         return shlex.join(["python", "tools/train.py", "-c", self.config, *(["-o", *overrides] if overrides else [])])
 
-    def candidates(self, operators: Sequence[str] | None = None) -> tuple[list[Candidate], dict[str, str]]:
+    def candidates(self, operators: str | Sequence[str] | None = None) -> tuple[list[Candidate], dict[str, str]]:
         """The plain network first, narrower ones, and operators; and of what is left out, why.
 
         Operators are taken with their default arguments and with those of shipped configs and of the zoo's rows.
@@ -123,7 +123,7 @@ class Host:
         Args:
             operators: names; every registered one when not given.
         """
-        names = list(map(OPERATORS.canonical, operators)) if operators else OPERATORS.names()
+        names = list(map(OPERATORS.canonical, listed(operators))) if operators else OPERATORS.names()
         found = [PLAIN, *self._narrower()]
         left_out: dict[str, str] = {}
         if len(found) == 1:

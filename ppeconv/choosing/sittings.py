@@ -19,6 +19,7 @@ from ppeconv.errors import UserError, nearest
 from ppeconv.extras import installed
 from ppeconv.registry import RUNTIMES
 from ppeconv.schema import Section, check
+from ppeconv.schema.values import listed
 
 Named = TypeVar("Named")
 """Of which str() is the name of its network."""
@@ -80,13 +81,14 @@ class Sitting:
     rows: list[InferenceSpeed]
 
 
-def runtimes_of(names: Sequence[str] | None) -> list[str]:
+def runtimes_of(names: str | Sequence[str] | None) -> list[str]:
     """Canonical names, or of all those that are installed and do not quantize."""
     kinds = by_preference()
     if names is None:
         return [
             name for name, kind in kinds.items() if not kind.quantizes and (not kind.package or installed(kind.package))
         ]
+    names = listed(names)
     for name in names:
         if not RUNTIMES.knows(name):
             raise UserError(f"there is no runtime {name!r}{nearest(name, kinds)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ def find(name: str, kind: str = "") -> Path:
     """The file of a config: a path, or a path or bare name among the shipped ones of a kind."""
     if found := _found(name, Path(), kind):
         return found
-    if Path(name).expanduser().is_dir():
+    if os.path.isdir(expanded(name)):
         raise UserError(f"{name} is a folder; give a config file in it")
     raise UserError(f"there is no config {name}{nearest(Path(name).stem, shipped(kind), '' if kind else _ALL)}")
 

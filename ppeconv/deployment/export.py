@@ -84,7 +84,7 @@ def export(
         raise UserError(f"input_shape is [C, H, W] with positive sizes; got {list(input_shape)}")
     require_float32(model)
     model = narrow(model)
-    observe.require_fit(model, input_shape)
+    outputs = _shapes(observe.require_fit(model, input_shape))
     usual = fusing_forms() if kinds[0].fuses else {}
     network = deploy(model, input_shape, {**usual, **(forms or {})}) if form == "deployed" else with_affine_norms(model)
     with publishing(folder) as staged:
@@ -93,7 +93,6 @@ def export(
             observe.evaluating(model),
             observe.evaluating(network),
         ):
-            outputs = _shapes(model, input_shape)
             source = Source(network, input_shape, Path(scratch), () if calibration is None else calibration)
             opened = _exact(kinds, source, staged)
             batches = [*_random_images(input_shape), *([] if images is None else [images])]
@@ -176,8 +175,6 @@ def _difference(model: nn.Layer, runtime: Runtime, batches: Sequence[np.ndarray]
     return worst
 
 
-def _shapes(model: nn.Layer, input_shape: Sequence[int]) -> dict[str, list[int]]:
-    """Name of each output and its shape for one image."""
-    with paddle.no_grad():
-        outputs = named_outputs(model(paddle.zeros([1, *input_shape])))
-    return {name: list(output.shape) for name, output in outputs.items()}
+def _shapes(given: Any) -> dict[str, list[int]]:
+    """Name of each output that a network gave, and its shape."""
+    return {name: list(output.shape) for name, output in named_outputs(given).items()}

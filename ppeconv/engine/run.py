@@ -137,7 +137,7 @@ class Run:
 
 def require_no_runs(file: Path) -> None:
     """Raise a UserError for a file that a training wrote into its run folder."""
-    place = file.expanduser().resolve()
+    place = Path(os.path.realpath(file))
     run = Run(place.parent)
-    if run.exists and place in run.own_files():
+    if os.path.isfile(place) and run.exists and place in run.own_files():
         raise UserError(f"{file} is a file of the run {run.path}; write elsewhere")

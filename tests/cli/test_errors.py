@@ -15,8 +15,10 @@ import yaml
 from PIL import Image
 
 from ppeconv.cli.main import main
+from ppeconv.config.files import find
 from ppeconv.engine import checkpoint
 from ppeconv.errors import UserError
+from ppeconv.experiment import Experiment
 from tests.support.runs import call, trained_run
 
 TRAIN = ["train", "-c", "lenet_spconv_digits", "-o", "Global.max_steps=1"]
@@ -254,6 +256,8 @@ def test_a_file_where_a_folder_should_be(run, tmp_path, capsys):
     refused(capsys, "cannot write", "export", "--run", run.path, "-o", f"Global.save_inference_dir={tmp_path}/file/x")
     refused(capsys, "cannot write", "export", "--run", run.path, "--weights", tmp_path / "file" / "w.pdparams")
     refused(capsys, "written as .pdparams or .safetensors", "export", "--run", run.path, "--weights", "w.onnx")
+    with pytest.raises(UserError, match="cannot write"):  # longer than a file system takes
+        Experiment.open(run.path).save_weights(f"{'x' * 300}/w.pdparams")
     for name in ("latest", "best_model"):
         before = (run.path / f"{name}.pdparams").read_bytes()
         for start in (run.path, "zoo:lenet_mnist"):
@@ -442,6 +446,8 @@ def test_a_config_that_is_none(capsys):
     Path("configs").mkdir()
     refused(capsys, "configs is a folder; give a config file in it", "train", "-c", "configs")
     refused(capsys, "there is no config qqq.yaml; ppeconv list configs names those that", "train", "-c", "qqq.yaml")
+    with pytest.raises(UserError, match="there is no config xxx"):  # longer than a file system takes
+        find("x" * 300)
     Path("gbk.yaml").write_bytes("# 配置\n".encode("gbk"))
     refused(capsys, "cannot read the config gbk.yaml: byte 3 is no UTF-8; save it as UTF-8", "train", "-c", "gbk.yaml")
 

@@ -197,7 +197,6 @@ def test_another_number_format_is_a_sentence(kind, tmp_path):
             export(model, tmp_path / "out", [3, 8, 8], form=form)
 
 
-@pytest.mark.skipif(len(OF_PADDLE) == 1, reason="the runtime onednn reads programs of Paddle 3")
 @pytest.mark.parametrize(
     ("shape", "words"),
     [([1, 3, 8, 8], r"input_shape is \[C, H, W\]"), ([4, 8, 8], r"does not take images of \[4, 8, 8\]: .*channel")],
@@ -208,6 +207,7 @@ def test_images_that_do_not_fit_are_a_sentence(shape, words, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.skipif(len(OF_PADDLE) == 1, reason="the runtime onednn reads programs of Paddle 3")
 def test_several_outputs_on_onednn_are_a_sentence(tmp_path):
     with pytest.raises(UserError, match="gives one output, and this network has several"):
         ppeconv.InProcess(Detector(lambda f, b, s: (b, s)), [3, 8, 8])
