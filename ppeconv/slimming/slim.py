@@ -36,7 +36,7 @@ TRIES = 4
 """How many choices are measured as a whole, at most."""
 MARGIN = 0.02
 """Each choice that is over the budget has the next aim lower by this part: what is taken to be fast enough is often
-what was measured faster than it is."""
+what was measured faster than it is. Where that leads to what was measured before, the budget itself is aimed at."""
 LEFT_OVER = 0.1
 """A choice that is faster than predicted by more than this part is made anew too, as it could keep more."""
 
@@ -206,12 +206,13 @@ def _chosen(
         now = now.knowing([*now.wholes, Whole(chosen.names, found_ms)])
         if len(tried) == TRIES or not _to_be_chosen_anew(chosen, found_ms):
             break
-        aim_ms = budget_ms * (1 - MARGIN * sum(ms > budget_ms for _, ms in tried))
-        following = replace(now.choose(max(aim_ms, now.fastest_ms)), budget_ms=budget_ms)
-        if now.taken(following) is not None:
+        careful_ms = budget_ms * (1 - MARGIN * sum(ms > budget_ms for _, ms in tried))
+        aims = [replace(now.choose(max(ms, now.fastest_ms)), budget_ms=budget_ms) for ms in (careful_ms, budget_ms)]
+        untried = [it for it in aims if now.taken(it) is None]
+        if not untried:
             break
         search.say(f"{chosen.predicted_ms:.3g} ms predicted, {found_ms:.3g} ms measured: chosen anew, knowing that")
-        chosen = following
+        chosen = untried[0]
     if found_ms is None and not (measure and tried):
         return measurements.choose(budget_ms), None, measurements
     return *min(reversed(tried), key=_worse), now

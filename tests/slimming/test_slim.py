@@ -544,10 +544,13 @@ def test_a_loss_of_many_numbers_is_refused(made_up_times):
 
 
 def slimmed_to_seven(monkeypatch, measured, geometries=("3x3", "3x3"), gain_ms=3.0):
-    """Layers that gain this much of 10 ms each, for a budget of 7; `measured` tells what a choice takes."""
+    """Layers that gain this much of 10 ms, each or one by one, for a budget of 7; `measured` tells what a choice
+    takes."""
+    geometries = list(geometries)
+    gains = np.broadcast_to(gain_ms, len(geometries)).tolist()
     spots = [
-        Spot(f"{number}", geometry, [], [Judged("GroupConv", "", gain_ms, number, 0.1, 4)])
-        for number, geometry in enumerate(geometries, 1)
+        Spot(f"{number}", geometry, [], [Judged("GroupConv", "", gain, number, 0.1, 4)])
+        for number, (geometry, gain) in enumerate(zip(geometries, gains, strict=True), 1)
     ]
     search = SimpleNamespace(
         positions=[], images=None, loss=None, say=lambda line: None, phase=lambda name: nullcontext()
@@ -616,6 +619,18 @@ def test_the_next_choice_leaves_room_for_what_is_always_a_little_slower_than_pre
     _, found = slimmed_to_seven(monkeypatch, measured, map(str, range(60)), gain_ms=0.1)
     assert [it.predicted_ms + slower <= 7 for it in seen] == [False, True]
     assert found.chosen == seen[-1]
+
+
+def test_where_room_leads_to_what_was_measured_the_budget_itself_is_aimed_at(monkeypatch):
+    gained, seen = {"1": 0.8, "2": 1.8, "3": 3.25, "4": 1.3}, []
+
+    def measured(chosen):
+        seen.append(sorted(chosen.options))
+        return 10 - sum(gained[path] for path in chosen.options)
+
+    _, found = slimmed_to_seven(monkeypatch, measured, "abcd", gain_ms=[1.0, 2.0, 2.5, 1.0])
+    assert seen == [["1", "2"], ["1", "3"], ["3"]]  # 7.4 ms, 5.95 where 6.83 were predicted, 6.75
+    assert (list(found.chosen.options), found.measured_ms) == (["3"], 6.75)
 
 
 def test_measurements_of_a_file_are_looked_at(tmp_path):
