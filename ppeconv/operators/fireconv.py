@@ -44,7 +44,6 @@ class FireConv(ConvOperator):
 
     limits = ("dense", "odd kernel", "fixed padding", "kernel above 1x1")
     forms: ClassVar[tuple[str, ...]] = ("separate", "merged")
-    fusing_form = "separate"
 
     @classmethod
     def refuse(cls, geometry: ConvGeometry, own: Arguments) -> None:

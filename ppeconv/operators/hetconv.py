@@ -51,7 +51,6 @@ class HetConv(ConvOperator):
     limits = ("dense", "odd kernel", "fixed padding", "kernel above 1x1")
     lighter: ClassVar[dict[str, Sequence[Any]]] = {"parts": (2, 4)}
     forms: ClassVar[tuple[str, ...]] = ("separate", "merged")
-    fusing_form = "separate"
 
     @classmethod
     def refuse(cls, geometry: ConvGeometry, own: Arguments) -> None:

@@ -96,7 +96,6 @@ class VersatileFilters(ConvOperator):
 
     limits = ("dense", "fixed padding")
     forms: ClassVar[tuple[str, ...]] = ("separate", "merged")
-    fusing_form = "separate"
 
     def fill(self, bank: FilterBank) -> None:
         """Make the filters of `bank`."""
