@@ -8,8 +8,9 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from ppeconv import backend
+from ppeconv import backend, counting
 from ppeconv.benchmark.turns import Contestant, Turns, median_ms, take_turns, time_ratio
+from ppeconv.experiment.experiment import Experiment
 
 NETWORKS = {
     "ResNet18": (64, "resnet18_conv_cifar10"),
@@ -24,6 +25,8 @@ RECIPE = ["Optimizer={name: Momentum, momentum: 0.9, lr: {name: Constant, learni
 def contestants(network: str, torch_python: str) -> dict[str, Contestant]:
     """The same network four times, and twice more in bf16 on a CPU that has it."""
     batch, config = NETWORKS[network]
+    parts = Experiment(config).parts.filled()
+    parameters = counting.count(parts.model()[0], [1, *parts.config.Infer.image_shape]).params
     task = {"config": config, "overrides": RECIPE, "batch_size": batch}
     ours = {"onednn": {**task, "layers": "onednn"}, "paddle": {**task, "layers": "paddle"}}
     theirs = {"torch_default": "default", "torch_channels_last": "channels_last"}
@@ -39,7 +42,7 @@ def contestants(network: str, torch_python: str) -> dict[str, Contestant]:
     }
     command = [torch_python, str(Path(__file__).with_name("torch_steps.py"))]
     for name, layout in theirs.items():
-        task = {"network": network, "batch": batch, "layout": layout}
+        task = {"network": network, "parameters": parameters, "batch": batch, "layout": layout}
         all_of_them[name] = Contestant(task, command, {backend.MKL_VARIABLE: None, "PYTHONPATH": None})
     return all_of_them
 

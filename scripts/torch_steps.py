@@ -112,7 +112,7 @@ def mobilenet_v2():
 
 def lenet():
     convolutions = [
-        nn.Conv2d(1, 6, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2, 2),
+        nn.Conv2d(1, 6, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2, 2),
         nn.Conv2d(6, 16, 5), nn.ReLU(), nn.MaxPool2d(2, 2), nn.Flatten(),
     ]  # fmt: skip
     return nn.Sequential(
@@ -132,12 +132,15 @@ NETWORKS = {
 class TrainingStep:
     """A network with its optimizer and a fixed batch."""
 
-    def __init__(self, network, batch, layout):
+    def __init__(self, network, parameters, batch, layout):
         build, shape = NETWORKS[network]
         order = torch.channels_last if layout.startswith("channels_last") else torch.contiguous_format
         self.is_bf16 = layout.endswith("bf16")
         torch.manual_seed(0)
         self.network = build().to(memory_format=order)
+        found = sum(it.numel() for it in self.network.parameters())
+        if found != parameters:
+            raise ValueError(f"{network} has {found:,} parameters here and {parameters:,} in the project")
         self.images = torch.randn([batch, *shape]).to(memory_format=order)
         self.labels = torch.randint(0, 10, [batch])
         self.optimizer = torch.optim.SGD(self.network.parameters(), 0.01, momentum=0.9, weight_decay=5e-4)
