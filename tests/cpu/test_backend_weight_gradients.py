@@ -77,17 +77,33 @@ def test_bands_make_up_the_whole(drawn):
 
 
 def test_large_images_and_those_of_narrow_groups_are_summed_up_in_bands():
-    geometry = Geometry((8, 16, 32, 32), (16, 4, 3, 3), (1, 1), (1, 1, 1, 1), (1, 1), 4, False, 2)
+    geometry = Geometry((8, 128, 32, 32), (128, 8, 3, 3), (1, 1), (1, 1, 1, 1), (1, 1), 16, False, 2)
     images, bands = direct._cut(geometry)
     assert images == 1
     assert [it.result_row for it in bands] == [0, 16]
     assert [it.image_row for it in bands] == [0, 15]
-    images, bands = direct._cut(geometry._replace(weight=(16, 16, 3, 3), groups=1))
+    images, bands = direct._cut(geometry._replace(weight=(128, 128, 3, 3), groups=1))
     assert (images, len(bands)) == (1, 1)
-    images, bands = direct._cut(geometry._replace(image=(8, 16, 64, 64), weight=(16, 16, 3, 3), groups=1))
+    images, bands = direct._cut(geometry._replace(image=(8, 128, 64, 64), weight=(128, 128, 3, 3), groups=1))
     assert (images, len(bands)) == (1, 2)
-    images, bands = direct._cut(geometry._replace(image=(8, 16, 8, 8)))
+    images, bands = direct._cut(geometry._replace(image=(8, 128, 8, 8)))
     assert (images, len(bands)) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    ("image", "weight", "groups", "together"),
+    [
+        ((64, 16, 32, 32), (16, 4, 3, 3), 4, 2),
+        ((64, 16, 32, 32), (16, 1, 3, 3), 16, 2),
+        ((64, 1, 32, 32), (1, 1, 3, 3), 1, 2),
+        ((64, 16, 8, 8), (16, 4, 3, 3), 4, 28),
+    ],
+)
+def test_images_of_few_multiplications_are_taken_together_as_long_as_their_positions_are_few(
+    image, weight, groups, together
+):
+    images, bands = direct._cut(Geometry(image, weight, (1, 1), (1, 1, 1, 1), (1, 1), groups, False, 2))
+    assert (images, len(bands)) == (together, 1)
 
 
 @given(st.integers(1, 3000), st.integers(1, 3), st.integers(1, 40), st.integers(1, 40))

@@ -21,8 +21,8 @@ _FEWEST_CHANNELS_STRIDED = 16
 # What oneDNN 3.6 prefers for the gradient of a strided depthwise convolution's image in bfloat16. It takes a hundred
 # times as long as the kernel for depthwise convolutions that comes next.
 _DENSE_KERNEL = "brgconv_strided"
-# Multiplications below which a call takes more time than they do.
-_FEWEST_PRODUCTS = 1 << 15
+# Multiplications below which a call takes more time than they do, as long as their positions are not so many.
+_FEWEST_PRODUCTS, _LONGEST = 1 << 20, 1 << 11
 # Positions summed up in one go, as multiples of the square root of an image's.
 _CHAIN, _NARROW_CHAIN = 32, 16
 # Channels of a group below which oneDNN's sums lose more digits than others of as many positions.
@@ -186,7 +186,8 @@ def _cut(geometry: Geometry) -> tuple[int, list[Band]]:
     _, _, height, width = geometry.result
     positions, products = height * width, height * width * math.prod(geometry.weight)
     is_narrow = geometry.groups > 1 and geometry.weight[1] < _NARROW_GROUP
-    images = max((_NARROW_CHAIN if is_narrow else _CHAIN) / math.sqrt(positions), _FEWEST_PRODUCTS / products)
+    worth_a_call = min(_FEWEST_PRODUCTS / products, _LONGEST / positions)
+    images = max((_NARROW_CHAIN if is_narrow else _CHAIN) / math.sqrt(positions), worth_a_call)
     bands = min(height, round(1 / images))
     if bands > 1 and max(geometry.padding[:2]) < geometry.weight[2]:
         return 1, geometry.bands(bands)

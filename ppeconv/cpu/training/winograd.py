@@ -32,10 +32,10 @@ _TURNED_KERNEL = np.ascontiguousarray(_KERNEL[:, ::-1])
 _TOGETHER = 256
 # Channels summed up in one go: more lose more digits.
 _CHAIN = 128
-# Below these the transforms cost more than they save: of 64 channels with AVX-512 in the result and the gradient of the
-# image, on CPUs with AMX in that of the weight too. docs/cpu_training.md has the measurements.
+# Below these the transforms cost more than they save: in the result and the gradient of the image, and in that of the
+# weight, where CPUs with AMX differ. docs/cpu_training.md has the measurements.
+_FEWEST_TO_FILTER = 128
 _FEWEST_CHANNELS = 128 if "amx_tile" in cpu_flags() else 64
-_FEWEST_TO_FILTER = 128 if "avx512f" in cpu_flags() else 64
 _FEWEST_TILES = 32
 
 
