@@ -6,6 +6,8 @@ parts of the positions, as products of matrices, and the parts are added up in f
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from ppeconv.cpu.library import onednn
@@ -15,6 +17,8 @@ from ppeconv.cpu.library.threads import workspace
 
 # Positions summed up in one go: as many as keep writing the parts' sums to a sixteenth of reading what is summed up.
 _SHORTEST, _LONGEST, _SHARE = 64, 2048, 16
+# Numbers in a row up to which products with a column of ones get faster.
+_WIDEST = 2048
 
 
 class ProductSums:
@@ -65,11 +69,20 @@ class _OnesBeside(ProductSums):
 
 
 class ColumnSums:
-    """(rows, result): the sums over all positions of [positions, channels]."""
+    """(rows, result): the sums over all positions of [positions, channels].
+
+    Neighbouring positions stand beside each other in one row, as products of narrow matrices are slow.
+    """
 
     def __init__(self, positions: int, channels: int):
-        self._sums = _OnesBeside(positions, 1, channels, 1)
+        room = max(1, _WIDEST // channels)
+        self._beside = math.gcd(positions, 1 << room.bit_length() - 1), channels
+        wide = math.prod(self._beside)
+        self._sums = _OnesBeside(positions * channels // wide, 1, wide, 1)
         self._ones = np.ones(self._sums.chain, np.float32)
 
     def __call__(self, rows: int, result: int) -> None:
-        self._sums(rows, self._ones.ctypes.data, result)
+        sums = np.empty(self._beside, np.float32)
+        self._sums(rows, self._ones.ctypes.data, sums.ctypes.data)
+        with np.errstate(all="ignore"):
+            array_at(result, self._beside[1:])[:] = np.add.reduce(sums, 0, np.float64)
