@@ -8,9 +8,9 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from ppeconv import backend, counting
+from ppeconv import backend
 from ppeconv.benchmark.turns import Contestant, Turns, median_ms, take_turns, time_ratio
-from ppeconv.experiment.experiment import Experiment
+from ppeconv.experiment.speed import trainee
 
 NETWORKS = {
     "ResNet18": (64, "resnet18_conv_cifar10"),
@@ -25,24 +25,15 @@ RECIPE = ["Optimizer={name: Momentum, momentum: 0.9, lr: {name: Constant, learni
 def contestants(network: str, torch_python: str) -> dict[str, Contestant]:
     """The same network four times, and twice more in bf16 on a CPU that has it."""
     batch, config = NETWORKS[network]
-    parts = Experiment(config).parts.filled()
-    parameters = counting.count(parts.model()[0], [1, *parts.config.Infer.image_shape]).params
-    task = {"config": config, "overrides": RECIPE, "batch_size": batch}
-    ours = {"onednn": {**task, "layers": "onednn"}, "paddle": {**task, "layers": "paddle"}}
+    float32 = trainee(config, RECIPE, batch)
+    all_of_them = {name: float32.contestant(name) for name in ("onednn", "paddle")}
     theirs = {"torch_default": "default", "torch_channels_last": "channels_last"}
     if backend.lack_of_bf16() is None:
-        ours["onednn_bf16"] = {**ours["onednn"], "overrides": [*RECIPE, "AMP.use_amp=true"]}
+        all_of_them["onednn_bf16"] = trainee(config, [*RECIPE, "AMP.use_amp=true"], batch).contestant("onednn")
         theirs["torch_bf16"] = "channels_last_bf16"
-    all_of_them = {
-        name: Contestant(
-            {"make": "ppeconv.experiment.speed:make_step", "arguments": arguments},
-            environment={backend.MKL_VARIABLE: None},
-        )
-        for name, arguments in ours.items()
-    }
     command = [torch_python, str(Path(__file__).with_name("torch_steps.py"))]
     for name, layout in theirs.items():
-        task = {"network": network, "parameters": parameters, "batch": batch, "layout": layout}
+        task = {"network": network, "parameters": float32.counts.params, "batch": batch, "layout": layout}
         all_of_them[name] = Contestant(task, command, {backend.MKL_VARIABLE: None, "PYTHONPATH": None})
     return all_of_them
 

@@ -65,11 +65,12 @@ def speed_of_training(
     times: int = 2,
 ) -> list[TrainingSpeed]:
     """Training steps of configs' networks, see `training_speed`; each config's own batch size when None."""
-    trainees = [_trainee(config, overrides, batch_size) for config in configs]
+    trainees = [trainee(config, overrides, batch_size) for config in configs]
     return training_speed(trainees, stock=stock, rounds=rounds, times=times)
 
 
-def _trainee(config: str, overrides: Sequence[str], batch_size: int | None) -> Trainee:
+def trainee(config: str, overrides: Sequence[str], batch_size: int | None) -> Trainee:
+    """The network of a config as what a training step is measured of; its own batch size when None."""
     parts = Experiment(config, overrides).parts.filled()
     counts = counting.count(parts.model()[0], [1, *parts.config.Infer.image_shape])
     size = batch_size or parts.config.DataLoader.Train.sampler.batch_size

@@ -76,13 +76,13 @@ class ColumnSums:
 
     def __init__(self, positions: int, channels: int):
         room = max(1, _WIDEST // channels)
-        self._beside = math.gcd(positions, 1 << room.bit_length() - 1), channels
-        wide = math.prod(self._beside)
-        self._sums = _OnesBeside(positions * channels // wide, 1, wide, 1)
+        together = math.gcd(positions, 1 << room.bit_length() - 1)
+        self._shape = together, channels
+        self._sums = _OnesBeside(positions // together, 1, together * channels, 1)
         self._ones = np.ones(self._sums.chain, np.float32)
 
     def __call__(self, rows: int, result: int) -> None:
-        sums = np.empty(self._beside, np.float32)
+        sums = np.empty(self._shape, np.float32)
         self._sums(rows, self._ones.ctypes.data, sums.ctypes.data)
         with np.errstate(all="ignore"):
-            array_at(result, self._beside[1:])[:] = np.add.reduce(sums, 0, np.float64)
+            array_at(result, self._shape[1:])[:] = np.add.reduce(sums, 0, np.float64)
