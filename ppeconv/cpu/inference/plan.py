@@ -6,7 +6,7 @@ import ctypes
 import math
 import threading
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import paddle
 
@@ -16,6 +16,7 @@ from ppeconv.cpu.inference.graph import Graph, Step, Value
 from ppeconv.cpu.library import onednn
 from ppeconv.cpu.library.execution import Execution, reorder
 from ppeconv.cpu.library.scratch import aligned
+from ppeconv.cpu.library.series import Series
 
 # Bytes left free behind each result, so that few lie whole pages apart: a processor takes a store for one that a load
 # has to wait for where the addresses differ in their higher bits alone.
@@ -67,22 +68,15 @@ class Plan:
         self._leave = reorder(result, onednn.dense(graph.result.sized(batch)) if is_last else result)
         self._image, self._result = self._address(graph.image), self._address(graph.result)
         built = [execution for step in steps for execution in self._built(step)]
-        self._executions = [self._enter, *built, self._leave]
-        self._scratch = self._shared_scratch()
+        executions = [self._enter, *built, self._leave]
+        self._scratch = _shared_scratch(executions)
+        self._series = Series(executions)
 
     def run(self, images: int, results: int) -> None:
         """Read images at one address and write results at the other."""
         self._enter.place((images, self._image))
         self._leave.place((self._result, results))
-        for execution in self._executions:
-            execution.run()
-
-    def _shared_scratch(self) -> paddle.Tensor:
-        """One buffer for all, as they run one after the other."""
-        buffer = paddle.empty([max(execution.scratch_size for execution in self._executions)], "uint8")
-        for execution in self._executions:
-            execution.work_at(buffer.data_ptr())
-        return buffer
+        self._series.run()
 
     def _address(self, value: Value) -> int:
         return self._start + self._places[value.root]
@@ -105,6 +99,14 @@ class Plan:
         if value.constant is None:
             return self._address(value)
         return self._constants.address(value, primitives.stored(step, kind, value), recipe, kind)
+
+
+def _shared_scratch(executions: Iterable[Execution]) -> paddle.Tensor:
+    """One buffer for all, as they run one after the other."""
+    buffer = paddle.empty([max(execution.scratch_size for execution in executions)], "uint8")
+    for execution in executions:
+        execution.work_at(buffer.data_ptr())
+    return buffer
 
 
 def _placed(graph: Graph, steps: Sequence[Step], batch: int) -> tuple[dict[Value, int], int]:

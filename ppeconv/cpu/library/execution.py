@@ -62,8 +62,9 @@ class Execution:
         self._arguments = (_Argument * len(arguments))(*arguments)
         self._point = _brief_calls().dnnl_memory_set_data_handle
         self._point.argtypes = [ctypes.c_void_p, ctypes.c_void_p]
-        everything = self._primitive.pointer, _stream().pointer, len(self._arguments), self._arguments
-        self._run = functools.partial(library().dnnl_primitive_execute, *everything)
+        self.call = self._primitive.pointer, _stream().pointer, len(self._arguments), self._arguments
+        """What `dnnl_primitive_execute` is called with."""
+        self._run = functools.partial(library().dnnl_primitive_execute, *self.call)
 
     def __call__(self, addresses: Sequence[int]) -> None:
         self.place(addresses)
