@@ -9,16 +9,18 @@ from ppeconv.cpu.inference import primitives
 from ppeconv.cpu.inference.copies import is_copy
 from ppeconv.cpu.inference.graph import Graph, Post, Step, Value
 from ppeconv.cpu.inference.lower import COMMUTATIVE
+from ppeconv.cpu.inference.uncut import uncut
 from ppeconv.cpu.library import onednn
 
 
 def fused(graph: Graph, batch: int) -> list[Step]:
     """The steps for a number of images, as many as possible of them done by others."""
-    uses = Counter(value.root for step in graph.steps for value in step.operands)
+    steps = uncut(graph, batch)
+    uses = Counter(value.root for step in steps for value in step.operands)
     uses[graph.result.root] += 1
     kept: list[Step] = []
     made: dict[Value, int] = {}
-    for given in graph.steps:
+    for given in steps:
         step = Step(given.kind, list(given.inputs), given.output, given.settings, list(given.posts))
         for value, post in _posts(step):
             place = made.get(value)

@@ -23,6 +23,8 @@ class Value:
     constant: np.ndarray | None = None
     same_as: Value | None = None
     """Another value that lies in the same memory, with another shape."""
+    offset: int = 0
+    """How many numbers behind the beginning of that memory it begins."""
     own_type: int = onednn.FLOAT32
 
     @property

@@ -79,7 +79,7 @@ class Plan:
         self._series.run()
 
     def _address(self, value: Value) -> int:
-        return self._start + self._places[value.root]
+        return self._start + self._places[value.root] + value.item_size * value.offset
 
     def _built(self, step: Step) -> list[Execution]:
         if copies.is_copy(step):
@@ -131,4 +131,6 @@ def _placed(graph: Graph, steps: Sequence[Step], batch: int) -> tuple[dict[Value
     for number, step in enumerate(steps):
         place(step.output.root)
         taken = [entry for entry in taken if last.get(entry[2], number) > number]
-    return places, end + aligned(1)
+    # Of an image of which a part is read from an offset on, as many numbers may be read behind it.
+    beyond = max((value.item_size * value.offset for step in steps for value in step.operands), default=0)
+    return places, end + aligned(1) + beyond
