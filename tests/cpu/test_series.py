@@ -1,6 +1,5 @@
 """Primitives run in series by one call."""
 
-import ctypes
 import gc
 import itertools
 
@@ -47,21 +46,44 @@ def test_runs_again_on_what_lies_there_then(each_loop):
         np.testing.assert_array_equal(arrays[1].reshape(5, 3).T.ravel(), arrays[0])
 
 
+def test_one_execution_goes_from_place_to_place(each_loop):
+    source, target = _arrays(4), _arrays(4)
+    source[:] = np.arange(60).reshape(4, 15)
+    execution = _turned(source, target)
+    steps = []
+    for number in (0, 2, 3):
+        steps += [
+            series.Move(execution, onednn.SRC, 0, 60 * number),
+            series.Move(execution, onednn.DST, 1, 60 * (3 - number)),
+            execution,
+        ]
+    run = series.Series(steps)
+    for _ in range(2):
+        source += 100
+        run.run(source.ctypes.data, target.ctypes.data)
+        for number in (0, 2, 3):
+            found = target[3 - number].reshape(5, 3).T.ravel()
+            np.testing.assert_array_equal(found, source[number])
+    assert target[2, 1:].max() == 0
+
+
 def test_what_comes_after_a_failure_does_not_run(each_loop):
     arrays = _arrays(3)
-    broken, behind = _turned(*arrays[:2]), _turned(arrays[0], arrays[2])
-    broken.call = (*broken.call[:1], ctypes.c_void_p(), *broken.call[2:])
+    run = series.Series([_turned(*arrays[:2]), _turned(arrays[0], arrays[2])])
+    run._calls[0, 2] = 0  # no stream
     with pytest.raises(onednn.OneDNNError, match="status"):
-        series.Series([broken, behind]).run()
+        run.run()
     assert not arrays[2].any()
 
 
 def test_the_executions_live_as_long_as_the_series(each_loop):
     arrays = _arrays(2)
-    run = series.Series([_turned(*arrays)])
+    moved_alone = series.Move(_turned(*_arrays(2)), onednn.SRC, 0)
+    run = series.Series([moved_alone, _turned(*arrays)])
+    del moved_alone
     gc.collect()
     others = [_turned(*_arrays(2)) for _ in range(100)]
-    run.run()
+    run.run(arrays.ctypes.data)
     assert arrays[1].any()
     assert len(others) == 100
 

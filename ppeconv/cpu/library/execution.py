@@ -62,9 +62,18 @@ class Execution:
         self._arguments = (_Argument * len(arguments))(*arguments)
         self._point = _brief_calls().dnnl_memory_set_data_handle
         self._point.argtypes = [ctypes.c_void_p, ctypes.c_void_p]
-        self.call = self._primitive.pointer, _stream().pointer, len(self._arguments), self._arguments
-        """What `dnnl_primitive_execute` is called with."""
-        self._run = functools.partial(library().dnnl_primitive_execute, *self.call)
+        everything = self._primitive.pointer, _stream().pointer, len(self._arguments), self._arguments
+        self._run = functools.partial(library().dnnl_primitive_execute, *everything)
+
+    @property
+    def call(self) -> tuple[int | None, ...]:
+        """The words that `dnnl_primitive_execute` is called with."""
+        primitive, stream = self._primitive.pointer.value, _stream().pointer.value
+        return primitive, stream, len(self._arguments), ctypes.addressof(self._arguments)
+
+    def memory(self, argument: int) -> ctypes.c_void_p:
+        """The memory of a kind of argument."""
+        return self._memories[argument].pointer
 
     def __call__(self, addresses: Sequence[int]) -> None:
         self.place(addresses)
@@ -76,10 +85,6 @@ class Execution:
         """Where the arguments lie from now on."""
         for memory, address in zip(self._pointers, addresses, strict=True):
             self._point(memory, address)
-
-    def move(self, position: int, address: int) -> None:
-        """Where one of the arguments lies from now on."""
-        self._point(self._pointers[position], address)
 
     def work_at(self, address: int) -> None:
         """Where `scratch_size` bytes lie that nothing else uses while it runs."""

@@ -10,6 +10,9 @@ import ctypes
 import functools
 import mmap
 from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from ppeconv.cpu.library.execution import Execution
 from ppeconv.cpu.library.onednn import OneDNNError, library
@@ -39,14 +42,10 @@ _LOOP = bytes.fromhex(
 """int loop(struct call *first, long count): the calls in turn, to the first whose status is not 0, which it returns."""
 
 
-class _Call(ctypes.Structure):
-    _fields_ = [
-        ("function", ctypes.c_void_p),
-        ("primitive", ctypes.c_void_p),
-        ("stream", ctypes.c_void_p),
-        ("count", ctypes.c_long),
-        ("arguments", ctypes.c_void_p),
-    ]
+_Words = np.ndarray[Any, np.dtype[np.uintp]]
+"""[calls, 5]: of each call the function and four arguments."""
+_MOVED_TO = 2
+"""Which of the words of a call that moves a memory is where to."""
 
 
 class _Loop:
@@ -61,42 +60,60 @@ class _Loop:
             raise OSError("this process may not execute memory of its own")
         self._function = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_long)(address)
 
-    def __call__(self, calls: ctypes.Array[_Call], count: int) -> int:
-        return self._function(calls, count)
+    def __call__(self, calls: _Words) -> int:
+        return self._function(calls.ctypes.data, len(calls))
 
 
-def _one_by_one(calls: ctypes.Array[_Call], count: int) -> int:
-    for call in calls[:count]:
-        arguments = (ctypes.c_void_p(it) for it in (call.primitive, call.stream))
-        status = library().dnnl_primitive_execute(*arguments, call.count, ctypes.c_void_p(call.arguments))
-        if status:
+def _one_by_one(calls: _Words) -> int:
+    for function, *arguments in calls.tolist():
+        if status := _AnyCall(function)(*arguments):
             return status
     return 0
 
 
+_AnyCall = ctypes.CFUNCTYPE(ctypes.c_int, *[ctypes.c_size_t] * 4)
+
+
 @functools.cache
-def _loop() -> Callable[[ctypes.Array[_Call], int], int]:
+def _loop() -> Callable[[_Words], int]:
     try:
         return _Loop()
     except OSError:
         return _one_by_one
 
 
+class Move(NamedTuple):
+    """From now on an argument lies so many bytes behind one of the addresses that a series is run with."""
+
+    execution: Execution
+    argument: int
+    address: int
+    """The number of it."""
+    offset: int = 0
+
+
 class Series:
-    """Executions, run one after the other on their arguments where they lie.
+    """Executions, run one after the other on their arguments where they lie, and moves of those between them."""
 
-    Raises:
-        OneDNNError: one of them failed; those behind it did not run.
-    """
+    def __init__(self, steps: Sequence[Execution | Move]):
+        execute, move = (
+            ctypes.cast(it, ctypes.c_void_p).value
+            for it in (library().dnnl_primitive_execute, library().dnnl_memory_set_data_handle)
+        )
+        self._steps = steps
+        self._calls: _Words = np.zeros([len(steps), 5], np.uintp)
+        moves: dict[int, list[tuple[int, int]]] = {}
+        for number, step in enumerate(steps):
+            if isinstance(step, Move):
+                self._calls[number, :2] = move, step.execution.memory(step.argument).value
+                moves.setdefault(step.address, []).append((number, step.offset))
+            else:
+                self._calls[number] = execute, *step.call
+        self._moves = [(address, *np.array(of_it, np.uintp).T) for address, of_it in moves.items()]
 
-    def __init__(self, executions: Sequence[Execution]):
-        function = ctypes.cast(library().dnnl_primitive_execute, ctypes.c_void_p)
-        self._executions = executions
-        calls = (_Call(function, *it.call[:3], ctypes.addressof(it.call[3])) for it in executions)
-        self._calls = (_Call * len(executions))(*calls)
-        self._run = functools.partial(_loop(), self._calls, len(executions))
-
-    def run(self) -> None:
-        """Run them."""
-        if status := self._run():
+    def run(self, *addresses: int) -> None:
+        """Run them; raises OneDNNError where one fails, behind which none runs."""
+        for address, numbers, offsets in self._moves:
+            self._calls[numbers, _MOVED_TO] = offsets + np.uintp(addresses[address])
+        if status := _loop()(self._calls):
             raise OneDNNError(f"oneDNN could not run a primitive (status {status})")

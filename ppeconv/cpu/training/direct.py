@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import itertools
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
 from ppeconv.cpu.library import onednn, openmp
 from ppeconv.cpu.library.execution import Execution, Primitive, reorder
 from ppeconv.cpu.library.scratch import aligned, array_at, exclusive
+from ppeconv.cpu.library.series import Move, Series
 from ppeconv.cpu.library.threads import Pieces, in_shares, scratch_size, workspace
 from ppeconv.cpu.library.window import Band, Geometry
 from ppeconv.cpu.training.sums import ColumnSums
@@ -27,6 +30,7 @@ _FEWEST_PRODUCTS, _LONGEST = 1 << 20, 1 << 11
 _CHAIN, _NARROW_CHAIN = 32, 16
 # Channels of a group below which oneDNN's sums lose more digits than others of as many positions.
 _NARROW_GROUP = 16
+_WEIGHT_GRADIENT = onednn.SRC, onednn.DIFF_DST, onednn.DIFF_WEIGHTS
 
 
 class Steps:
@@ -125,9 +129,6 @@ class _WeightGradient:
     def __init__(self, geometry: Geometry):
         images, bands = _cut(geometry)
         self._pieces = pieces = Pieces(geometry.image[0], geometry.threads, images)
-        self._image, self._result = (4 * math.prod(it[1:]) for it in (geometry.image, geometry.result))
-        rows = [4 * math.prod(it[1::2]) for it in (geometry.image, geometry.result)]
-        self._offsets = [(band.image_row * rows[0], band.result_row * rows[1]) for band in bands]
 
         def steps(images: int, band: Band) -> Steps:
             return Steps(band.geometry._replace(image=(images, *band.geometry.image[1:]), biased=False))
@@ -135,50 +136,70 @@ class _WeightGradient:
         with openmp.using_threads(1):
             largest = steps(max(pieces.sizes), bands[0])
             own = largest.weight_recipe(largest.any_weight)
-        kinds = onednn.SRC, onednn.DIFF_DST, onednn.DIFF_WEIGHTS
 
         def run(band: Band, images: int) -> Execution:
             recipe = steps(images, band).weight_recipe(own.layout(onednn.DIFF_WEIGHTS))
-            return Execution(recipe, {kind: recipe.layout(kind) for kind in kinds})
+            return Execution(recipe, {kind: recipe.layout(kind) for kind in _WEIGHT_GRADIENT})
 
-        self._runs = [pieces.tools(functools.partial(run, band)) for band in bands]
-        n, outputs, height, width = geometry.result
-        self._bias = ColumnSums(n * height * width, outputs) if geometry.biased else None
+        runs = [pieces.tools(functools.partial(run, band)) for band in bands]
         self._numbers = own.size(onednn.DIFF_WEIGHTS) // 4
         self._sums = aligned(4 * self._numbers)
-        self._scratch = max(map(scratch_size, self._runs))
+        self._room = 2 * self._sums + max(map(scratch_size, runs))
+        self._shares = [
+            self._share(geometry, bands, [of_band[share] for of_band in runs], pieces.of_share[share])
+            for share in range(pieces.shares)
+        ]
+        n, outputs, height, width = geometry.result
+        self._bias = ColumnSums(n * height * width, outputs) if geometry.biased else None
         self._unblock = reorder(own.layout(onednn.DIFF_WEIGHTS), largest.weight)
+
+    def _share(
+        self, geometry: Geometry, bands: Sequence[Band], runs: Sequence[dict[int, Execution]], pieces: Sequence[slice]
+    ) -> Series:
+        """(image, gradient, sums): add the weight's gradients of some images to the sums, with room behind these."""
+        image, gradient, sums = range(3)
+        with openmp.using_threads(1):
+            row = onednn.dense([self._numbers])
+            recipe = onednn.Recipe.of("binary", onednn.BINARY_ADD, row, row, row)
+            add = Execution(recipe, {kind: recipe.layout(kind) for kind in (onednn.SRC, onednn.SRC_1, onednn.DST)})
+        calls: list[Execution | Move] = [Move(add, kind, sums) for kind in (onednn.SRC, onednn.DST)]
+        calls.append(Move(add, onednn.SRC_1, sums, self._sums))
+        for run in (it for of_band in runs for it in of_band.values()):
+            calls.append(Move(run, onednn.DIFF_WEIGHTS, sums, self._sums))
+            if run.scratch_size:
+                calls.append(Move(run, onednn.SCRATCHPAD, sums, 2 * self._sums))
+        whole = [4 * math.prod(it[1:]) for it in (geometry.image, geometry.result)]
+        row_of = [4 * math.prod(it[1::2]) for it in (geometry.image, geometry.result)]
+        for piece, (band, of_band) in itertools.product(pieces, zip(bands, runs, strict=True)):
+            run = of_band[piece.stop - piece.start]
+            to_image = piece.start * whole[0] + band.image_row * row_of[0]
+            to_gradient = piece.start * whole[1] + band.result_row * row_of[1]
+            calls += [
+                Move(run, onednn.SRC, image, to_image),
+                Move(run, onednn.DIFF_DST, gradient, to_gradient),
+                run,
+                add,
+            ]
+        return Series(calls)
 
     def __call__(self, image: int, gradient: int, weight_gradient: int, bias_gradient: int | None = None) -> None:
         shares = self._pieces.shares
         with exclusive:
-            room = 2 * self._sums + self._scratch
-            start = workspace.address(shares * room)
-            in_shares(lambda share: self._share(image, gradient, start + share * room, share), shares)
-            total, *others = (array_at(start + share * room, (self._numbers,)) for share in range(shares))
+            start = workspace.address(shares * self._room)
+            sums = [start + share * self._room for share in range(shares)]
+            total, *others = totals = [array_at(it, (self._numbers,)) for it in sums]
+
+            def work(share: int) -> None:
+                totals[share].fill(0)
+                self._shares[share].run(image, gradient, sums[share])
+
+            in_shares(work, shares)
             with np.errstate(all="ignore"):
-                for sums in others:
-                    total += sums
+                for it in others:
+                    total += it
             self._unblock((start, weight_gradient))
         if self._bias is not None and bias_gradient is not None:
             self._bias(gradient, bias_gradient)
-
-    def _share(self, image: int, gradient: int, start: int, share: int) -> None:
-        further = start + self._sums
-        sums, of_piece = (array_at(it, (self._numbers,)) for it in (start, further))
-        sums.fill(0)
-        for of_band in self._runs:
-            for run in of_band[share].values():
-                run.place([image, gradient, further])
-                run.work_at(further + self._sums)
-        for piece in self._pieces.of_share[share]:
-            at_image, at_gradient = image + piece.start * self._image, gradient + piece.start * self._result
-            for of_band, (to_image, to_gradient) in zip(self._runs, self._offsets, strict=True):
-                run = of_band[share][piece.stop - piece.start]
-                run.move(0, at_image + to_image)
-                run.move(1, at_gradient + to_gradient)
-                run.run()
-                np.add(sums, of_piece, out=sums)
 
 
 def _cut(geometry: Geometry) -> tuple[int, list[Band]]:
