@@ -6,7 +6,7 @@ import ctypes
 import functools
 from collections.abc import Callable, Sequence
 
-from ppeconv.cpu.library import wheel
+from ppeconv.cpu.library import kernels, wheel
 
 BFLOAT16, FLOAT32 = 2, 3
 BYTES = {BFLOAT16: 2, FLOAT32: 4}
@@ -209,6 +209,28 @@ class Recipe(Handle):
         return query(self.layout(argument))
 
 
+def preferring(build: Callable[[], Recipe], names: kernels.Names) -> Recipe:
+    """The recipe by the first implementation whose name begins so; by the first of all where there is none."""
+    if not names:
+        return build()
+    found = build().passing_over(lambda name: not name.startswith(names))
+    return found if found.implementation.startswith(names) else build()
+
+
+def convolution_shape(image: Layout, weight: Layout, window: Sequence[ctypes.Array]) -> kernels.Shape:
+    """What the choice of a convolution's kernel depends on."""
+    *groups, outputs, inputs, height, width = weight.shape
+    return kernels.Shape(
+        images=image.shape[0],
+        groups=groups[0] if groups else 1,
+        outputs=outputs,
+        inputs=inputs,
+        is_pointwise=height == width == 1,
+        stride=window[0][0],
+        is_float32=image.data_type == FLOAT32,
+    )
+
+
 def convolution_recipe(
     purpose: int,
     image: Layout,
@@ -229,9 +251,12 @@ def convolution_recipe(
     skips_columns = strides[1] > 1
     if image.shape[1] == 1 and width == 1 and skips_columns:
         raise Unsupported("oneDNN misreads images of one channel in this convolution")
-    recipe = Recipe.of(
-        "convolution_forward", purpose, CONVOLUTION_DIRECT, image, weight, bias, result, *window, attributes=attributes
-    )
+
+    def build() -> Recipe:
+        arguments = purpose, CONVOLUTION_DIRECT, image, weight, bias, result, *window
+        return Recipe.of("convolution_forward", *arguments, attributes=attributes)
+
+    recipe = preferring(build, kernels.forward(convolution_shape(image, weight, window)))
     if image.data_type != BFLOAT16:
         return recipe
     if any(_looks_past(image.shape[2 + axis], kernel[axis], result.shape[2 + axis], axis, window) for axis in (0, 1)):

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ppeconv.cpu.library import onednn, openmp
+from ppeconv.cpu.library import kernels, onednn, openmp
 from ppeconv.cpu.library.execution import Execution, Primitive, reorder
 from ppeconv.cpu.library.scratch import aligned, array_at, exclusive
 from ppeconv.cpu.library.series import Move, Series
@@ -66,6 +66,7 @@ class Steps:
         )
         if self._recipe.implementation.startswith("ref"):
             raise onednn.Unsupported("oneDNN has no fast convolution for this shape")
+        self._shape = onednn.convolution_shape(self._image, self.any_weight, self._window)
 
     @property
     def uses_amx(self) -> bool:
@@ -83,10 +84,11 @@ class Steps:
     @functools.cached_property
     def image_gradient(self) -> Primitive:
         """(gradient of the result, weight, gradient of the image)"""
-        recipe = onednn.Recipe.of(
-            "convolution_backward_data", onednn.CONVOLUTION_DIRECT,
+        build = functools.partial(
+            onednn.Recipe.of, "convolution_backward_data", onednn.CONVOLUTION_DIRECT,
             self._image, self.any_weight, self._result, *self._window, self._recipe,
         )  # fmt: skip
+        recipe = onednn.preferring(build, kernels.image_gradient(self._shape))
         if self._geometry.weight[1] == 1 < self._geometry.groups:
             recipe = recipe.passing_over(lambda name: name.startswith(_DENSE_KERNEL))
         inputs = {onednn.DIFF_DST: self._result, onednn.WEIGHTS: self.weight}
@@ -112,10 +114,11 @@ class Steps:
         self, weight: onednn.Layout | ctypes.c_void_p, bias: onednn.Layout | None = None
     ) -> onednn.Recipe:
         """How the gradients of the weight, in this layout, and of the bias are computed."""
-        return onednn.Recipe.of(
-            "convolution_backward_weights", onednn.CONVOLUTION_DIRECT,
+        build = functools.partial(
+            onednn.Recipe.of, "convolution_backward_weights", onednn.CONVOLUTION_DIRECT,
             self._image, weight, bias, self._result, *self._window, self._recipe,
         )  # fmt: skip
+        return onednn.preferring(build, kernels.weight_gradient(self._shape))
 
 
 class _WeightGradient:

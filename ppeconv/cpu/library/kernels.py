@@ -1,0 +1,97 @@
+"""Kernels of oneDNN 3.6 that take less time than the one that comes first in its list.
+
+The list is ordered by how new a kernel is. What is faster was measured on AMD's CPUs of AVX2 and AVX-512 alone, see
+docs/cpu_training.md, and is taken there alone, for float32.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import NamedTuple
+
+from ppeconv.cpu.library.cpuinfo import cpu_facts
+
+Names = tuple[str, ...]
+"""How the names of kernels begin that are to be preferred; none where the first of the list is to be taken."""
+
+_HALF_A_VECTOR, _VECTOR = 8, 16
+"""Numbers: up to half of what an AVX-512 kernel computes at a time is for nothing where fewer channels are written."""
+_NARROW = 32
+"""Input channels up to which the older kernels for AVX-512 are faster with strides and with a single image."""
+
+
+class Shape(NamedTuple):
+    """What the choice of a kernel depends on."""
+
+    images: int
+    groups: int
+    outputs: int
+    """Channels of a group; those of the image are `inputs`."""
+    inputs: int
+    is_pointwise: bool
+    """1x1."""
+    stride: int
+    """Down the image."""
+    is_float32: bool
+
+    @property
+    def is_depthwise(self) -> bool:
+        return self.outputs == self.inputs == 1 < self.groups
+
+
+def forward(shape: Shape) -> Names:
+    """Of a convolution."""
+    return _where_measured(shape, _forward)
+
+
+def image_gradient(shape: Shape) -> Names:
+    """Of the gradient of its image."""
+    return _where_measured(shape, _image_gradient)
+
+
+def weight_gradient(shape: Shape) -> Names:
+    """Of the gradient of its weight."""
+    return _where_measured(shape, _weight_gradient)
+
+
+@functools.cache
+def _were_measured() -> bool:
+    return cpu_facts().get("vendor_id") == ["AuthenticAMD"]
+
+
+def _where_measured(shape: Shape, choice: Callable[[Shape], Names]) -> Names:
+    return choice(shape) if shape.is_float32 and _were_measured() else ()
+
+
+def _forward(shape: Shape) -> Names:
+    if shape.is_depthwise:
+        return ("jit_dw",)
+    if _half_empty(shape.outputs) and shape.outputs < 2 * _VECTOR:
+        return "brg_conv_fwd:avx2", "brgconv_1x1:avx2"
+    if shape.groups > 1:
+        return ()
+    if shape.is_pointwise:
+        return ("jit:avx512", "jit_1x1:avx2") if shape.stride > 1 else ()
+    is_small = shape.inputs <= _NARROW and (shape.stride > 1 or shape.images == 1)
+    return ("jit:avx512",) if is_small or shape.inputs < _HALF_A_VECTOR else ()
+
+
+def _image_gradient(shape: Shape) -> Names:
+    if shape.is_depthwise:
+        return ()
+    if _half_empty(shape.inputs) and shape.inputs < _VECTOR:
+        return "jit:avx2", "jit_1x1:avx2"
+    if shape.stride > 1:
+        return ("jit_1x1",) if shape.is_pointwise and shape.groups == 1 else ("jit:",)
+    return ()
+
+
+def _weight_gradient(shape: Shape) -> Names:
+    if shape.outputs == _HALF_A_VECTOR:
+        return ("jit:avx2",)
+    return ("jit:avx512",) if shape.is_pointwise and shape.stride > 1 and shape.groups == 1 else ()
+
+
+def _half_empty(channels: int) -> bool:
+    return 0 < channels % _VECTOR <= _HALF_A_VECTOR
