@@ -1,7 +1,7 @@
 """Kernels of oneDNN 3.6 that take less time than the one that comes first in its list.
 
-The list is ordered by how new a kernel is. What is faster was measured on AMD's CPUs of AVX2 and AVX-512 alone, see
-docs/cpu_training.md, and is taken there alone, for float32.
+The list is ordered by how new a kernel is. What is faster was measured on AMD's CPUs alone, see docs/cpu_training.md,
+and is preferred there alone.
 """
 
 from __future__ import annotations
@@ -18,7 +18,10 @@ Names = tuple[str, ...]
 _HALF_A_VECTOR, _VECTOR = 8, 16
 """Numbers: up to half of what an AVX-512 kernel computes at a time is for nothing where fewer channels are written."""
 _NARROW = 32
-"""Input channels up to which the older kernels for AVX-512 are faster with strides and with a single image."""
+"""Input channels up to which older kernels for AVX-512 are faster: with strides and with a single image in float32,
+always in bfloat16."""
+_FEW_COLUMNS, _MANY_IMAGES = 4, 16
+"""Of the result, and of a batch: there older kernels for bfloat16 are faster with any number of channels."""
 
 
 class Shape(NamedTuple):
@@ -33,6 +36,8 @@ class Shape(NamedTuple):
     """1x1."""
     stride: int
     """Down the image."""
+    columns: int
+    """Of the result."""
     is_float32: bool
 
     @property
@@ -40,19 +45,22 @@ class Shape(NamedTuple):
         return self.outputs == self.inputs == 1 < self.groups
 
 
+_Choice = Callable[[Shape], Names]
+
+
 def forward(shape: Shape) -> Names:
     """Of a convolution."""
-    return _where_measured(shape, _forward)
+    return _where_measured(shape, _forward, _forward_in_bfloat16)
 
 
 def image_gradient(shape: Shape) -> Names:
     """Of the gradient of its image."""
-    return _where_measured(shape, _image_gradient)
+    return _where_measured(shape, _image_gradient, _image_gradient_in_bfloat16)
 
 
 def weight_gradient(shape: Shape) -> Names:
     """Of the gradient of its weight."""
-    return _where_measured(shape, _weight_gradient)
+    return _where_measured(shape, _weight_gradient, lambda _: ())
 
 
 @functools.cache
@@ -60,8 +68,10 @@ def _were_measured() -> bool:
     return cpu_facts().get("vendor_id") == ["AuthenticAMD"]
 
 
-def _where_measured(shape: Shape, choice: Callable[[Shape], Names]) -> Names:
-    return choice(shape) if shape.is_float32 and _were_measured() else ()
+def _where_measured(shape: Shape, in_float32: _Choice, in_bfloat16: _Choice) -> Names:
+    if not _were_measured():
+        return ()
+    return (in_float32 if shape.is_float32 else in_bfloat16)(shape)
 
 
 def _forward(shape: Shape) -> Names:
@@ -82,15 +92,37 @@ def _image_gradient(shape: Shape) -> Names:
         return ()
     if _half_empty(shape.inputs) and shape.inputs < _VECTOR:
         return "jit:avx2", "jit_1x1:avx2"
-    if shape.stride > 1:
-        return ("jit_1x1",) if shape.is_pointwise and shape.groups == 1 else ("jit:",)
-    return ()
+    if shape.stride > 1 and shape.is_pointwise and shape.groups == 1:
+        return ("jit_1x1",)
+    return ("jit:",) if shape.stride > 1 and shape.inputs <= _NARROW else ()
 
 
 def _weight_gradient(shape: Shape) -> Names:
     if shape.outputs == _HALF_A_VECTOR:
         return ("jit:avx2",)
-    return ("jit:avx512",) if shape.is_pointwise and shape.stride > 1 and shape.groups == 1 else ()
+    is_strided_pointwise = shape.is_pointwise and shape.stride > 1 and shape.groups == 1
+    return ("jit:avx512",) if is_strided_pointwise and shape.inputs <= _NARROW else ()
+
+
+def _forward_in_bfloat16(shape: Shape) -> Names:
+    if shape.groups > 1:
+        return ()
+    if shape.is_pointwise:
+        return ("jit_bf16",) if shape.stride > 1 else ()
+    return ("jit_bf16",) if shape.inputs <= _NARROW or _has_few_columns(shape) else ()
+
+
+def _image_gradient_in_bfloat16(shape: Shape) -> Names:
+    if shape.groups > 1:
+        return ()
+    if shape.is_pointwise:
+        return ("jit_bf16",) if shape.stride > 1 else ()
+    has_few_columns = shape.stride == 1 and _has_few_columns(shape)
+    return ("jit_bf16",) if shape.inputs <= _NARROW or has_few_columns else ()
+
+
+def _has_few_columns(shape: Shape) -> bool:
+    return shape.columns <= _FEW_COLUMNS and shape.images >= _MANY_IMAGES
 
 
 def _half_empty(channels: int) -> bool:

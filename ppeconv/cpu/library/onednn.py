@@ -217,7 +217,7 @@ def preferring(build: Callable[[], Recipe], names: kernels.Names) -> Recipe:
     return found if found.implementation.startswith(names) else build()
 
 
-def convolution_shape(image: Layout, weight: Layout, window: Sequence[ctypes.Array]) -> kernels.Shape:
+def convolution_shape(image: Layout, weight: Layout, result: Layout, window: Sequence[ctypes.Array]) -> kernels.Shape:
     """What the choice of a convolution's kernel depends on."""
     *groups, outputs, inputs, height, width = weight.shape
     return kernels.Shape(
@@ -227,6 +227,7 @@ def convolution_shape(image: Layout, weight: Layout, window: Sequence[ctypes.Arr
         inputs=inputs,
         is_pointwise=height == width == 1,
         stride=window[0][0],
+        columns=result.shape[3],
         is_float32=image.data_type == FLOAT32,
     )
 
@@ -256,7 +257,7 @@ def convolution_recipe(
         arguments = purpose, CONVOLUTION_DIRECT, image, weight, bias, result, *window
         return Recipe.of("convolution_forward", *arguments, attributes=attributes)
 
-    recipe = preferring(build, kernels.forward(convolution_shape(image, weight, window)))
+    recipe = preferring(build, kernels.forward(convolution_shape(image, weight, result, window)))
     if image.data_type != BFLOAT16:
         return recipe
     if any(_looks_past(image.shape[2 + axis], kernel[axis], result.shape[2 + axis], axis, window) for axis in (0, 1)):

@@ -66,7 +66,7 @@ class Steps:
         )
         if self._recipe.implementation.startswith("ref"):
             raise onednn.Unsupported("oneDNN has no fast convolution for this shape")
-        self._shape = onednn.convolution_shape(self._image, self.any_weight, self._window)
+        self._shape = onednn.convolution_shape(self._image, self.any_weight, self._result, self._window)
 
     @property
     def uses_amx(self) -> bool:
