@@ -15,8 +15,8 @@ from ppeconv.cpu.library.cpuinfo import cpu_facts
 Names = tuple[str, ...]
 """How the names of kernels begin that are to be preferred; none where the first of the list is to be taken."""
 
-_HALF_A_VECTOR, _VECTOR = 8, 16
-"""Numbers: up to half of what an AVX-512 kernel computes at a time is for nothing where fewer channels are written."""
+_VECTOR, _HALF_A_VECTOR = 16, 8
+"""Numbers that a kernel for AVX-512, and one for AVX2, computes at a time."""
 _NARROW = 32
 """Input channels up to which older kernels for AVX-512 are faster: with strides and with a single image in float32,
 always in bfloat16."""
@@ -77,7 +77,7 @@ def _where_measured(shape: Shape, in_float32: _Choice, in_bfloat16: _Choice) -> 
 def _forward(shape: Shape) -> Names:
     if shape.is_depthwise:
         return ("jit_dw",)
-    if _half_empty(shape.outputs) and shape.outputs < 2 * _VECTOR:
+    if shape.outputs in (_HALF_A_VECTOR, _VECTOR + _HALF_A_VECTOR):
         return "brg_conv_fwd:avx2", "brgconv_1x1:avx2"
     if shape.groups > 1:
         return ()
@@ -90,7 +90,7 @@ def _forward(shape: Shape) -> Names:
 def _image_gradient(shape: Shape) -> Names:
     if shape.is_depthwise:
         return ()
-    if _half_empty(shape.inputs) and shape.inputs < _VECTOR:
+    if shape.inputs <= _HALF_A_VECTOR:
         return "jit:avx2", "jit_1x1:avx2"
     if shape.stride > 1 and shape.is_pointwise and shape.groups == 1:
         return ("jit_1x1",)
@@ -123,7 +123,3 @@ def _image_gradient_in_bfloat16(shape: Shape) -> Names:
 
 def _has_few_columns(shape: Shape) -> bool:
     return shape.columns <= _FEW_COLUMNS and shape.images >= _MANY_IMAGES
-
-
-def _half_empty(channels: int) -> bool:
-    return 0 < channels % _VECTOR <= _HALF_A_VECTOR

@@ -161,29 +161,26 @@ class _WeightGradient:
     ) -> Series:
         """(image, gradient, sums): add the weight's gradients of some images to the sums, with room behind these."""
         image, gradient, sums = range(3)
-        with openmp.using_threads(1):
-            row = onednn.dense([self._numbers])
-            recipe = onednn.Recipe.of("binary", onednn.BINARY_ADD, row, row, row)
-            add = Execution(recipe, {kind: recipe.layout(kind) for kind in (onednn.SRC, onednn.SRC_1, onednn.DST)})
-        calls: list[Execution | Move] = [Move(add, kind, sums) for kind in (onednn.SRC, onednn.DST)]
-        calls.append(Move(add, onednn.SRC_1, sums, self._sums))
+        piece_sums, scratch = self._sums, 2 * self._sums
+        add = _addition(self._numbers)
+        steps: list[Execution | Move] = [Move(add, kind, sums) for kind in (onednn.SRC, onednn.DST)]
+        steps.append(Move(add, onednn.SRC_1, sums, piece_sums))
         for run in (it for of_band in runs for it in of_band.values()):
-            calls.append(Move(run, onednn.DIFF_WEIGHTS, sums, self._sums))
+            steps.append(Move(run, onednn.DIFF_WEIGHTS, sums, piece_sums))
             if run.scratch_size:
-                calls.append(Move(run, onednn.SCRATCHPAD, sums, 2 * self._sums))
-        whole = [4 * math.prod(it[1:]) for it in (geometry.image, geometry.result)]
-        row_of = [4 * math.prod(it[1::2]) for it in (geometry.image, geometry.result)]
+                steps.append(Move(run, onednn.SCRATCHPAD, sums, scratch))
+        (image_size, image_row), (result_size, result_row) = map(_sizes, (geometry.image, geometry.result))
         for piece, (band, of_band) in itertools.product(pieces, zip(bands, runs, strict=True)):
             run = of_band[piece.stop - piece.start]
-            to_image = piece.start * whole[0] + band.image_row * row_of[0]
-            to_gradient = piece.start * whole[1] + band.result_row * row_of[1]
-            calls += [
+            to_image = piece.start * image_size + band.image_row * image_row
+            to_gradient = piece.start * result_size + band.result_row * result_row
+            steps += [
                 Move(run, onednn.SRC, image, to_image),
                 Move(run, onednn.DIFF_DST, gradient, to_gradient),
                 run,
                 add,
             ]
-        return Series(calls)
+        return Series(steps)
 
     def __call__(self, image: int, gradient: int, weight_gradient: int, bias_gradient: int | None = None) -> None:
         shares = self._pieces.shares
@@ -203,6 +200,21 @@ class _WeightGradient:
             self._unblock((start, weight_gradient))
         if self._bias is not None and bias_gradient is not None:
             self._bias(gradient, bias_gradient)
+
+
+def _addition(numbers: int) -> Execution:
+    """The sum of two vectors, by one thread."""
+    with openmp.using_threads(1):
+        row = onednn.dense([numbers])
+        recipe = onednn.Recipe.of("binary", onednn.BINARY_ADD, row, row, row)
+        return Execution(recipe, {kind: recipe.layout(kind) for kind in (onednn.SRC, onednn.SRC_1, onednn.DST)})
+
+
+def _sizes(shape: Sequence[int]) -> tuple[int, int]:
+    """Bytes of one image of [N, C, H, W], and of one of its rows."""
+    _, channels, height, width = shape
+    row = 4 * channels * width
+    return height * row, row
 
 
 def _cut(geometry: Geometry) -> tuple[int, list[Band]]:
